@@ -1,0 +1,1 @@
+//! The kernel: the only user of aya, netlink and `unsafe`.

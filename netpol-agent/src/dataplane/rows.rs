@@ -1,0 +1,86 @@
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use netpol_common::{
+    endpoint::EndpointRow,
+    peer::{CidrRow, PeerRow},
+    policy::{PolicyKey, PolicyRow, PortKey, RuleId},
+    service::{FrontendRow, ServiceRow},
+};
+
+/// One address, port and protocol that a Service answers under.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Frontend {
+    /// Service address.
+    pub addr: IpAddr,
+    /// Service port, host order.
+    pub port: u16,
+    /// [`netpol_common::net::proto::TCP`] or `UDP`.
+    pub proto: u8,
+}
+
+/// One address and port that answers for a Service.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Backend {
+    /// Pod address.
+    pub addr: IpAddr,
+    /// Pod port, host order.
+    pub port: u16,
+}
+
+/// The contents of the maps. IPv4 and IPv6 rows lie in one table here and in two in the kernel.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rows {
+    /// `np_port`
+    pub ports: BTreeMap<PortKey, RuleId>,
+    /// `np_policy`
+    pub policy: BTreeMap<PolicyKey, PolicyRow>,
+    /// `np_cidr4`, `np_cidr6`
+    pub cidrs: BTreeMap<IpNet, CidrRow>,
+    /// `np_peer4`, `np_peer6`
+    pub peers: BTreeMap<IpAddr, PeerRow>,
+    /// `np_ep`, by interface index of the host side
+    pub endpoints: BTreeMap<u32, EndpointRow>,
+    /// `np_fe4`, `np_fe6`
+    pub frontends: BTreeMap<Frontend, FrontendRow>,
+    /// The rows of `np_svc` that frontends name. A row serves one family only.
+    pub services: BTreeMap<u32, ServiceRow>,
+    /// The backends that each of those rows names, local ones first, as they lie in the arena.
+    pub backends: BTreeMap<u32, Vec<Backend>>,
+}
+
+/// How many rows fit, per map (for maps of two families: per family).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capacity {
+    /// `np_port`
+    pub ports: usize,
+    /// `np_policy`
+    pub policy: usize,
+    /// `np_cidr4`, `np_cidr6`
+    pub cidrs: usize,
+    /// `np_peer4`, `np_peer6`
+    pub peers: usize,
+    /// `np_ep`
+    pub endpoints: usize,
+    /// `np_fe4`, `np_fe6`
+    pub frontends: usize,
+    /// `np_svc`
+    pub services: usize,
+    /// `np_be4`, `np_be6`
+    pub backends: usize,
+}
+
+/// The host side of a pod's interface, as found in the kernel.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Interface {
+    /// Index in the node's network namespace.
+    pub ifindex: u32,
+    /// Name in the node's network namespace.
+    pub name: String,
+    /// File name of the pod's network namespace under `--netns-dir`.
+    pub netns: String,
+    /// Global addresses of the pod's side.
+    pub addresses: Vec<IpAddr>,
+    /// Index of the bridge it is a port of, 0 if none.
+    pub master: u32,
+}

@@ -1,0 +1,20 @@
+//! The node agent. Data flows one way, with I/O at the two ends only:
+//!
+//! ```text
+//! source (manifest folder) → model → index → compile → plan → dataplane (maps, links)
+//! kernel events → flow (decode → attribute) → ctl (netpolctl)
+//! ```
+//!
+//! `index`, `compile` and `plan` are pure and synchronous: no client, no clock, no I/O. `dataplane::kernel` is the only
+//! module that talks to the kernel. `runtime` is the only one that sees both ends. `oracle` stands beside all of this.
+
+pub mod compile;
+pub mod ctl;
+pub mod dataplane;
+pub mod flow;
+pub mod index;
+pub mod model;
+pub mod oracle;
+pub mod plan;
+pub mod runtime;
+pub mod source;

@@ -1,0 +1,22 @@
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Pod, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::NetworkPolicy,
+};
+
+/// An object as a source hands it over: one of the kinds that netpol reads, in the API's own types.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Manifest {
+    /// `v1 Namespace`
+    Namespace(Box<Namespace>),
+    /// `v1 Node`
+    Node(Box<Node>),
+    /// `v1 Pod`
+    Pod(Box<Pod>),
+    /// `v1 Service`
+    Service(Box<Service>),
+    /// `networking.k8s.io/v1 NetworkPolicy`
+    NetworkPolicy(Box<NetworkPolicy>),
+    /// `discovery.k8s.io/v1 EndpointSlice`
+    EndpointSlice(Box<EndpointSlice>),
+}

@@ -1,0 +1,172 @@
+//! Connections: one entry for both directions, found under a key that is the same for both.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{
+    net::{Address, Be16, V4, V6},
+    policy::RuleId,
+};
+
+/// Key of `np_ct4`: the two ends in the order of [`Address::before`], so that a packet and its reply share it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct CtKey4 {
+    /// Address of the end that comes first.
+    pub low: V4,
+    /// Address of the other end.
+    pub high: V4,
+    /// Port of `low`. For an ICMP echo: the identifier at the asking end, 0 at the other. 0 for other protocols.
+    pub low_port: Be16,
+    /// Port of `high`.
+    pub high_port: Be16,
+    /// Protocol.
+    pub proto: u8,
+    /// Always 0.
+    pub pad: [u8; 3],
+}
+
+/// Key of `np_ct6`; see [`CtKey4`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct CtKey6 {
+    /// Address of the end that comes first.
+    pub low: V6,
+    /// Address of the other end.
+    pub high: V6,
+    /// Port of `low`.
+    pub low_port: Be16,
+    /// Port of `high`.
+    pub high_port: Be16,
+    /// Protocol.
+    pub proto: u8,
+    /// Always 0.
+    pub pad: [u8; 3],
+}
+
+/// Value of `np_ct4` and `np_ct6`: the decision, and what the next packet needs.
+///
+/// A connection to a Service has two entries: the *front* one (client, service address) with the backend in `nat_*`, and
+/// the *back* one (client, backend) with the service address in `nat_*`. Each is complete in itself.
+///
+/// "Original" is the direction of the packet that opened the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct CtEntry {
+    /// Packets, original and reply direction. Added to without a lock on every hit.
+    pub packets: [u64; 2],
+    /// Bytes, original and reply direction.
+    pub bytes: [u64; 2],
+    /// The rule that allowed the initiator to send, or a constant of [`RuleId`].
+    pub rule_egress: RuleId,
+    /// The rule that allowed the responder to receive, or a constant of [`RuleId`].
+    pub rule_ingress: RuleId,
+    /// [`Config::epoch`](crate::config::Config::epoch) that the decision was made under.
+    pub epoch: u32,
+    /// Low 32 bits of the kernel's jiffies at the last packet.
+    pub last_seen: u32,
+    /// Interface index of the initiator if it is a pod of this node, else 0.
+    pub if_orig: u32,
+    /// Interface index of the responder if it is a pod of this node, else 0.
+    pub if_reply: u32,
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// Row of `np_svc` the connection was made through; meaningful with `FRONT` or `BACK`.
+    pub svc: u32,
+    /// Front entry: the backend's address. Back entry: the service's address. See [`Address::to_words`].
+    pub nat_addr: [u32; 4],
+    /// Port that belongs to `nat_addr`.
+    pub nat_port: Be16,
+    /// The other entry's port that is not in this entry's key or `nat_port`: always 0 here, room for source translation.
+    pub nat_sport: Be16,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Bits of [`CtEntry::flags`].
+pub mod flags {
+    /// The packet that opened the connection went from the higher end of the key to the lower one.
+    pub const FROM_HIGH: u32 = 1;
+    /// Front entry of a translated connection.
+    pub const FRONT: u32 = 1 << 1;
+    /// Back entry of a translated connection.
+    pub const BACK: u32 = 1 << 2;
+    /// The node itself opened it towards its own pod.
+    pub const NODE: u32 = 1 << 3;
+    /// Policy denies it since the entry's epoch: its packets drop until it is judged otherwise.
+    pub const DENIED: u32 = 1 << 4;
+    /// An answer was seen.
+    pub const REPLIED: u32 = 1 << 5;
+    /// TCP: a FIN in original direction was seen.
+    pub const FIN_ORIG: u32 = 1 << 6;
+    /// TCP: a FIN in reply direction was seen.
+    pub const FIN_REPLY: u32 = 1 << 7;
+    /// TCP: a RST was seen.
+    pub const RST: u32 = 1 << 8;
+    /// `DENIED` was decided by the ingress rules of the responder (else by the egress rules of the initiator).
+    pub const DENIED_IN: u32 = 1 << 9;
+    /// The connection is over: a new SYN opens a new one.
+    pub const fn closed(flags: u32) -> bool {
+        flags & RST != 0 || flags & (FIN_ORIG | FIN_REPLY) == FIN_ORIG | FIN_REPLY
+    }
+}
+
+/// A packet's five-tuple, source and destination as on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tuple<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port (see [`CtKey4::low_port`] for what stands in its place).
+    pub sport: Be16,
+    /// Destination port.
+    pub dport: Be16,
+    /// Protocol.
+    pub proto: u8,
+}
+
+impl<A: Address> Tuple<A> {
+    /// The same connection, seen from the other end.
+    #[must_use]
+    #[inline(always)]
+    pub fn reversed(self) -> Self {
+        Self { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport, proto: self.proto }
+    }
+    /// Whether the source is the higher end of the key.
+    #[must_use]
+    #[inline(always)]
+    pub fn from_high(&self) -> bool {
+        if self.src == self.dst { self.dport.raw() < self.sport.raw() } else { self.dst.before(self.src) }
+    }
+}
+
+macro_rules! key_of {
+    ($name:ident, $addr:ty) => {
+        impl $name {
+            /// The key of the connection that a packet with this tuple belongs to, in either direction.
+            #[must_use]
+            #[inline(always)]
+            pub fn of(t: &Tuple<$addr>) -> Self {
+                let (low, high, low_port, high_port) =
+                    if t.from_high() { (t.dst, t.src, t.dport, t.sport) } else { (t.src, t.dst, t.sport, t.dport) };
+                Self { low, high, low_port, high_port, proto: t.proto, pad: [0; 3] }
+            }
+            /// The tuple of the packet that opened the connection, given the entry's flags.
+            #[must_use]
+            pub fn tuple(&self, flags: u32) -> Tuple<$addr> {
+                let low_first = Tuple {
+                    src: self.low,
+                    dst: self.high,
+                    sport: self.low_port,
+                    dport: self.high_port,
+                    proto: self.proto,
+                };
+                if flags & flags::FROM_HIGH != 0 { low_first.reversed() } else { low_first }
+            }
+        }
+    };
+}
+key_of!(CtKey4, V4);
+key_of!(CtKey6, V6);
+
+const _: () = assert!(size_of::<CtKey4>() == 16 && size_of::<CtKey6>() == 40 && size_of::<CtEntry>() == 96);

@@ -1,0 +1,26 @@
+//! The words that the kernel programs and the agent share: map layouts, numbers, names, and the pure logic that
+//! both sides run.
+//!
+//! - **Byte order.** Addresses and the ports of [`net::Be16`] are as they lie in the packet. Ports of policy keys and
+//!   of events are in host order (`u16`), because prefixes are cut from numbers.
+//! - **Padding.** Every layout is `#[repr(C)]` without implicit padding (the `Pod` derive proves it): a key with
+//!   uninitialised bytes misses silently.
+//! - **Direction** is always as the pod sees it, never as the hook does.
+#![no_std]
+
+pub mod config;
+pub mod conntrack;
+pub mod direction;
+pub mod endpoint;
+pub mod event;
+pub mod fragment;
+pub mod limits;
+pub mod logic;
+pub mod names;
+pub mod net;
+pub mod peer;
+pub mod policy;
+pub mod reason;
+pub mod service;
+pub mod stats;
+pub mod version;

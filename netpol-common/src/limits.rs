@@ -1,0 +1,26 @@
+//! Map capacities, in rows. The agent may ask for others when it creates the maps.
+
+/// Connections per family. A row takes about 150 bytes of kernel memory, allocated at load.
+pub const CT: u32 = 131_072;
+/// Pod interfaces on this node.
+pub const EP: u32 = 4_096;
+/// Addresses of pods that some policy of this node can tell apart, per family.
+pub const PEER: u32 = 262_144;
+/// Prefixes named by policies of this node, per family.
+pub const CIDR: u32 = 65_536;
+/// Pairs of policy slot and peer class.
+pub const POLICY: u32 = 524_288;
+/// Port prefixes over all port sets.
+pub const PORT: u32 = 524_288;
+/// Service addresses with a port, per family.
+pub const FRONTEND: u32 = 131_072;
+/// Services' ports, per family in one table: row numbers of `np_svc`.
+pub const SERVICE: u32 = 131_072;
+/// Backends of the arena, per family, over all services, with what waits for its grace period.
+pub const BACKEND: u32 = 524_288;
+/// Datagrams in fragments at the same time, per family (least recently used go first).
+pub const FRAG: u32 = 8_192;
+/// Bytes of the ring of drops (a power of two, at least a page).
+pub const DROP_RING: u32 = 1 << 20;
+/// Bytes of the ring of forwarded connections.
+pub const FLOW_RING: u32 = 1 << 20;

@@ -1,0 +1,4 @@
+//! Pure logic that runs in the kernel programs, in the agent's `explain`, and in plain unit tests.
+
+pub mod policy;
+pub mod ports;

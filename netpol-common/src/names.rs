@@ -1,0 +1,67 @@
+//! Names of maps and programs, as the kernel and the pin directory show them (15 bytes at most: `BPF_OBJ_NAME_LEN`).
+
+/// Connections, [`CtKey4`](crate::conntrack::CtKey4) → [`CtEntry`](crate::conntrack::CtEntry).
+pub const CT4: &str = "np_ct4";
+/// Connections, [`CtKey6`](crate::conntrack::CtKey6) → [`CtEntry`](crate::conntrack::CtEntry).
+pub const CT6: &str = "np_ct6";
+/// Interface index → [`EndpointRow`](crate::endpoint::EndpointRow).
+pub const EP: &str = "np_ep";
+/// IPv4 address → [`PeerRow`](crate::peer::PeerRow).
+pub const PEER4: &str = "np_peer4";
+/// IPv6 address → [`PeerRow`](crate::peer::PeerRow).
+pub const PEER6: &str = "np_peer6";
+/// IPv4 prefix → [`CidrRow`](crate::peer::CidrRow).
+pub const CIDR4: &str = "np_cidr4";
+/// IPv6 prefix → [`CidrRow`](crate::peer::CidrRow).
+pub const CIDR6: &str = "np_cidr6";
+/// [`PolicyKey`](crate::policy::PolicyKey) → [`PolicyRow`](crate::policy::PolicyRow).
+pub const POLICY: &str = "np_policy";
+/// [`PortKey`](crate::policy::PortKey) → [`RuleId`](crate::policy::RuleId).
+pub const PORT: &str = "np_port";
+/// [`FrontendKey4`](crate::service::FrontendKey4) → [`FrontendRow`](crate::service::FrontendRow).
+pub const FE4: &str = "np_fe4";
+/// [`FrontendKey6`](crate::service::FrontendKey6) → [`FrontendRow`](crate::service::FrontendRow).
+pub const FE6: &str = "np_fe6";
+/// Service row number → [`ServiceRow`](crate::service::ServiceRow) as `u64`; written through `mmap`.
+pub const SVC: &str = "np_svc";
+/// The arena of [`Backend4`](crate::service::Backend4); written through `mmap`.
+pub const BE4: &str = "np_be4";
+/// The arena of [`Backend6`](crate::service::Backend6); written through `mmap`.
+pub const BE6: &str = "np_be6";
+/// Ports of a datagram whose later fragments carry none, [`FragKey4`](crate::fragment::FragKey4).
+pub const FRAG4: &str = "np_frag4";
+/// Ports of a datagram whose later fragments carry none, [`FragKey6`](crate::fragment::FragKey6).
+pub const FRAG6: &str = "np_frag6";
+/// Row 0: [`Config`](crate::config::Config); written through `mmap`.
+pub const CONFIG: &str = "np_config";
+/// Counters, indexed by [`stats::index`](crate::stats::index).
+pub const STATS: &str = "np_stats";
+/// Ring of [`PacketEvent`](crate::event::PacketEvent), drops only.
+pub const DROP: &str = "np_drop";
+/// Ring of [`PacketEvent`](crate::event::PacketEvent), forwarded connections, written while somebody listens.
+pub const FLOW: &str = "np_flow";
+
+/// Every map that is pinned and outlives the agent.
+pub const PINNED: [&str; 20] = [
+    CT4, CT6, EP, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, FRAG4, FRAG6, CONFIG, STATS, DROP,
+    FLOW,
+];
+
+/// Program on TC ingress of the host side of a pod's interface: what the pod sends.
+pub const FROM_POD: &str = "from_pod";
+/// Program on TC egress of the host side of a pod's interface: what the pod receives.
+pub const TO_POD: &str = "to_pod";
+/// Never attached: returns the low 31 bits of the kernel's jiffies, which [`CtEntry::last_seen`] counts in.
+///
+/// [`CtEntry::last_seen`]: crate::conntrack::CtEntry::last_seen
+pub const CLOCK: &str = "np_clock";
+/// Never attached: does nothing. The benchmark's zero.
+pub const EMPTY: &str = "np_empty";
+
+const _: () = {
+    let mut i = 0;
+    while i < PINNED.len() {
+        assert!(PINNED[i].len() <= 15, "the kernel cuts map names at 15 bytes");
+        i += 1;
+    }
+};

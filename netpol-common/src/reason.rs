@@ -1,0 +1,65 @@
+//! The closed, numbered list of drop reasons: error type of the packet path, index of the counters, word in records.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
+        /// Why a packet was not forwarded. Numbers are never reused.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[$doc])* $variant = $number,)* }
+
+        impl DropReason {
+            /// Every reason, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            /// The word used in records, counters and documentation.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+            /// From the number in an event; `None` for a number without a reason.
+            #[must_use]
+            pub const fn from_u8(value: u8) -> Option<Self> {
+                match value { $($number => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No rule of the policies that isolate the pod allows this new connection. The only security event.
+    Policy = 1, "policy";
+    /// The interface has no row, or its policy is not in place yet.
+    Pending = 2, "pending";
+    /// The source address does not belong to the interface that sent it.
+    Spoofed = 3, "spoofed";
+    /// A header is truncated or contradicts itself.
+    Malformed = 4, "malformed";
+    /// Neither IPv4, IPv6 nor ARP (a VLAN tag among them).
+    Ethertype = 5, "ethertype";
+    /// More IPv6 extension headers than are walked.
+    TooDeep = 6, "too-deep";
+    /// A later fragment of a datagram whose first fragment was not seen.
+    Fragment = 7, "fragment";
+    /// TCP in the middle of a connection that is not known and that policy would not open.
+    MidFlow = 8, "mid-flow";
+    /// The service has no backend.
+    NoBackend = 9, "no-backend";
+    /// A translated connection that finds no place in the connection table.
+    TableFull = 10, "table-full";
+    /// Another connection already answers under this reply tuple.
+    Collision = 11, "collision";
+    /// A packet that contradicts the connection it belongs to.
+    Invalid = 12, "invalid";
+    /// The kernel refused to rewrite the packet.
+    Rewrite = 13, "rewrite";
+}
+
+/// One more than the highest number: the size of tables indexed by reason. Index 0 stands for "forwarded".
+pub const COUNT: u32 = 14;
+
+const _: () = {
+    let mut i = 0;
+    while i < DropReason::ALL.len() {
+        assert!((DropReason::ALL[i] as u32) < COUNT, "COUNT lags behind the list");
+        i += 1;
+    }
+};

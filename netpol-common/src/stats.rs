@@ -1,0 +1,61 @@
+//! Counters per drop reason and direction.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{direction::Direction, reason};
+
+/// One counter, per CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets (a GSO packet counts once).
+    pub packets: u64,
+    /// Bytes with their Ethernet header.
+    pub bytes: u64,
+}
+
+/// Rows of the counter table: reasons × directions, then [`Extra`].
+pub const ROWS: u32 = reason::COUNT * 2 + EXTRA;
+const EXTRA: u32 = 4;
+
+/// Counters that are no verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Extra {
+    /// Drop events that found no room in their ring.
+    LostDrops = 0,
+    /// Flow events that found no room in their ring.
+    LostFlows = 1,
+    /// New connections forwarded without an entry because the connection table was full.
+    Untracked = 2,
+    /// Established connections judged again after a change of policy.
+    Rejudged = 3,
+}
+
+impl Extra {
+    /// Every one of them.
+    pub const ALL: [Self; EXTRA as usize] = [Self::LostDrops, Self::LostFlows, Self::Untracked, Self::Rejudged];
+    /// The word used in `netpolctl status` and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LostDrops => "lost-drop-events",
+            Self::LostFlows => "lost-flow-events",
+            Self::Untracked => "untracked",
+            Self::Rejudged => "rejudged",
+        }
+    }
+    /// Its row.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        reason::COUNT * 2 + self as u32
+    }
+}
+
+/// The row of a verdict: `reason` 0 is "forwarded", otherwise a [`DropReason`](reason::DropReason).
+#[must_use]
+#[inline(always)]
+pub const fn index(reason: u8, direction: Direction) -> u32 {
+    reason as u32 * 2 + direction as u32
+}
