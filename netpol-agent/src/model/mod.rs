@@ -4,4 +4,4 @@ mod manifest;
 mod problem;
 
 pub use manifest::Manifest;
-pub use problem::{ObjectRef, Problem};
+pub use problem::{Level, ObjectRef, Problem};

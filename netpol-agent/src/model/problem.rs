@@ -20,9 +20,23 @@ impl fmt::Display for ObjectRef {
     }
 }
 
+/// How much a [`Problem`] matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something the user wrote is not in force as written.
+    #[default]
+    Error,
+    /// Worth knowing: everything is in force as written.
+    Note,
+}
+
 /// Something a user must know about an object: one line, naming the object and the field.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Problem {
+    /// How much it matters.
+    #[serde(default)]
+    pub level: Level,
     /// Where the object came from, for example a file; empty if the source has no such name.
     pub origin: String,
     /// The object, if the input could be read that far.
@@ -35,7 +49,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { origin, object, field, message } = self;
+        let Self { level: _, origin, object, field, message } = self;
         for part in [origin.clone(), object.as_ref().map(ToString::to_string).unwrap_or_default(), field.clone()] {
             if !part.is_empty() {
                 write!(f, "{part}: ")?;

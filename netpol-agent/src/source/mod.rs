@@ -1,1 +1,22 @@
-//! (to be written)
+//! Where Kubernetes objects come from. A source turns whatever it reads into [`SourceEvent`]s.
+
+use crate::model::{Manifest, ObjectRef, Problem};
+
+/// What a source has to tell. Events travel in batches (`Vec<SourceEvent>`): a batch is one consistent change, to be
+/// applied as a whole before anything is compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceEvent {
+    /// The object is there, or has changed. Replaces what had the same kind, namespace and name.
+    Apply {
+        /// The object.
+        manifest: Manifest,
+        /// Where it came from, as [`Problem::origin`] names it.
+        origin: String,
+    },
+    /// The object is gone.
+    Delete(ObjectRef),
+    /// Everything that is wrong with the source now. Replaces the list before.
+    Problems(Vec<Problem>),
+    /// Everything that the source holds has been delivered once. Sent exactly once.
+    Synced,
+}
