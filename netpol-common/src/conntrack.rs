@@ -147,8 +147,11 @@ macro_rules! key_of {
             #[must_use]
             #[inline(always)]
             pub fn of(t: &Tuple<$addr>) -> Self {
-                let (low, high, low_port, high_port) =
-                    if t.from_high() { (t.dst, t.src, t.dport, t.sport) } else { (t.src, t.dst, t.sport, t.dport) };
+                let (low, high, low_port, high_port) = if t.from_high() {
+                    (t.dst, t.src, t.dport, t.sport)
+                } else {
+                    (t.src, t.dst, t.sport, t.dport)
+                };
                 Self { low, high, low_port, high_port, proto: t.proto, pad: [0; 3] }
             }
             /// The tuple of the packet that opened the connection, given the entry's flags.

@@ -34,7 +34,8 @@ pub enum Extra {
 
 impl Extra {
     /// Every one of them.
-    pub const ALL: [Self; EXTRA as usize] = [Self::LostDrops, Self::LostFlows, Self::Untracked, Self::Rejudged];
+    pub const ALL: [Self; EXTRA as usize] =
+        [Self::LostDrops, Self::LostFlows, Self::Untracked, Self::Rejudged];
     /// The word used in `netpolctl status` and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

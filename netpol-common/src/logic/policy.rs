@@ -48,7 +48,8 @@ pub fn evaluate<T: PolicyTables>(
     }
     // Longest first, so that the rule named is the most specific one; the two usual lengths need no loop.
     if lengths & (1 << 16) != 0
-        && let Some(rule) = tables.port(&PortKey { ports: row.ports, port, proto: protocol, prefix: 16, pad: 0 })
+        && let Some(rule) =
+            tables.port(&PortKey { ports: row.ports, port, proto: protocol, prefix: 16, pad: 0 })
     {
         return rule;
     }
@@ -58,8 +59,13 @@ pub fn evaluate<T: PolicyTables>(
         while len > 0 {
             mask <<= 1;
             if lengths & (1 << len) != 0
-                && let Some(rule) =
-                    tables.port(&PortKey { ports: row.ports, port: port & mask, proto: protocol, prefix: len, pad: 0 })
+                && let Some(rule) = tables.port(&PortKey {
+                    ports: row.ports,
+                    port: port & mask,
+                    proto: protocol,
+                    prefix: len,
+                    pad: 0,
+                })
             {
                 return rule;
             }
@@ -67,7 +73,8 @@ pub fn evaluate<T: PolicyTables>(
         }
     }
     if lengths & 1 != 0
-        && let Some(rule) = tables.port(&PortKey { ports: row.ports, port: 0, proto: protocol, prefix: 0, pad: 0 })
+        && let Some(rule) =
+            tables.port(&PortKey { ports: row.ports, port: 0, proto: protocol, prefix: 0, pad: 0 })
     {
         return rule;
     }

@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn cover_is_exact_and_small() {
-        for (first, last) in [(0, 0), (80, 80), (1, 65535), (0, 65535), (1, 65534), (1000, 1999), (65535, 65535)] {
+        for (first, last) in
+            [(0, 0), (80, 80), (1, 65535), (0, 65535), (1, 65534), (1000, 1999), (65535, 65535)]
+        {
             assert_eq!(ports(first, last), (first..=last).collect::<Vec<_>>(), "{first}-{last}");
             assert!(cover(first, last).count() <= 30, "{first}-{last}");
         }

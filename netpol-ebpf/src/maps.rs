@@ -1,0 +1,99 @@
+//! Every map: who writes it, who reads it, and what happens when it is full. No other file declares one.
+//!
+//! Tables that only the agent writes are allocated row by row (`BPF_F_NO_PREALLOC`): their sizes are limits, not memory.
+//! Tables that packets write are allocated whole.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+};
+use netpol_common::{
+    config::Config,
+    conntrack::{CtEntry, CtKey4, CtKey6},
+    endpoint::EndpointRow,
+    fragment::{FragKey4, FragKey6, FragRow},
+    limits,
+    net::{V4, V6},
+    peer::{CidrRow, PeerRow},
+    policy::{PolicyKey, PolicyRow, PortKey, RuleId},
+    service::{Backend4, Backend6, FrontendKey4, FrontendKey6, FrontendRow, ServiceRow},
+    stats::{self, Counter},
+};
+
+use crate::scratch::Scratch;
+
+/// Written by packets, aged by the agent. Full: nobody's entry is cut, see `conntrack::create`.
+#[map(name = "np_ct4")]
+pub static CT4: HashMap<CtKey4, CtEntry> = HashMap::with_max_entries(limits::CT, 0);
+/// As `np_ct4`.
+#[map(name = "np_ct6")]
+pub static CT6: HashMap<CtKey6, CtEntry> = HashMap::with_max_entries(limits::CT, 0);
+
+/// Written by the agent. No row: pending.
+#[map(name = "np_ep")]
+pub static EP: HashMap<u32, EndpointRow> = HashMap::with_max_entries(limits::EP, BPF_F_NO_PREALLOC);
+
+/// Written by the agent.
+#[map(name = "np_peer4")]
+pub static PEER4: HashMap<V4, PeerRow> = HashMap::with_max_entries(limits::PEER, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_peer6")]
+pub static PEER6: HashMap<V6, PeerRow> = HashMap::with_max_entries(limits::PEER, BPF_F_NO_PREALLOC);
+
+/// Written by the agent.
+#[map(name = "np_cidr4")]
+pub static CIDR4: LpmTrie<V4, CidrRow> = LpmTrie::with_max_entries(limits::CIDR, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_cidr6")]
+pub static CIDR6: LpmTrie<V6, CidrRow> = LpmTrie::with_max_entries(limits::CIDR, BPF_F_NO_PREALLOC);
+
+/// Written by the agent.
+#[map(name = "np_policy")]
+pub static POLICY: HashMap<PolicyKey, PolicyRow> = HashMap::with_max_entries(limits::POLICY, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_port")]
+pub static PORT: HashMap<PortKey, RuleId> = HashMap::with_max_entries(limits::PORT, BPF_F_NO_PREALLOC);
+
+/// Written by the agent.
+#[map(name = "np_fe4")]
+pub static FE4: HashMap<FrontendKey4, FrontendRow> = HashMap::with_max_entries(limits::FRONTEND, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_fe6")]
+pub static FE6: HashMap<FrontendKey6, FrontendRow> = HashMap::with_max_entries(limits::FRONTEND, BPF_F_NO_PREALLOC);
+/// Written by the agent through `mmap`, one aligned store per row.
+#[map(name = "np_svc")]
+pub static SVC: Array<ServiceRow> = Array::with_max_entries(limits::SERVICE, BPF_F_MMAPABLE);
+/// Written by the agent through `mmap`, only where no service row points.
+#[map(name = "np_be4")]
+pub static BE4: Array<Backend4> = Array::with_max_entries(limits::BACKEND, BPF_F_MMAPABLE);
+/// As `np_be4`.
+#[map(name = "np_be6")]
+pub static BE6: Array<Backend6> = Array::with_max_entries(limits::BACKEND, BPF_F_MMAPABLE);
+
+/// Written by first fragments, read by later ones. Full: the least recently used datagram loses its ports, and its
+/// fragments are dropped.
+#[map(name = "np_frag4")]
+pub static FRAG4: LruHashMap<FragKey4, FragRow> = LruHashMap::with_max_entries(limits::FRAG, 0);
+/// As `np_frag4`.
+#[map(name = "np_frag6")]
+pub static FRAG6: LruHashMap<FragKey6, FragRow> = LruHashMap::with_max_entries(limits::FRAG, 0);
+
+/// Written by the agent through `mmap`.
+#[map(name = "np_config")]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Written by packets, summed by the agent.
+#[map(name = "np_stats")]
+pub static STATS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(stats::ROWS, 0);
+
+/// Written by dropped packets, read by the agent. Full: counted as lost.
+#[map(name = "np_drop")]
+pub static DROP: RingBuf = RingBuf::with_byte_size(limits::DROP_RING, 0);
+/// Written by new connections while somebody listens. Full: counted as lost.
+#[map(name = "np_flow")]
+pub static FLOW: RingBuf = RingBuf::with_byte_size(limits::FLOW_RING, 0);
+
+/// What of one packet does not fit the stack. Not pinned: it means nothing between packets.
+#[map(name = "np_scratch")]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
