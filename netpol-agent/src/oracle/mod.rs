@@ -1,1 +1,24 @@
-//! (to be written)
+//! The reference evaluator: NetworkPolicy judged straight from the API's words, one question at a time.
+//!
+//! It reads Kubernetes objects as they stand in plain lists and shares no code with `index` and `compile`: it is what
+//! they are tested against, and the engine of `netpolctl explain`. Nothing is cached, nothing is clever. What the API
+//! leaves open is decided in `docs/adr/0060-reference-evaluator.md`.
+
+mod block;
+mod judgement;
+mod miss;
+mod party;
+mod peer;
+mod policy;
+mod port;
+mod rule;
+mod selector;
+mod service;
+mod world;
+
+pub use judgement::{Judgement, ObjectName, RuleMatch, Verdict};
+pub use miss::{Miss, MissedPeer, MissedPort, PeerMiss, PortMiss};
+pub use party::{Family, Party, Question, Unanswerable};
+pub use policy::judge;
+pub use service::{ServiceBackend, Translation, translate};
+pub use world::World;

@@ -1,0 +1,175 @@
+use std::net::IpAddr;
+
+use k8s_openapi::{
+    api::{
+        core::v1::{Pod, Service, ServicePort},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    judgement::ObjectName,
+    party::Family,
+    port::{named_ports, protocol_number},
+    world::{World, addresses_of, is_live, labels_of, name_of, namespace_of},
+};
+
+/// What a Service address stands for at the moment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Translation {
+    /// The Service.
+    pub service: ObjectName,
+    /// Name of the Service's port; empty if it has none.
+    pub port: String,
+    /// Who may answer, by address; empty if nobody does.
+    pub backends: Vec<ServiceBackend>,
+}
+
+/// One address and port that answers for a Service.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct ServiceBackend {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port, host order.
+    pub port: u16,
+    /// The pod that has the address, if one of the cluster has it.
+    pub pod: Option<ObjectName>,
+}
+
+/// An endpoint before it is decided who serves.
+struct Candidate {
+    address: IpAddr,
+    port: u16,
+    ready: bool,
+    /// Serving although it is about to end: used when nobody is ready.
+    draining: bool,
+}
+
+/// What `port` (host order) of a ClusterIP stands for; `None` if no Service has that address, port and protocol.
+///
+/// The EndpointSlices of the Service say who answers; without any, its selector does.
+#[must_use]
+pub fn translate(world: &World, address: IpAddr, port: u16, protocol: u8) -> Option<Translation> {
+    let (service, entry) = world.services.iter().find_map(|service| {
+        let spec = service.spec.as_ref()?;
+        let listed = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+        let mut own = listed.filter_map(|text| text.parse::<IpAddr>().ok());
+        let entry = spec.ports.iter().flatten().find(|entry| {
+            entry.port == i32::from(port) && protocol_number(protocol_of(entry)) == Some(protocol)
+        })?;
+        own.any(|a| a == address).then_some((service, entry))
+    })?;
+    let name = ObjectName {
+        namespace: service.metadata.namespace.clone().unwrap_or_else(|| "default".into()),
+        name: service.metadata.name.clone().unwrap_or_default(),
+    };
+    let slices: Vec<&EndpointSlice> = world.slices.iter().filter(|slice| belongs_to(slice, &name)).collect();
+    let family = Family::of(address);
+    let candidates = if slices.is_empty() {
+        from_selector(world, service, entry, &name.namespace, family)
+    } else {
+        slices.into_iter().flat_map(|slice| from_slice(slice, entry, family)).collect()
+    };
+    let anybody_ready = candidates.iter().any(|c| c.ready);
+    let mut backends: Vec<ServiceBackend> = candidates
+        .into_iter()
+        .filter(|c| if anybody_ready { c.ready } else { c.draining })
+        .map(|c| ServiceBackend { address: c.address, port: c.port, pod: pod_name(world, c.address) })
+        .collect();
+    backends.sort();
+    backends.dedup();
+    Some(Translation { service: name, port: entry.name.clone().unwrap_or_default(), backends })
+}
+
+fn protocol_of(entry: &ServicePort) -> &str {
+    entry.protocol.as_deref().unwrap_or("TCP")
+}
+
+fn pod_name(world: &World, address: IpAddr) -> Option<ObjectName> {
+    let pod = world.pod_at(address)?;
+    Some(ObjectName { namespace: namespace_of(pod).into(), name: name_of(pod).into() })
+}
+
+fn belongs_to(slice: &EndpointSlice, service: &ObjectName) -> bool {
+    let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
+    slice.metadata.namespace.as_deref().unwrap_or("default") == service.namespace
+        && label == Some(&service.name)
+}
+
+fn from_slice(slice: &EndpointSlice, entry: &ServicePort, family: Family) -> Vec<Candidate> {
+    let wanted = if family == Family::V4 { "IPv4" } else { "IPv6" };
+    if slice.address_type != wanted {
+        return Vec::new();
+    }
+    let numbers: Vec<u16> = slice
+        .ports
+        .iter()
+        .flatten()
+        .filter(|port| port.name.as_deref().unwrap_or_default() == entry.name.as_deref().unwrap_or_default())
+        .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == protocol_of(entry))
+        .filter_map(|port| u16::try_from(port.port?).ok().filter(|n| *n > 0))
+        .collect();
+    let mut found = Vec::new();
+    for endpoint in slice.endpoints.iter().flatten() {
+        // Only the first address counts; the others are never filled in by the controller.
+        let Some(address) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok()) else {
+            continue;
+        };
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        let ready = conditions.ready.unwrap_or(true);
+        let draining = conditions.serving.unwrap_or(ready) && conditions.terminating.unwrap_or(false);
+        found.extend(numbers.iter().map(|port| Candidate { address, port: *port, ready, draining }));
+    }
+    found
+}
+
+fn from_selector(
+    world: &World,
+    service: &Service,
+    entry: &ServicePort,
+    namespace: &str,
+    family: Family,
+) -> Vec<Candidate> {
+    let spec = service.spec.clone().unwrap_or_default();
+    let selector = spec.selector.unwrap_or_default();
+    // A Service without a selector has no pods, unlike a policy without one.
+    if selector.is_empty() {
+        return Vec::new();
+    }
+    let even_unready = spec.publish_not_ready_addresses.unwrap_or(false);
+    let mut found = Vec::new();
+    for pod in &world.pods {
+        let labels = labels_of(pod);
+        let selected = selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        if namespace_of(pod) != namespace || !selected || !is_live(pod) {
+            continue;
+        }
+        let address = addresses_of(pod).into_iter().find(|a| Family::of(*a) == family);
+        let (Some(address), Some(port)) = (address, target_port(entry, pod)) else { continue };
+        let serving = says_ready(pod);
+        let terminating = pod.metadata.deletion_timestamp.is_some();
+        let ready = even_unready || serving && !terminating;
+        found.push(Candidate { address, port, ready, draining: serving && terminating });
+    }
+    found
+}
+
+/// The `Ready` condition. A pod that says nothing of it is ready: manifests in a folder carry no status.
+fn says_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    ready.is_none_or(|condition| condition.status == "True")
+}
+
+fn target_port(entry: &ServicePort, pod: &Pod) -> Option<u16> {
+    match &entry.target_port {
+        Some(IntOrString::String(name)) => {
+            named_ports(Some(pod), name, protocol_number(protocol_of(entry))?).first().copied()
+        }
+        // The API server fills in 0 or nothing with the Service's own port.
+        Some(IntOrString::Int(number)) if *number > 0 => u16::try_from(*number).ok(),
+        _ => u16::try_from(entry.port).ok(),
+    }
+}

@@ -1,0 +1,116 @@
+use std::{collections::BTreeMap, net::IpAddr};
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Pod, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::NetworkPolicy,
+};
+
+use crate::model::Manifest;
+
+/// The label that the API server gives every namespace: its name.
+const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Everything that is known of the cluster, as plain lists in any order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// `v1 Namespace`
+    pub namespaces: Vec<Namespace>,
+    /// `v1 Node`
+    pub nodes: Vec<Node>,
+    /// `v1 Pod`
+    pub pods: Vec<Pod>,
+    /// `networking.k8s.io/v1 NetworkPolicy`
+    pub policies: Vec<NetworkPolicy>,
+    /// `v1 Service`
+    pub services: Vec<Service>,
+    /// `discovery.k8s.io/v1 EndpointSlice`
+    pub slices: Vec<EndpointSlice>,
+}
+
+impl FromIterator<Manifest> for World {
+    fn from_iter<I: IntoIterator<Item = Manifest>>(manifests: I) -> Self {
+        let mut world = Self::default();
+        for manifest in manifests {
+            match manifest {
+                Manifest::Namespace(o) => world.namespaces.push(*o),
+                Manifest::Node(o) => world.nodes.push(*o),
+                Manifest::Pod(o) => world.pods.push(*o),
+                Manifest::Service(o) => world.services.push(*o),
+                Manifest::NetworkPolicy(o) => world.policies.push(*o),
+                Manifest::EndpointSlice(o) => world.slices.push(*o),
+            }
+        }
+        world
+    }
+}
+
+impl World {
+    /// The pod of that name, whatever its phase.
+    pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        self.pods.iter().find(|pod| namespace_of(pod) == namespace && name_of(pod) == name)
+    }
+
+    /// The pod that has the address for itself: running, and not in its node's network.
+    pub(super) fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
+        self.pods
+            .iter()
+            .find(|pod| has_own_network(pod) && is_live(pod) && addresses_of(pod).contains(&address))
+    }
+
+    /// The labels that selectors see: the API server adds the name to every namespace, whether the object says so or not.
+    pub(super) fn namespace_labels(&self, name: &str) -> BTreeMap<String, String> {
+        let object = self.namespaces.iter().find(|ns| ns.metadata.name.as_deref() == Some(name));
+        let mut labels = object.and_then(|ns| ns.metadata.labels.clone()).unwrap_or_default();
+        labels.insert(NAMESPACE_NAME_LABEL.into(), name.into());
+        labels
+    }
+
+    /// Addresses of `status.addresses`.
+    pub(super) fn node_addresses(&self, name: &str) -> Vec<IpAddr> {
+        let node = self.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(name));
+        let listed = node.and_then(|n| n.status.as_ref()).and_then(|s| s.addresses.as_ref());
+        listed.into_iter().flatten().filter_map(|a| a.address.parse().ok()).collect()
+    }
+}
+
+/// An object without a namespace lives in `default`, as after `kubectl apply`.
+pub(super) fn namespace_of(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or("default")
+}
+
+pub(super) fn name_of(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+pub(super) fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+pub(super) fn labels_of(pod: &Pod) -> BTreeMap<String, String> {
+    pod.metadata.labels.clone().unwrap_or_default()
+}
+
+/// A host-network pod is its node: it has no network of its own.
+pub(super) fn has_own_network(pod: &Pod) -> bool {
+    !pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
+}
+
+/// A pod that has ended keeps its object for a while, but its address may be another's by now.
+pub(super) fn is_live(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// `status.podIPs`, and `status.podIP` where it is not among them.
+pub(super) fn addresses_of(pod: &Pod) -> Vec<IpAddr> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let all = status.pod_ips.iter().flatten().map(|entry| &entry.ip).chain(&status.pod_ip);
+    let mut found: Vec<IpAddr> = Vec::new();
+    for address in all.filter_map(|text| text.parse().ok()) {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
