@@ -1,2 +1,60 @@
-//! x
-fn main() {}
+//! Everything one does with the project goes through here: `cargo xtask COMMAND`.
+
+mod build;
+mod command;
+mod paths;
+mod progress;
+mod runner;
+mod setup;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::paths::Paths;
+
+/// Set up, build, test, show and measure netpol.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Get the BPF toolchain and the Debian packages that tests and demo need (implied by the other commands)
+    Setup,
+    /// Build the kernel object, check it, and build the workspace around it
+    Build {
+        /// Optimise the host programs as well (the kernel object always is)
+        #[arg(long)]
+        release: bool,
+    },
+    /// Show the web shop on two nodes: services, policies, drops and why
+    Demo(Passed),
+    /// Run scenario files: FILE|DIR [--json OUT]
+    Scenario(Passed),
+    /// Run conformance cases: DIR [--family 4|6] [--mode packet|socket] [--case PATTERN] [--json OUT]
+    Conformance(Passed),
+    /// Measure: [--quick] [--json OUT]
+    Bench(Passed),
+}
+
+/// Arguments handed on as they are to the program of that name in the `tests` crate.
+#[derive(clap::Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let paths = Paths::find()?;
+    match Cli::parse().job {
+        Job::Setup => setup::all(&paths).map(drop),
+        Job::Build { release } => build::all(&paths, build::Profile::from_release_flag(release)),
+        Job::Demo(Passed { args }) => runner::run(&paths, runner::DEMO, &args),
+        Job::Scenario(Passed { args }) => runner::run(&paths, runner::SCENARIO, &args),
+        Job::Conformance(Passed { args }) => runner::run(&paths, runner::CONFORMANCE, &args),
+        Job::Bench(Passed { args }) => runner::run(&paths, runner::BENCH, &args),
+    }
+}

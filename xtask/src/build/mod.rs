@@ -1,0 +1,93 @@
+//! The kernel object, checked, and the workspace that embeds it.
+
+mod elf;
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    command,
+    paths::Paths,
+    setup::{self, Toolchain},
+};
+
+/// How the host programs are built. The kernel object knows one profile only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build: tests, scenarios, demo.
+    Dev,
+    /// Optimised: benchmarks.
+    Release,
+}
+
+impl Profile {
+    pub(crate) fn from_release_flag(release: bool) -> Self {
+        if release { Self::Release } else { Self::Dev }
+    }
+
+    pub(crate) fn cargo_args(self) -> &'static [&'static str] {
+        match self {
+            Self::Dev => &[],
+            Self::Release => &["--release"],
+        }
+    }
+}
+
+/// Set-up, kernel object, and every program of the workspace.
+///
+/// # Errors
+/// What is missing, or what did not build.
+pub(crate) fn all(paths: &Paths, profile: Profile) -> Result<()> {
+    let toolchain = setup::all(paths)?;
+    object(paths, &toolchain)?;
+    command::run(cargo(paths, "build").args(["--workspace", "--bins"]).args(profile.cargo_args()))
+}
+
+/// Builds the kernel object and puts it where the agent's build looks for it.
+///
+/// # Errors
+/// If it does not build, or if the result is not what the loader can handle.
+pub(crate) fn object(paths: &Paths, toolchain: &Toolchain) -> Result<()> {
+    println!("build: kernel object ({})", toolchain.compiler.name);
+    command::run(&mut toolchain.cargo(paths, "build"))?;
+    let built = paths.target.join("bpf/build").join(setup::BPF_TARGET).join("release/netpol-ebpf");
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    check(&bytes).with_context(|| format!("the kernel object {} is unfit", built.display()))?;
+    replace_if_changed(&paths.bpf_object(), &bytes)
+}
+
+/// `cargo SUBCOMMAND` on the workspace, with the kernel object named where the agent would not look by itself.
+pub(crate) fn cargo(paths: &Paths, subcommand: &str) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.arg(subcommand).current_dir(&paths.root);
+    if paths.target != paths.root.join("target") {
+        cargo.env("NETPOL_BPF_OBJECT", paths.bpf_object());
+    }
+    cargo
+}
+
+/// aya relocates calls by address within "text" and takes every section of that name for the same one: with two of them a
+/// call can land in the wrong function. A surviving panic path is what makes rustc emit the second.
+fn check(object: &[u8]) -> Result<()> {
+    let elf = elf::Elf::parse(object)?;
+    let texts: Vec<&str> = elf.sections().filter(|name| name.starts_with(".text")).collect();
+    ensure!(texts.len() <= 1, "one `.text` section is allowed, it has {texts:?} (no #[cold], no panic path)");
+    let panics: Vec<&str> = elf.symbols().filter(|name| name.contains("panic")).collect();
+    ensure!(panics.is_empty(), "a panic can be reached: {panics:?} (indexing, unwrap, division, overflow checks)");
+    for section in [".BTF", ".BTF.ext"] {
+        ensure!(elf.sections().any(|name| name == section), "it has no `{section}` section");
+    }
+    Ok(())
+}
+
+/// An unchanged object keeps its time stamp, and with it everything that embeds it.
+fn replace_if_changed(file: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(file).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
+}

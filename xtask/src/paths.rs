@@ -1,0 +1,51 @@
+//! Where things lie.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The folders of this checkout. Everything that xtask makes lies under `target`.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    /// The workspace root.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder, absolute.
+    pub(crate) target: PathBuf,
+}
+
+impl Paths {
+    /// From the manifest folder that cargo names, and `CARGO_TARGET_DIR` where it is set.
+    ///
+    /// # Errors
+    /// If the working directory cannot be read (it is needed for a relative `CARGO_TARGET_DIR`).
+    pub(crate) fn find() -> Result<Self> {
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root =
+            PathBuf::from(manifest).parent().context("xtask's manifest lies in no workspace")?.to_path_buf();
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) => env::current_dir().context("cannot read the working directory")?.join(dir),
+            None => root.join("target"),
+        };
+        Ok(Self { root, target })
+    }
+
+    /// Compiler and linker for the kernel object.
+    pub(crate) fn toolchain(&self) -> PathBuf {
+        self.target.join("toolchain")
+    }
+
+    /// The kernel object, the file that the agent embeds.
+    pub(crate) fn bpf_object(&self) -> PathBuf {
+        self.target.join("bpf/netpol.o")
+    }
+
+    /// The crate of the kernel programs, a workspace of its own.
+    pub(crate) fn bpf_crate(&self) -> PathBuf {
+        self.root.join("netpol-ebpf")
+    }
+
+    /// Output of noisy commands.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.target.join("xtask-logs").join(format!("{name}.log"))
+    }
+}
