@@ -74,7 +74,10 @@ fn check(object: &[u8]) -> Result<()> {
     let texts: Vec<&str> = elf.sections().filter(|name| name.starts_with(".text")).collect();
     ensure!(texts.len() <= 1, "one `.text` section is allowed, it has {texts:?} (no #[cold], no panic path)");
     let panics: Vec<&str> = elf.symbols().filter(|name| name.contains("panic")).collect();
-    ensure!(panics.is_empty(), "a panic can be reached: {panics:?} (indexing, unwrap, division, overflow checks)");
+    ensure!(
+        panics.is_empty(),
+        "a panic can be reached: {panics:?} (indexing, unwrap, division, overflow checks)"
+    );
     for section in [".BTF", ".BTF.ext"] {
         ensure!(elf.sections().any(|name| name == section), "it has no `{section}` section");
     }

@@ -38,7 +38,9 @@ impl Apt {
             return Ok(());
         }
         if !is_root() {
-            println!("       not root: using apt's package lists as they are (`apt-get update` as root renews them)");
+            println!(
+                "       not root: using apt's package lists as they are (`apt-get update` as root renews them)"
+            );
             return Ok(());
         }
         command::run_logged(Command::new("apt-get").args(["-q", "update"]), &paths.log("apt-update"))

@@ -36,7 +36,8 @@ pub(super) fn unpacked(paths: &Paths) -> Result<Option<Compiler>> {
     }
     let libraries = libraries(paths);
     // It does not run if LLVM's package has been removed; fetching again then brings LLVM back.
-    let Ok(version) = command::output(Command::new(&rustc).arg("-vV").env("LD_LIBRARY_PATH", &libraries)) else {
+    let Ok(version) = command::output(Command::new(&rustc).arg("-vV").env("LD_LIBRARY_PATH", &libraries))
+    else {
         return Ok(None);
     };
     let release = version.lines().next().unwrap_or_default().trim();
@@ -71,8 +72,9 @@ pub(super) fn fetch(paths: &Paths, apt: &Apt) -> Result<Compiler> {
     })?;
     let downloads = paths.toolchain().join("debian.packages");
     let count = packages.names.len();
-    progress
-        .step(&format!("downloading {count} packages (95 MB)"), || apt.download(&packages.names, &downloads))?;
+    progress.step(&format!("downloading {count} packages (95 MB)"), || {
+        apt.download(&packages.names, &downloads)
+    })?;
     progress.step("unpacking them", || {
         let unfinished = paths.toolchain().join("debian.unfinished");
         command::remove_folder(&unfinished)?;
@@ -95,7 +97,9 @@ struct Packages {
 
 fn packages(apt: &Apt) -> Result<Packages> {
     let Some(version) = apt.candidate(BPF_CORE)? else {
-        bail!("apt knows no {BPF_CORE}: it is in Debian 12's security updates (`apt-cache policy {BPF_CORE}`)");
+        bail!(
+            "apt knows no {BPF_CORE}: it is in Debian 12's security updates (`apt-cache policy {BPF_CORE}`)"
+        );
     };
     let at = |name: &str| format!("{name}={version}");
     let runtime = apt

@@ -73,7 +73,10 @@ pub(super) fn llvm_prefix(llvm: u32) -> Option<PathBuf> {
         Some(PathBuf::from(command::output(Command::new(program).arg("--prefix")).ok()?.trim()))
     };
     let has_library = |prefix: &PathBuf| linkable(prefix, llvm);
-    named.filter(has_library).or_else(|| Some(debian).filter(has_library)).or_else(|| config().filter(has_library))
+    named
+        .filter(has_library)
+        .or_else(|| Some(debian).filter(has_library))
+        .or_else(|| config().filter(has_library))
 }
 
 /// The plain `.so` comes with the development files; the runtime package has numbered names only.
