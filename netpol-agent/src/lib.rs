@@ -11,6 +11,7 @@
 pub mod compile;
 pub mod ctl;
 pub mod dataplane;
+pub mod engine;
 pub mod flow;
 pub mod index;
 pub mod model;

@@ -1,7 +1,21 @@
 //! Kubernetes objects as netpol understands them. The last place that names a Kubernetes type.
 
+mod convert;
 mod manifest;
+mod name;
+mod object;
+mod pod;
+mod policy;
 mod problem;
+mod selector;
+mod service;
 
+pub use convert::{Converted, convert, reference};
 pub use manifest::Manifest;
+pub use name::Name;
+pub use object::{NAMESPACE_LABEL, Namespace, Node, Object};
+pub use pod::{NamedPort, Pod};
+pub use policy::{Block, Namespaces, Peer, Peers, PodSelector, Policy, Port, PortRange, Ports, Rule};
 pub use problem::{Level, ObjectRef, Problem};
+pub use selector::{LabelSelector, Labels, Requirement, Test};
+pub use service::{Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort};

@@ -50,7 +50,9 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { level: _, origin, object, field, message } = self;
-        for part in [origin.clone(), object.as_ref().map(ToString::to_string).unwrap_or_default(), field.clone()] {
+        for part in
+            [origin.clone(), object.as_ref().map(ToString::to_string).unwrap_or_default(), field.clone()]
+        {
             if !part.is_empty() {
                 write!(f, "{part}: ")?;
             }

@@ -1,0 +1,65 @@
+use std::net::IpAddr;
+
+use super::{Labels, ObjectRef, Pod, Policy, Service, Slice};
+
+/// An object that netpol acts on, complete and without contradictions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Object {
+    /// A Namespace.
+    Namespace(Namespace),
+    /// A Node.
+    Node(Node),
+    /// A Pod.
+    Pod(Pod),
+    /// A NetworkPolicy.
+    Policy(Policy),
+    /// A Service.
+    Service(Service),
+    /// An EndpointSlice.
+    Slice(Slice),
+}
+
+/// A Namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Its labels, with `kubernetes.io/metadata.name` as the API server adds it.
+    pub labels: Labels,
+}
+
+/// A Node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The label that the API server gives every namespace.
+pub const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
+
+impl Namespace {
+    /// A namespace of which nothing but the name is known.
+    #[must_use]
+    pub fn unlabelled(name: &str) -> Self {
+        Self { name: name.to_owned(), labels: Labels::from([(NAMESPACE_LABEL.to_owned(), name.to_owned())]) }
+    }
+}
+
+impl Object {
+    /// What it is called.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        let (kind, namespace, name) = match self {
+            Self::Namespace(n) => ("Namespace", "", &n.name),
+            Self::Node(n) => ("Node", "", &n.name),
+            Self::Pod(p) => ("Pod", p.name.namespace.as_str(), &p.name.name),
+            Self::Policy(p) => ("NetworkPolicy", p.name.namespace.as_str(), &p.name.name),
+            Self::Service(s) => ("Service", s.name.namespace.as_str(), &s.name.name),
+            Self::Slice(s) => ("EndpointSlice", s.name.namespace.as_str(), &s.name.name),
+        };
+        ObjectRef { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.clone() }
+    }
+}

@@ -1,0 +1,55 @@
+use std::net::IpAddr;
+
+use super::{Labels, Name};
+
+/// A Pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: Name,
+    /// `metadata.uid`, empty if the source has none.
+    pub uid: String,
+    /// Seconds since 1970 of `metadata.creationTimestamp`, 0 if the source has none.
+    pub created_s: i64,
+    /// `spec.nodeName`
+    pub node: Option<String>,
+    /// `metadata.labels`
+    pub labels: Labels,
+    /// `status.podIPs`, the primary one first.
+    pub addresses: Vec<IpAddr>,
+    /// It uses its node's network: neither subject nor peer of a policy.
+    pub host_network: bool,
+    /// It has ended (Succeeded or Failed): its addresses may be another's by now.
+    pub ended: bool,
+    /// Condition `Ready`.
+    pub ready: bool,
+    /// It has a `metadata.deletionTimestamp`.
+    pub terminating: bool,
+    /// Container ports with a name: of the containers, then of the init containers that keep running. The first of a
+    /// name and protocol counts.
+    pub named_ports: Vec<NamedPort>,
+}
+
+/// A named container port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NamedPort {
+    /// Its name.
+    pub name: String,
+    /// IANA protocol number.
+    pub proto: u8,
+    /// Its number.
+    pub port: u16,
+}
+
+impl Pod {
+    /// Whether policies can select it and see it as a peer.
+    #[must_use]
+    pub fn policed(&self) -> bool {
+        !self.host_network && !self.ended
+    }
+    /// The number of a named port.
+    #[must_use]
+    pub fn named_port(&self, name: &str, proto: u8) -> Option<u16> {
+        self.named_ports.iter().find(|p| p.name == name && p.proto == proto).map(|p| p.port)
+    }
+}

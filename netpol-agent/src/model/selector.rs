@@ -1,0 +1,63 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `metadata.labels`
+pub type Labels = BTreeMap<String, String>;
+
+/// A label selector that could be read. One form for one meaning where that is cheap: `matchLabels` are `In` with one
+/// value, the order of requirements and doubles do not count.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct LabelSelector {
+    /// All of them must hold; none at all selects everything.
+    pub requirements: BTreeSet<Requirement>,
+}
+
+/// One requirement of a [`LabelSelector`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Requirement {
+    /// Key of the label.
+    pub key: String,
+    /// What must hold for it.
+    pub test: Test,
+}
+
+/// What a [`Requirement`] asks of a label.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Test {
+    /// The label is there with one of these values.
+    In(BTreeSet<String>),
+    /// The label is not there, or has none of these values.
+    NotIn(BTreeSet<String>),
+    /// The label is there.
+    Exists,
+    /// The label is not there.
+    DoesNotExist,
+}
+
+impl LabelSelector {
+    /// Whether an object with these labels is selected.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.requirements.iter().all(|r| r.matches(labels))
+    }
+
+    /// A label, key and value, that everything selected has; `None` if there is no such label.
+    #[must_use]
+    pub fn required_label(&self) -> Option<(&str, &str)> {
+        self.requirements.iter().find_map(|r| match &r.test {
+            Test::In(values) if values.len() == 1 => values.first().map(|v| (r.key.as_str(), v.as_str())),
+            _ => None,
+        })
+    }
+}
+
+impl Requirement {
+    fn matches(&self, labels: &Labels) -> bool {
+        let value = labels.get(&self.key);
+        match &self.test {
+            Test::In(values) => value.is_some_and(|v| values.contains(v)),
+            Test::NotIn(values) => value.is_none_or(|v| !values.contains(v)),
+            Test::Exists => value.is_some(),
+            Test::DoesNotExist => value.is_none(),
+        }
+    }
+}

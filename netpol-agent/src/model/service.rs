@@ -1,0 +1,81 @@
+use std::net::IpAddr;
+
+use super::{Labels, Name};
+
+/// A Service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// Namespace and name.
+    pub name: Name,
+    /// Cluster addresses; none for a headless Service, an ExternalName and one that another proxy serves.
+    pub addresses: Vec<IpAddr>,
+    /// Ports; TCP and UDP only.
+    pub ports: Vec<ServicePort>,
+    /// Pods of its namespace that answer, by labels; `None`: its slices are made by somebody else.
+    pub selector: Option<Labels>,
+    /// Only backends on the client's node (`internalTrafficPolicy: Local`).
+    pub local_only: bool,
+    /// Pods count as ready whatever they say.
+    pub publish_not_ready: bool,
+}
+
+/// A port of a Service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServicePort {
+    /// Its name, empty if it has none.
+    pub name: String,
+    /// IANA protocol number: TCP or UDP.
+    pub proto: u8,
+    /// The Service's port.
+    pub port: u16,
+    /// The pods' port.
+    pub target: TargetPort,
+}
+
+/// `targetPort`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TargetPort {
+    /// The same number on every pod.
+    Number(u16),
+    /// The container port with this name.
+    Named(String),
+}
+
+/// An EndpointSlice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slice {
+    /// Namespace and name.
+    pub name: Name,
+    /// The Service that it belongs to, from its label; `None` if it belongs to none that is balanced.
+    pub service: Option<String>,
+    /// Ports with a number.
+    pub ports: Vec<SlicePort>,
+    /// Endpoints with an address.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// A port of a slice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlicePort {
+    /// Name of the Service's port.
+    pub name: String,
+    /// IANA protocol number.
+    pub proto: u8,
+    /// The endpoints' port.
+    pub port: u16,
+}
+
+/// An endpoint of a slice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SliceEndpoint {
+    /// Its address: the first that the slice names.
+    pub addr: IpAddr,
+    /// `nodeName`
+    pub node: Option<String>,
+    /// Takes new connections.
+    pub ready: bool,
+    /// Answers, whether it is about to end or not.
+    pub serving: bool,
+    /// Is about to end.
+    pub terminating: bool,
+}
