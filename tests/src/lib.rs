@@ -1,1 +1,8 @@
-//! x
+//! The test bed, the scenario and conformance runners, the benchmark, and what their binaries share.
+//!
+//! `bed` builds clusters out of network namespaces, `serve` answers in their pods, `probe` tries out connections,
+//! `scenario` runs files that say what must be seen.
+
+pub mod bed;
+pub mod probe;
+pub mod serve;

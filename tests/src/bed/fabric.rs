@@ -1,0 +1,191 @@
+//! Nodes and outside hosts: network namespaces on one bridged network.
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
+
+use super::{
+    cni::BRIDGE,
+    netns::Netns,
+    spec::{Cni, ClusterSpec, Family, gateway, pod_range, uplink},
+};
+
+/// Outside hosts are numbered from here, nodes from 1.
+const FIRST_OUTSIDE: u8 = 100;
+const MAX_NODES: usize = 90;
+
+/// A node: a network namespace with an uplink and a folder.
+#[derive(Debug)]
+pub struct Node {
+    /// `metadata.name` of the Node.
+    pub name: String,
+    /// Zone label.
+    pub zone: Option<String>,
+    /// How its pods are wired.
+    pub cni: Cni,
+    /// The host network.
+    pub netns: Arc<Netns>,
+    /// Its addresses on the network between nodes, one per family.
+    pub addresses: Vec<IpAddr>,
+    /// Where its pods get their addresses from, one per family.
+    pub pod_ranges: Vec<IpNet>,
+    /// `netns/` (the pods' namespaces), `bpf/` (a bpffs), `cni/`, the agent's socket and log.
+    pub folder: PathBuf,
+}
+
+impl Node {
+    /// The folder that the pods' network namespaces lie in.
+    #[must_use]
+    pub fn netns_dir(&self) -> PathBuf {
+        self.folder.join("netns")
+    }
+
+    /// The node's side of its pods' network, which they use as their gateway.
+    pub(super) fn gateway(&self, family: Family) -> Option<IpAddr> {
+        self.pod_ranges.iter().copied().find(|r| Family::of(r.addr()) == family).map(gateway)
+    }
+}
+
+/// A host beyond the nodes, on their network.
+#[derive(Debug)]
+pub struct Outside {
+    /// As scenarios call it.
+    pub name: String,
+    /// Its network.
+    pub netns: Arc<Netns>,
+    /// One per family.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Everything but the pods.
+#[derive(Debug)]
+pub(super) struct Fabric {
+    pub(super) nodes: Vec<Node>,
+    pub(super) outside: Vec<Outside>,
+}
+
+impl Fabric {
+    pub(super) fn build(spec: &ClusterSpec, folder: &Path) -> Result<Self> {
+        ensure!(spec.nodes.len() <= MAX_NODES && spec.outside.len() <= MAX_NODES, "more than {MAX_NODES} hosts");
+        let network = Netns::create("fabric", &folder.join("fabric.ns"))?;
+        let mut lines = vec!["link add uplink type bridge mcast_snooping 0".to_owned(), "link set uplink up".to_owned()];
+        let mut nodes = Vec::new();
+        for (number, node) in (1..).zip(&spec.nodes) {
+            let folder = folder.join("nodes").join(&node.name);
+            for part in ["netns", "bpf", "cni"] {
+                fs::create_dir_all(folder.join(part)).with_context(|| folder.display().to_string())?;
+            }
+            let netns = Netns::create(&node.name, &folder.join("node.ns"))?;
+            lines.extend(cable(&netns, &format!("n{number}")));
+            nodes.push(Node {
+                name: node.name.clone(),
+                zone: node.zone.clone(),
+                cni: node.cni,
+                netns: Arc::new(netns),
+                addresses: spec.families.iter().map(|f| uplink(*f, number).addr()).collect(),
+                pod_ranges: spec.families.iter().map(|f| pod_range(*f, number)).collect(),
+                folder,
+            });
+        }
+        let mut outside = Vec::new();
+        for (number, name) in (FIRST_OUTSIDE..).zip(&spec.outside) {
+            let netns = Netns::create(name, &folder.join(format!("outside-{name}.ns")))?;
+            lines.extend(cable(&netns, &format!("o{number}")));
+            let addresses = spec.families.iter().map(|f| uplink(*f, number).addr()).collect();
+            outside.push(Outside { name: name.clone(), netns: Arc::new(netns), addresses });
+        }
+        network.ip(&lines)?;
+        let fabric = Self { nodes, outside };
+        fabric.configure()?;
+        Ok(fabric)
+    }
+
+    fn configure(&self) -> Result<()> {
+        for node in &self.nodes {
+            set_host_sysctls(&node.netns)?;
+            node.netns.set_sysctls(&[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])?;
+            let mut lines = bring_up(&node.addresses);
+            lines.extend(bridge(node));
+            for other in self.nodes.iter().filter(|o| o.name != node.name) {
+                lines.extend(routes(&other.pod_ranges, &other.addresses));
+            }
+            node.netns.ip(&lines)?;
+        }
+        for host in &self.outside {
+            set_host_sysctls(&host.netns)?;
+            let mut lines = bring_up(&host.addresses);
+            for node in &self.nodes {
+                lines.extend(routes(&node.pod_ranges, &node.addresses));
+            }
+            if let Some(first) = self.nodes.first() {
+                for via in &first.addresses {
+                    lines.push(format!("-{} route add default via {via}", Family::of(*via).number()));
+                }
+            }
+            host.netns.ip(&lines)?;
+        }
+        Ok(())
+    }
+}
+
+/// What every host and pod of a bed has in common.
+pub(super) fn set_host_sysctls(netns: &Netns) -> Result<()> {
+    netns.set_sysctls(&[
+        // Duplicate address detection would take a second.
+        ("ipv6/conf/all/accept_dad", "0"),
+        ("ipv6/conf/default/accept_dad", "0"),
+        // Only the programs under test are to judge sources. These two are inherited from the machine.
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv4/ping_group_range", "0 2147483647"),
+    ])?;
+    netns.enter(|| {
+        // Kernels from 6.15: a connection that was silenced resumes within a second once it is allowed again, instead
+        // of backing off further and further.
+        let path = Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms");
+        if path.exists() { fs::write(path, "1000").context("tcp_rto_max_ms") } else { Ok(()) }
+    })
+}
+
+fn cable(netns: &Netns, name: &str) -> [String; 1] {
+    let path = netns.path().display();
+    [format!("link add {name} master uplink up type veth peer name eth0 netns {path}")]
+}
+
+/// The bridge plugin would make the bridge by itself, but with the lowest of its ports' MAC addresses: it changes as
+/// pods come and go, and pods would lose their gateway for a while.
+fn bridge(node: &Node) -> Vec<String> {
+    if node.cni != Cni::Bridge {
+        return Vec::new();
+    }
+    let mut lines =
+        vec![format!("link add {BRIDGE} address 0a:58:0a:f4:00:01 type bridge"), format!("link set {BRIDGE} up")];
+    for range in &node.pod_ranges {
+        lines.push(format!("addr add {}/{} dev {BRIDGE}", gateway(*range), range.prefix_len()));
+    }
+    lines
+}
+
+fn bring_up(addresses: &[IpAddr]) -> Vec<String> {
+    let mut lines = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
+    for addr in addresses {
+        let prefix = uplink(Family::of(*addr), 0).prefix_len();
+        lines.push(format!("addr add {addr}/{prefix} dev eth0{}", if addr.is_ipv6() { " nodad" } else { "" }));
+    }
+    lines
+}
+
+/// Routes to `ranges` by way of the host that has `gateways`.
+fn routes(ranges: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
+    ranges
+        .iter()
+        .zip(gateways)
+        .map(|(range, via)| format!("-{} route add {range} via {via}", Family::of(*via).number()))
+        .collect()
+}

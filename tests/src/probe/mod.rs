@@ -1,0 +1,111 @@
+//! Tries out connections from any namespace of a bed, and says what came of it.
+
+mod connection;
+mod witness;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Result;
+
+pub use connection::Connection;
+pub(crate) use witness::Witness;
+
+use crate::{bed::Netns, serve::Reply};
+
+/// What a probe speaks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Protocol {
+    /// A connection, a request, an answer.
+    Tcp,
+    /// A datagram and its answer.
+    Udp,
+    /// An echo request and its reply.
+    Icmp,
+}
+
+impl Protocol {
+    /// As scenarios write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+        }
+    }
+}
+
+/// What came of a try.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// An answer. An echo reply does not say whose.
+    Answered(Option<Reply>),
+    /// A TCP reset or an ICMP error, at once; the error's text.
+    Refused(String),
+    /// Nothing came back in time.
+    Silent,
+    /// The try could not be made as such.
+    Broken(String),
+}
+
+/// A try to make.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Where it starts.
+    pub from: Arc<Netns>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where it goes; the port is ignored for ICMP.
+    pub to: SocketAddr,
+    /// Bytes of the request, at least [`MIN_SIZE`].
+    pub size: usize,
+    /// How long it may take altogether.
+    pub timeout: Duration,
+}
+
+/// Length of the shortest request: a nonce and a newline.
+pub const MIN_SIZE: usize = 17;
+
+impl Attempt {
+    /// Makes a fresh connection and asks once. First comes the connection's own end, if it came that far.
+    pub async fn make(&self) -> (Option<SocketAddr>, Outcome) {
+        let mut connection = match Connection::prepare(&self.from, self.protocol, self.to) {
+            Ok(connection) => connection,
+            Err(e) => return (None, outcome_of(&e)),
+        };
+        (Some(connection.source()), connection.exchange(self.size, self.timeout).await)
+    }
+}
+
+/// A request that no other is equal to.
+fn request(size: usize) -> (String, Vec<u8>) {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let nonce = format!("{:06x}{:010x}", std::process::id() & 0xff_ffff, COUNTER.fetch_add(1, Ordering::Relaxed));
+    let mut line = nonce.clone().into_bytes();
+    line.resize(size.max(MIN_SIZE) - 1, b'.');
+    line.push(b'\n');
+    (nonce, line)
+}
+
+/// Sorts an error: did the network refuse, or did we not even try?
+fn outcome_of(error: &anyhow::Error) -> Outcome {
+    let Some(io) = error.downcast_ref::<std::io::Error>() else { return Outcome::Broken(format!("{error:#}")) };
+    match io.raw_os_error() {
+        // EHOSTUNREACH and EACCES are what the remaining ICMP unreachable codes become.
+        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::EHOSTUNREACH | libc::EACCES) => {
+            Outcome::Refused(io.to_string())
+        }
+        _ => Outcome::Broken(io.to_string()),
+    }
+}
+
+fn broken<T>(outcome: Result<T>) -> Result<T, Outcome> {
+    outcome.map_err(|e| outcome_of(&e))
+}

@@ -1,0 +1,109 @@
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use netpol_common::net::proto;
+use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
+use tokio::{io::unix::AsyncFd, runtime::Handle, task::JoinHandle};
+
+use super::Protocol;
+use crate::bed::Netns;
+
+/// Watches everything that arrives in a namespace, so that "nothing reached the server" can be said of single packets:
+/// a server alone would not notice a SYN whose answer is lost.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    seen: Seen,
+    task: JoinHandle<()>,
+}
+
+/// When, protocol and source (the port of an ICMP echo is its identifier) of the latest packets.
+type Seen = Arc<Mutex<VecDeque<(Instant, Protocol, SocketAddr)>>>;
+
+const KEPT: usize = 8192;
+/// `ETH_P_ALL` in network byte order, as `socket(2)` wants it.
+const EVERY_PACKET: i32 = (libc::ETH_P_ALL as u16).to_be() as i32;
+/// Enough for the headers that are looked at.
+const SNAPSHOT: usize = 128;
+
+impl Witness {
+    /// Packets that arrive from now on are seen.
+    pub(crate) fn start(runtime: &Handle, netns: &Netns) -> Result<Self> {
+        let socket = netns
+            .socket(Domain::PACKET, Type::DGRAM, Some(IpProtocol::from(EVERY_PACKET)))
+            .with_context(|| format!("packet socket in {}", netns.name()))?;
+        let seen = Seen::default();
+        let _guard = runtime.enter();
+        let socket = AsyncFd::new(socket)?;
+        let task = runtime.spawn(watch(socket, seen.clone()));
+        Ok(Self { seen, task })
+    }
+
+    /// Whether a packet from this source arrived since.
+    pub(crate) fn saw(&self, protocol: Protocol, source: SocketAddr, since: Instant) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().any(|(at, p, s)| (*p, *s) == (protocol, source) && *at >= since)
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn watch(socket: AsyncFd<Socket>, seen: Seen) {
+    let mut packet = [0; SNAPSHOT];
+    loop {
+        let Ok(mut ready) = socket.readable().await else { return };
+        match ready.try_io(|socket| (&mut &*socket.get_ref()).read(&mut packet)) {
+            Ok(Ok(bytes)) => {
+                if let Some((protocol, source)) = parse(&packet[..bytes]) {
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    if seen.len() == KEPT {
+                        seen.pop_front();
+                    }
+                    seen.push_back((Instant::now(), protocol, source));
+                }
+            }
+            // The interface went down: it says so once.
+            Ok(Err(e)) if e.raw_os_error() == Some(libc::ENETDOWN) => {}
+            Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+            Ok(Err(_)) => return,
+            Err(_would_block) => {}
+        }
+    }
+}
+
+/// What a packet is told by, if it is one that a probe sends. Probes have neither IPv4 options nor extension headers
+/// other than the fragment header, of which the first one has the ports.
+fn parse(packet: &[u8]) -> Option<(Protocol, SocketAddr)> {
+    let (source, proto, rest) = match packet.first()? >> 4 {
+        4 => {
+            let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
+            (IpAddr::from(source), *packet.get(9)?, packet.get(usize::from(packet[0] & 15) * 4..)?)
+        }
+        6 => {
+            let source: [u8; 16] = packet.get(8..24)?.try_into().ok()?;
+            let (proto, header) = if *packet.get(6)? == FRAGMENT { (*packet.get(40)?, 48) } else { (packet[6], 40) };
+            (IpAddr::from(source), proto, packet.get(header..)?)
+        }
+        _ => return None,
+    };
+    let number = |at: usize| Some(u16::from_be_bytes(rest.get(at..at + 2)?.try_into().ok()?));
+    let (protocol, port) = match proto {
+        proto::TCP => (Protocol::Tcp, number(0)?),
+        proto::UDP => (Protocol::Udp, number(0)?),
+        proto::ICMP | proto::ICMPV6 => (Protocol::Icmp, number(4)?),
+        _ => return None,
+    };
+    Some((protocol, SocketAddr::new(source, port)))
+}
+
+/// Next-header number of the IPv6 fragment header (RFC 8200 §4.5).
+const FRAGMENT: u8 = 44;
