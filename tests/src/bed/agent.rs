@@ -44,7 +44,10 @@ pub fn program(name: &str) -> Result<PathBuf> {
     // Tests lie in `deps/`, one folder below the binaries.
     let found = here.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| {
-        format!("{name} is not beside {}: build it first (cargo xtask build, or cargo build -p netpol-agent)", here.display())
+        format!(
+            "{name} is not beside {}: build it first (cargo xtask build, or cargo build -p netpol-agent)",
+            here.display()
+        )
     })
 }
 
@@ -229,6 +232,10 @@ pub fn netpolctl(socket: &Path, arguments: &[&str]) -> Result<Value> {
         .args(arguments)
         .output()
         .context("netpolctl")?;
-    ensure!(output.status.success(), "netpolctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    ensure!(
+        output.status.success(),
+        "netpolctl {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     serde_json::from_slice(&output.stdout).with_context(|| format!("netpolctl {arguments:?}"))
 }

@@ -41,7 +41,8 @@ pub(super) fn forget(path: &Path) {
 }
 
 fn end_on_signal() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("signal runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context("signal runtime")?;
     let number = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;

@@ -67,7 +67,11 @@ fn call(node: &Node, pod: &Attachment, command: &str) -> Result<Vec<u8>> {
         Cni::Ptp => "ptp",
         Cni::Bridge => "bridge",
     });
-    ensure!(program.exists(), "{}: no such CNI plugin (Debian: containernetworking-plugins)", program.display());
+    ensure!(
+        program.exists(),
+        "{}: no such CNI plugin (Debian: containernetworking-plugins)",
+        program.display()
+    );
     let config = config(node, pod).to_string();
     let failed = || format!("CNI {command} of {} on {}", pod.id, node.name);
     let output = node.netns.enter(|| run(&program, &folder, pod, command, &config)).with_context(failed)?;
@@ -75,7 +79,12 @@ fn call(node: &Node, pod: &Attachment, command: &str) -> Result<Vec<u8>> {
         return Ok(output.stdout);
     }
     // The specification has plugins report errors as JSON on stdout.
-    bail!("{}: {}{}", failed(), String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    bail!(
+        "{}: {}{}",
+        failed(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn run(
@@ -106,12 +115,14 @@ fn config(node: &Node, pod: &Attachment) -> Value {
     let mut config = match node.cni {
         Cni::Ptp => json!({"type": "ptp"}),
         // A gateway of its own would be made up for an address from elsewhere; it uses the node's.
-        Cni::Bridge => json!({"type": "bridge", "bridge": BRIDGE, "isGateway": !is_foreign(node, &pod.fixed)}),
+        Cni::Bridge => {
+            json!({"type": "bridge", "bridge": BRIDGE, "isGateway": !is_foreign(node, &pod.fixed)})
+        }
     };
     config["cniVersion"] = json!("1.0.0");
     config["name"] = json!("bed");
     config["ipMasq"] = json!(false);
-    if !pod.fixed.is_empty() {
+    if !pod.fixed.is_empty() && !is_foreign(node, &pod.fixed) {
         config["args"] = json!({"cni": {"ips": pod.fixed}});
     }
     config["ipam"] = ipam;
@@ -128,33 +139,43 @@ fn ipam(node: &Node, fixed: &[IpAddr]) -> Value {
         return foreign(node, fixed);
     }
     let wanted = |range: &&IpNet| fixed.is_empty() || fixed.iter().any(|addr| range.contains(addr));
-    let ranges: Vec<_> = node.pod_ranges.iter().filter(wanted).map(|subnet| json!([{"subnet": subnet}])).collect();
-    let routes: Vec<_> = node.pod_ranges.iter().filter(wanted).map(|r| json!({"dst": default_route(r.addr())})).collect();
+    let ranges: Vec<_> =
+        node.pod_ranges.iter().filter(wanted).map(|subnet| json!([{"subnet": subnet}])).collect();
+    let routes: Vec<_> =
+        node.pod_ranges.iter().filter(wanted).map(|r| json!({"dst": default_route(r.addr())})).collect();
     json!({"type": "host-local", "dataDir": node.folder.join("cni"), "ranges": ranges, "routes": routes})
 }
 
-/// Addresses from elsewhere, with the node as the pod's only neighbour.
+/// Addresses from elsewhere. With `ptp`, which insists on a gateway and replaces the prefix by a route to it, the node
+/// plays the first address of the prefix, towards this pod only. With `bridge`, see [`foreign_routes`].
 fn foreign(node: &Node, fixed: &[IpAddr]) -> Value {
-    let mut addresses = Vec::new();
-    let mut routes = Vec::new();
-    for addr in fixed {
-        match (node.cni, node.gateway(Family::of(*addr))) {
-            // The plugin replaces the route of the prefix by one to the gateway, and insists that there is one: so the
-            // node plays the first address of the prefix, towards this pod only.
-            (Cni::Ptp, _) => {
+    let (addresses, routes): (Vec<_>, Vec<_>) = match node.cni {
+        Cni::Ptp => fixed
+            .iter()
+            .map(|addr| {
                 let range = prefix_around(*addr);
-                addresses.push(json!({"address": range, "gateway": gateway(range)}));
-                routes.push(json!({"dst": default_route(*addr)}));
-            }
-            (Cni::Bridge, Some(gateway)) => {
-                addresses.push(json!({"address": IpNet::from(*addr)}));
-                routes.push(json!({"dst": IpNet::from(gateway)}));
-                routes.push(json!({"dst": default_route(*addr), "gw": gateway}));
-            }
-            (Cni::Bridge, None) => {}
+                (json!({"address": range, "gateway": gateway(range)}), json!({"dst": default_route(*addr)}))
+            })
+            .unzip(),
+        Cni::Bridge => {
+            (fixed.iter().map(|addr| json!({"address": IpNet::from(*addr)})).collect(), Vec::new())
         }
-    }
+    };
     json!({"type": "static", "addresses": addresses, "routes": routes})
+}
+
+/// What is left to do in a bridged pod with addresses from elsewhere: its only neighbour is the node, and this version
+/// of the plugins has no words for a route of link scope.
+pub(super) fn foreign_routes(node: &Node, fixed: &[IpAddr]) -> Vec<String> {
+    if node.cni != Cni::Bridge || !is_foreign(node, fixed) {
+        return Vec::new();
+    }
+    let gateways = fixed.iter().filter_map(|addr| node.gateway(Family::of(*addr)));
+    gateways
+        .flat_map(|via| {
+            [format!("route add {via} dev eth0 scope link"), format!("route add default via {via} dev eth0")]
+        })
+        .collect()
 }
 
 fn prefix_around(addr: IpAddr) -> IpNet {

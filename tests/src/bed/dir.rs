@@ -82,7 +82,8 @@ fn stat(pid: i32) -> Option<(u64, char)> {
 /// Makes a folder for a new bed, after getting rid of those whose owner is gone.
 pub(super) fn create() -> Result<PathBuf> {
     fs::create_dir_all(BASE).with_context(|| format!("{BASE} (are you root?)"))?;
-    let lock = File::create(Path::new(BASE).join(".lock")).with_context(|| format!("{BASE} (are you root?)"))?;
+    let lock =
+        File::create(Path::new(BASE).join(".lock")).with_context(|| format!("{BASE} (are you root?)"))?;
     flock(&lock, FlockOperation::LockExclusive)?;
     sweep()?;
     let owner = Process::current()?;
@@ -147,5 +148,10 @@ fn files_with_ending(path: &Path, ending: &str) -> Result<Vec<PathBuf>> {
 /// Mount points in or below `path`, in the order they were mounted.
 fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(table.lines().filter_map(|l| l.split(' ').nth(4)).map(PathBuf::from).filter(|p| p.starts_with(path)).collect())
+    Ok(table
+        .lines()
+        .filter_map(|l| l.split(' ').nth(4))
+        .map(PathBuf::from)
+        .filter(|p| p.starts_with(path))
+        .collect())
 }

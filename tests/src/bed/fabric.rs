@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::{
     cni::BRIDGE,
     netns::Netns,
-    spec::{Cni, ClusterSpec, Family, gateway, pod_range, uplink},
+    spec::{ClusterSpec, Cni, Family, gateway, pod_range, uplink},
 };
 
 /// Outside hosts are numbered from here, nodes from 1.
@@ -72,9 +72,13 @@ pub(super) struct Fabric {
 
 impl Fabric {
     pub(super) fn build(spec: &ClusterSpec, folder: &Path) -> Result<Self> {
-        ensure!(spec.nodes.len() <= MAX_NODES && spec.outside.len() <= MAX_NODES, "more than {MAX_NODES} hosts");
+        ensure!(
+            spec.nodes.len() <= MAX_NODES && spec.outside.len() <= MAX_NODES,
+            "more than {MAX_NODES} hosts"
+        );
         let network = Netns::create("fabric", &folder.join("fabric.ns"))?;
-        let mut lines = vec!["link add uplink type bridge mcast_snooping 0".to_owned(), "link set uplink up".to_owned()];
+        let mut lines =
+            vec!["link add uplink type bridge mcast_snooping 0".to_owned(), "link set uplink up".to_owned()];
         let mut nodes = Vec::new();
         for (number, node) in (1..).zip(&spec.nodes) {
             let folder = folder.join("nodes").join(&node.name);
@@ -125,7 +129,7 @@ impl Fabric {
             }
             if let Some(first) = self.nodes.first() {
                 for via in &first.addresses {
-                    lines.push(format!("-{} route add default via {via}", Family::of(*via).number()));
+                    lines.push(format!("route add default via {via}"));
                 }
             }
             host.netns.ip(&lines)?;
@@ -164,8 +168,10 @@ fn bridge(node: &Node) -> Vec<String> {
     if node.cni != Cni::Bridge {
         return Vec::new();
     }
-    let mut lines =
-        vec![format!("link add {BRIDGE} address 0a:58:0a:f4:00:01 type bridge"), format!("link set {BRIDGE} up")];
+    let mut lines = vec![
+        format!("link add {BRIDGE} address 0a:58:0a:f4:00:01 type bridge"),
+        format!("link set {BRIDGE} up"),
+    ];
     for range in &node.pod_ranges {
         lines.push(format!("addr add {}/{} dev {BRIDGE}", gateway(*range), range.prefix_len()));
     }
@@ -176,16 +182,13 @@ fn bring_up(addresses: &[IpAddr]) -> Vec<String> {
     let mut lines = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
     for addr in addresses {
         let prefix = uplink(Family::of(*addr), 0).prefix_len();
-        lines.push(format!("addr add {addr}/{prefix} dev eth0{}", if addr.is_ipv6() { " nodad" } else { "" }));
+        lines
+            .push(format!("addr add {addr}/{prefix} dev eth0{}", if addr.is_ipv6() { " nodad" } else { "" }));
     }
     lines
 }
 
 /// Routes to `ranges` by way of the host that has `gateways`.
 fn routes(ranges: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
-    ranges
-        .iter()
-        .zip(gateways)
-        .map(|(range, via)| format!("-{} route add {range} via {via}", Family::of(*via).number()))
-        .collect()
+    ranges.iter().zip(gateways).map(|(range, via)| format!("route add {range} via {via}")).collect()
 }

@@ -26,7 +26,12 @@ impl Bed {
             runtime.block_on(pod.servers.stop());
         }
         let log = fs::File::create(self.folder.join("holder.log"))?;
-        let child = holder.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("the bed's holder")?;
+        let child = holder
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("the bed's holder")?;
         dir::set_owner(&self.folder, dir::Process::of(child.id().try_into()?)?)?;
         cleanup::forget(&self.folder);
         for agent in self.agents.drain(..) {
@@ -48,7 +53,8 @@ pub fn hold(folder: &Path) -> Result<()> {
     let mut servers = Vec::new();
     for file in fs::read_dir(folder.join("manifests"))? {
         let path = file?.path();
-        let object: Value = serde_saphyr::from_str(&fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
+        let object: Value = serde_saphyr::from_str(&fs::read_to_string(&path)?)
+            .with_context(|| path.display().to_string())?;
         if object["kind"] != "Pod" {
             continue;
         }
@@ -56,7 +62,13 @@ pub fn hold(folder: &Path) -> Result<()> {
         if let Some(wish) = Wish::of(&object)? {
             let netns = Arc::new(netns_of(folder, &wish, &key.namespace, &key.name)?);
             let name = format!("{}/{}", key.namespace, key.name);
-            servers.push(Servers::start(runtime.handle(), &netns, &name, &wish.listen(&wish.fixed), &wish.ports)?);
+            servers.push(Servers::start(
+                runtime.handle(),
+                &netns,
+                &name,
+                &wish.listen(&wish.fixed),
+                &wish.ports,
+            )?);
         }
     }
     loop {
@@ -66,6 +78,10 @@ pub fn hold(folder: &Path) -> Result<()> {
 
 fn netns_of(folder: &Path, wish: &Wish, namespace: &str, name: &str) -> Result<Netns> {
     let node = folder.join("nodes").join(&wish.node);
-    let path = if wish.host_network { node.join("node.ns") } else { node.join("netns").join(format!("cni-{namespace}.{name}")) };
+    let path = if wish.host_network {
+        node.join("node.ns")
+    } else {
+        node.join("netns").join(format!("cni-{namespace}.{name}"))
+    };
     Netns::open(name, &path)
 }

@@ -35,7 +35,7 @@ pub use keep::hold;
 pub use netns::Netns;
 pub use object::object_ref;
 pub use pod::Pod;
-pub use spec::{Cni, ClusterSpec, Family, NodeSpec};
+pub use spec::{ClusterSpec, Cni, Family, NodeSpec};
 
 use fabric::Fabric;
 use object::Objects;
@@ -78,10 +78,14 @@ impl Bed {
         let fabric = Fabric::build(spec, folder)?;
         for node in &fabric.nodes {
             let target = node.folder.join("bpf");
-            mount("bpf", &target, "bpf", MountFlags::empty(), None).with_context(|| target.display().to_string())?;
+            mount("bpf", &target, "bpf", MountFlags::empty(), None)
+                .with_context(|| target.display().to_string())?;
         }
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("bed").enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("bed")
+            .enable_all()
+            .build()?;
         let mut bed = Self {
             folder: folder.to_owned(),
             objects: Objects::new(folder.join("manifests"), &spec.families)?,
@@ -134,7 +138,11 @@ impl Bed {
     /// # Errors
     /// If there is none.
     pub fn outside(&self, name: &str) -> Result<&Outside> {
-        self.fabric.outside.iter().find(|o| o.name == name).with_context(|| format!("there is no outside host {name}"))
+        self.fabric
+            .outside
+            .iter()
+            .find(|o| o.name == name)
+            .with_context(|| format!("there is no outside host {name}"))
     }
 
     /// All running pods.
@@ -218,7 +226,8 @@ fn node_object(node: &Node) -> serde_json::Value {
     if let Some(zone) = &node.zone {
         labels["topology.kubernetes.io/zone"] = json!(zone);
     }
-    let addresses: Vec<_> = node.addresses.iter().map(|a| json!({"type": "InternalIP", "address": a})).collect();
+    let addresses: Vec<_> =
+        node.addresses.iter().map(|a| json!({"type": "InternalIP", "address": a})).collect();
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": node.name, "labels": labels},

@@ -38,7 +38,11 @@ impl Netns {
             .arg("true")
             .output()
             .context("unshare (package util-linux)")?;
-        ensure!(output.status.success(), "unshare --net for {name}: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "unshare --net for {name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Self::open(name, path)
     }
 
@@ -47,7 +51,8 @@ impl Netns {
     /// # Errors
     /// If there is no such file.
     pub fn open(name: &str, path: &Path) -> Result<Self> {
-        let fd = File::open(path).with_context(|| format!("network namespace {name}: {}", path.display()))?.into();
+        let fd =
+            File::open(path).with_context(|| format!("network namespace {name}: {}", path.display()))?.into();
         Ok(Self { name: name.to_owned(), path: path.to_owned(), fd })
     }
 
@@ -69,11 +74,12 @@ impl Netns {
     /// If the thread cannot enter, or what `f` returned.
     pub fn enter<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
-            let inside = thread::Builder::new().name(format!("in-{}", self.name)).spawn_scoped(scope, || {
-                move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
-                    .with_context(|| format!("entering network namespace {}", self.name))?;
-                f()
-            })?;
+            let inside =
+                thread::Builder::new().name(format!("in-{}", self.name)).spawn_scoped(scope, || {
+                    move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
+                        .with_context(|| format!("entering network namespace {}", self.name))?;
+                    f()
+                })?;
             match inside.join() {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -101,7 +107,8 @@ impl Netns {
         self.enter(|| {
             for (key, value) in settings {
                 let path = format!("/proc/sys/net/{key}");
-                fs::write(&path, value).with_context(|| format!("{}: writing {value} to {path}", self.name))?;
+                fs::write(&path, value)
+                    .with_context(|| format!("{}: writing {value} to {path}", self.name))?;
             }
             Ok(())
         })
@@ -112,7 +119,9 @@ impl Netns {
     /// # Errors
     /// If it cannot be started.
     pub fn output(&self, command: &mut Command) -> Result<Output> {
-        self.enter(|| command.output().with_context(|| format!("{:?} in {}", command.get_program(), self.name)))
+        self.enter(|| {
+            command.output().with_context(|| format!("{:?} in {}", command.get_program(), self.name))
+        })
     }
 
     /// Gives lines to `ip -batch` in it.
@@ -151,7 +160,8 @@ impl Netns {
     /// # Errors
     /// If the mount cannot be removed.
     pub fn delete(&self) -> Result<()> {
-        unmount(&self.path, UnmountFlags::DETACH).with_context(|| format!("unmounting {}", self.path.display()))?;
+        unmount(&self.path, UnmountFlags::DETACH)
+            .with_context(|| format!("unmounting {}", self.path.display()))?;
         fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
     }
 }

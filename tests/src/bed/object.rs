@@ -33,7 +33,8 @@ pub fn object_ref(object: &Value) -> Result<ObjectRef> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let kind = text("/kind").context("an object without kind")?;
     let name = text("/metadata/name").with_context(|| format!("a {kind} without metadata.name"))?;
-    let namespace = if CLUSTER_SCOPED.contains(&kind) { "" } else { text("/metadata/namespace").unwrap_or("default") };
+    let namespace =
+        if CLUSTER_SCOPED.contains(&kind) { "" } else { text("/metadata/namespace").unwrap_or("default") };
     Ok(ObjectRef { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
@@ -92,7 +93,11 @@ impl Objects {
     fn path(&self, key: &ObjectRef) -> PathBuf {
         let ObjectRef { kind, namespace, name } = key;
         let kind = kind.to_lowercase();
-        let file = if namespace.is_empty() { format!("{kind}.{name}") } else { format!("{kind}.{namespace}.{name}") };
+        let file = if namespace.is_empty() {
+            format!("{kind}.{name}")
+        } else {
+            format!("{kind}.{namespace}.{name}")
+        };
         self.folder.join(file + ".yaml")
     }
 
@@ -138,7 +143,8 @@ impl Objects {
             (None, None, Some(kept)) => kept,
             (None, None, None) => {
                 let number = self.next_service;
-                self.next_service = number.checked_add(1).context("more Services than the bed has addresses for")?;
+                self.next_service =
+                    number.checked_add(1).context("more Services than the bed has addresses for")?;
                 json!(self.families_of(spec)?.iter().map(|f| service_address(*f, number)).collect::<Vec<_>>())
             }
         };

@@ -85,7 +85,8 @@ impl Wish {
 }
 
 fn ports(spec: &api::PodSpec) -> Result<Vec<Port>> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let mut found = Vec::new();
     for port in spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten()) {
         let transport = match port.protocol.as_deref() {
@@ -93,7 +94,10 @@ fn ports(spec: &api::PodSpec) -> Result<Vec<Port>> {
             Some("UDP") => Transport::Udp,
             Some(_) => continue, // nothing here serves SCTP
         };
-        let number = port.container_port.try_into().with_context(|| format!("containerPort {}", port.container_port))?;
+        let number = port
+            .container_port
+            .try_into()
+            .with_context(|| format!("containerPort {}", port.container_port))?;
         found.push(Port { transport, number });
     }
     found.sort();
@@ -113,6 +117,7 @@ impl Pod {
             netns.ip(&["link set lo up".to_owned()])?;
             let attachment = Attachment { id, netns: path, fixed: wish.fixed.clone() };
             let addresses = cni::add(node, &attachment)?;
+            netns.ip(&cni::foreign_routes(node, &wish.fixed))?;
             (Arc::new(netns), addresses, Some(attachment))
         };
         let servers = Servers::start(runtime, &netns, name, &wish.listen(&addresses), &wish.ports)?;

@@ -43,7 +43,8 @@ impl Bed {
             to_start.extend(wish.map(|wish| (name, wish)));
         }
         // Those with addresses of their own first: the others take what is left.
-        let (fixed, free): (Vec<_>, Vec<_>) = to_start.into_iter().partition(|(_, wish)| !wish.fixed.is_empty());
+        let (fixed, free): (Vec<_>, Vec<_>) =
+            to_start.into_iter().partition(|(_, wish)| !wish.fixed.is_empty());
         self.start_pods(fixed)?;
         self.start_pods(free)?;
         for object in objects {
@@ -70,7 +71,11 @@ impl Bed {
 
     fn delete_one(&mut self, object: &ObjectRef) -> Result<()> {
         self.objects.remove(object)?;
-        if object.kind == "Pod" { self.stop_pod(&format!("{}/{}", object.namespace, object.name)) } else { Ok(()) }
+        if object.kind == "Pod" {
+            self.stop_pod(&format!("{}/{}", object.namespace, object.name))
+        } else {
+            Ok(())
+        }
     }
 
     fn put(&mut self, mut object: Value) -> Result<()> {
@@ -148,24 +153,27 @@ impl Bed {
         }
         for addr in &pod.addresses {
             let family = Family::of(*addr);
-            let v = family.number();
             let host = IpNet::from(*addr);
-            let via = home.addresses.iter().find(|a| Family::of(**a) == family).context("a node without address")?;
+            let via = home
+                .addresses
+                .iter()
+                .find(|a| Family::of(**a) == family)
+                .context("a node without address")?;
             // Pods of a bridge that believe the address to be next to them ask for it there.
             for node in self.fabric.nodes.iter().filter(|n| n.name != home.name) {
-                let mut lines = vec![format!("-{v} route {verb} {host} via {via}")];
+                let mut lines = vec![format!("route {verb} {host} via {via}")];
                 if node.cni == Cni::Bridge {
-                    lines.push(format!("-{v} neigh {verb} proxy {addr} dev {BRIDGE}"));
+                    lines.push(format!("neigh {verb} proxy {addr} dev {BRIDGE}"));
                     answer_for_others(node, *addr)?;
                 }
                 node.netns.ip(&lines)?;
             }
             for other in &self.fabric.outside {
-                other.netns.ip(&[format!("-{v} route {verb} {host} via {via}")])?;
+                other.netns.ip(&[format!("route {verb} {host} via {via}")])?;
             }
             // The ptp plugin sets this route itself; the bridge plugin relies on the range.
             if home.cni == Cni::Bridge {
-                home.netns.ip(&[format!("-{v} route {verb} {host} dev {BRIDGE}")])?;
+                home.netns.ip(&[format!("route {verb} {host} dev {BRIDGE}")])?;
             }
         }
         Ok(())

@@ -125,8 +125,6 @@ pub(super) fn uplink(family: Family, number: u8) -> IpNet {
 pub(super) fn service_range(family: Family) -> IpNet {
     match family {
         Family::V4 => Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16).into(),
-        Family::V6 => {
-            Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0), 112).into()
-        }
+        Family::V6 => Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0), 112).into(),
     }
 }

@@ -99,7 +99,11 @@ fn tcp(socket: Socket) -> Result<BufReader<TcpStream>> {
     Ok(BufReader::new(TcpStream::from_std(socket.into())?))
 }
 
-async fn over_tcp(stream: &mut BufReader<TcpStream>, nonce: &str, line: &[u8]) -> Result<Option<Reply>, Outcome> {
+async fn over_tcp(
+    stream: &mut BufReader<TcpStream>,
+    nonce: &str,
+    line: &[u8],
+) -> Result<Option<Reply>, Outcome> {
     let connected = async {
         stream.get_ref().writable().await?;
         if let Some(e) = stream.get_ref().take_error()? { Err(e) } else { Ok(()) }
@@ -146,7 +150,9 @@ async fn over_icmp(socket: &UdpSocket, kind: u8, nonce: &str, line: &[u8]) -> Re
 /// Sends a datagram. An error that an earlier datagram of the same socket left behind is not this one's.
 async fn send(socket: &UdpSocket, datagram: &[u8]) -> Result<(), Outcome> {
     match socket.send(datagram).await {
-        Err(e) if e.kind() == ErrorKind::ConnectionRefused => socket.send(datagram).await.map(drop).map_err(failed),
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
+            socket.send(datagram).await.map(drop).map_err(failed)
+        }
         sent => sent.map(drop).map_err(failed),
     }
 }

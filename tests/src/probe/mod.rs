@@ -87,7 +87,8 @@ impl Attempt {
 /// A request that no other is equal to.
 fn request(size: usize) -> (String, Vec<u8>) {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let nonce = format!("{:06x}{:010x}", std::process::id() & 0xff_ffff, COUNTER.fetch_add(1, Ordering::Relaxed));
+    let nonce =
+        format!("{:06x}{:010x}", std::process::id() & 0xff_ffff, COUNTER.fetch_add(1, Ordering::Relaxed));
     let mut line = nonce.clone().into_bytes();
     line.resize(size.max(MIN_SIZE) - 1, b'.');
     line.push(b'\n');
@@ -96,7 +97,9 @@ fn request(size: usize) -> (String, Vec<u8>) {
 
 /// Sorts an error: did the network refuse, or did we not even try?
 fn outcome_of(error: &anyhow::Error) -> Outcome {
-    let Some(io) = error.downcast_ref::<std::io::Error>() else { return Outcome::Broken(format!("{error:#}")) };
+    let Some(io) = error.downcast_ref::<std::io::Error>() else {
+        return Outcome::Broken(format!("{error:#}"));
+    };
     match io.raw_os_error() {
         // EHOSTUNREACH and EACCES are what the remaining ICMP unreachable codes become.
         Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::EHOSTUNREACH | libc::EACCES) => {

@@ -1,6 +1,5 @@
 use std::{
     collections::VecDeque,
-    io::{self, Read},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -8,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use netpol_common::net::proto;
-use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
-use tokio::{io::unix::AsyncFd, runtime::Handle, task::JoinHandle};
+use socket2::{Domain, Protocol as IpProtocol, Type};
+use tokio::{net::UdpSocket, runtime::Handle, task::JoinHandle};
 
 use super::Protocol;
 use crate::bed::Netns;
@@ -39,7 +38,8 @@ impl Witness {
             .with_context(|| format!("packet socket in {}", netns.name()))?;
         let seen = Seen::default();
         let _guard = runtime.enter();
-        let socket = AsyncFd::new(socket)?;
+        // What tokio has for datagrams serves for those of a packet socket too.
+        let socket = UdpSocket::from_std(socket.into())?;
         let task = runtime.spawn(watch(socket, seen.clone()));
         Ok(Self { seen, task })
     }
@@ -57,12 +57,11 @@ impl Drop for Witness {
     }
 }
 
-async fn watch(socket: AsyncFd<Socket>, seen: Seen) {
+async fn watch(socket: UdpSocket, seen: Seen) {
     let mut packet = [0; SNAPSHOT];
     loop {
-        let Ok(mut ready) = socket.readable().await else { return };
-        match ready.try_io(|socket| (&mut &*socket.get_ref()).read(&mut packet)) {
-            Ok(Ok(bytes)) => {
+        match socket.recv(&mut packet).await {
+            Ok(bytes) => {
                 if let Some((protocol, source)) = parse(&packet[..bytes]) {
                     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                     if seen.len() == KEPT {
@@ -72,10 +71,8 @@ async fn watch(socket: AsyncFd<Socket>, seen: Seen) {
                 }
             }
             // The interface went down: it says so once.
-            Ok(Err(e)) if e.raw_os_error() == Some(libc::ENETDOWN) => {}
-            Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
-            Ok(Err(_)) => return,
-            Err(_would_block) => {}
+            Err(e) if e.raw_os_error() == Some(libc::ENETDOWN) => {}
+            Err(e) => return tracing::debug!("witness: {e}"),
         }
     }
 }
@@ -90,7 +87,8 @@ fn parse(packet: &[u8]) -> Option<(Protocol, SocketAddr)> {
         }
         6 => {
             let source: [u8; 16] = packet.get(8..24)?.try_into().ok()?;
-            let (proto, header) = if *packet.get(6)? == FRAGMENT { (*packet.get(40)?, 48) } else { (packet[6], 40) };
+            let (proto, header) =
+                if *packet.get(6)? == FRAGMENT { (*packet.get(40)?, 48) } else { (packet[6], 40) };
             (IpAddr::from(source), proto, packet.get(header..)?)
         }
         _ => return None,

@@ -108,7 +108,8 @@ impl Servers {
         let arrivals = Arrivals::default();
         let mut tasks = JoinSet::new();
         let wanted: Vec<_> = ports.iter().flat_map(|p| addresses.iter().map(move |a| (*p, *a))).collect();
-        let sockets = netns.enter(|| wanted.iter().map(|(port, addr)| listen(*port, *addr)).collect::<Result<Vec<_>>>());
+        let sockets = netns
+            .enter(|| wanted.iter().map(|(port, addr)| listen(*port, *addr)).collect::<Result<Vec<_>>>());
         for ((port, _), socket) in wanted.iter().zip(sockets.with_context(|| format!("servers of {pod}"))?) {
             let (pod, arrivals) = (pod.to_owned(), arrivals.clone());
             // Registers the socket with the runtime's reactor, which has to be entered for it.
