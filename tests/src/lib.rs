@@ -1,8 +1,9 @@
 //! The test bed, the scenario and conformance runners, the benchmark, and what their binaries share.
 //!
 //! `bed` builds clusters out of network namespaces, `serve` answers in their pods, `probe` tries out connections,
-//! `scenario` runs files that say what must be seen.
+//! `scenario` runs files that say what must be seen, `conformance` runs cases that say who may reach whom.
 
 pub mod bed;
+pub mod conformance;
 pub mod probe;
 pub mod serve;

@@ -16,6 +16,9 @@ mod selector;
 mod service;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use judgement::{Judgement, ObjectName, RuleMatch, Verdict};
 pub use miss::{Miss, MissedPeer, MissedPort, PeerMiss, PortMiss};
 pub use party::{Family, Party, Question, Unanswerable};

@@ -1,0 +1,96 @@
+use netpol_common::net::proto;
+use serde_json::{Value, json};
+
+use super::{
+    super::{World, translate},
+    service, slice, world,
+};
+
+const VIP: &str = "10.96.0.10";
+
+fn with_service(port: Value, selector: Value) -> World {
+    let object = service(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "s"},
+        "spec": {"clusterIP": VIP, "clusterIPs": [VIP, "fd00:96::10"], "ports": [port], "selector": selector}
+    }));
+    World { services: vec![object], ..world() }
+}
+
+fn backends(world: &World, vip: &str, port: u16, protocol: u8) -> Option<Vec<String>> {
+    let found = translate(world, vip.parse().expect("an address"), port, protocol)?;
+    Some(found.backends.iter().map(|b| format!("{} {}", b.address, b.port)).collect())
+}
+
+#[test]
+fn the_target_port_is_a_number_a_name_or_the_port_itself() {
+    let all = json!({"app": "web"});
+    for (port, protocol, expected) in [
+        (json!({"port": 80}), proto::TCP, "10.0.1.2 80"),
+        (json!({"port": 80, "targetPort": 8080}), proto::TCP, "10.0.1.2 8080"),
+        (json!({"port": 80, "targetPort": "http"}), proto::TCP, "10.0.1.2 8080"),
+        (json!({"port": 80, "targetPort": "dns", "protocol": "UDP"}), proto::UDP, "10.0.1.2 53"),
+    ] {
+        let world = with_service(port.clone(), all.clone());
+        assert_eq!(backends(&world, VIP, 80, protocol), Some(vec![expected.into()]), "{port}");
+    }
+    let world = with_service(json!({"port": 80, "targetPort": "nobody"}), all);
+    assert_eq!(backends(&world, VIP, 80, proto::TCP), Some(vec![]));
+}
+
+#[test]
+fn address_port_and_protocol_must_be_the_service_s() {
+    let world = with_service(json!({"port": 80}), json!({"app": "web"}));
+    assert_eq!(backends(&world, VIP, 81, proto::TCP), None);
+    assert_eq!(backends(&world, VIP, 80, proto::UDP), None);
+    assert_eq!(backends(&world, "10.96.0.11", 80, proto::TCP), None);
+    assert_eq!(backends(&world, "fd00:96::10", 80, proto::TCP), Some(vec!["fd00:1::2 80".into()]));
+    let found = translate(&world, VIP.parse().expect("an address"), 80, proto::TCP).expect("the service");
+    assert_eq!(found.backends[0].pod.as_ref().map(ToString::to_string), Some("shop/web".into()));
+}
+
+#[test]
+fn ready_pods_serve_and_ending_ones_only_where_none_is_ready() {
+    let mut world = with_service(json!({"port": 80}), json!({"app": "web"}));
+    let web = world.pods.iter().position(|pod| pod.metadata.name.as_deref() == Some("web")).expect("web");
+    let mut second = world.pods[web].clone();
+    second.metadata.name = Some("web-2".into());
+    second.metadata.deletion_timestamp = Some(super::object(json!("2026-01-01T00:00:00Z")));
+    let status = second.status.as_mut().expect("a status");
+    status.pod_ip = Some("10.0.1.9".into());
+    status.pod_ips = None;
+    world.pods.push(second);
+    assert_eq!(backends(&world, VIP, 80, proto::TCP), Some(vec!["10.0.1.2 80".into()]));
+    let not_ready = super::object(json!([{"type": "Ready", "status": "False"}]));
+    world.pods[web].status.as_mut().expect("a status").conditions = not_ready;
+    assert_eq!(backends(&world, VIP, 80, proto::TCP), Some(vec!["10.0.1.9 80".into()]));
+    world.services[0].spec.as_mut().expect("a spec").publish_not_ready_addresses = Some(true);
+    assert_eq!(backends(&world, VIP, 80, proto::TCP), Some(vec!["10.0.1.2 80".into(), "10.0.1.9 80".into()]));
+}
+
+#[test]
+fn slices_say_who_serves_and_then_the_selector_is_not_asked() {
+    let mut world = with_service(json!({"port": 80, "name": "web"}), json!({"app": "web"}));
+    let endpoint = |ip: &str, conditions: Value| json!({"addresses": [ip], "conditions": conditions});
+    let of = |service: &str, endpoints: Value| {
+        slice(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"namespace": "shop", "name": "s-1", "labels": {"kubernetes.io/service-name": service}},
+            "ports": [{"name": "web", "port": 8000}, {"name": "other", "port": 9000}], "endpoints": endpoints
+        }))
+    };
+    world.slices = vec![
+        of("other", json!([endpoint("10.9.9.9", json!({}))])),
+        of(
+            "s",
+            json!([
+                endpoint("10.0.2.1", json!({})),
+                endpoint("10.0.3.1", json!({"ready": false})),
+                endpoint("10.0.4.1", json!({"ready": false, "serving": true, "terminating": true}))
+            ]),
+        ),
+    ];
+    assert_eq!(backends(&world, VIP, 80, proto::TCP), Some(vec!["10.0.2.1 8000".into()]));
+    assert_eq!(backends(&world, "fd00:96::10", 80, proto::TCP), Some(vec![]));
+    world.slices[1].endpoints.as_mut().expect("endpoints").remove(0);
+    assert_eq!(backends(&world, VIP, 80, proto::TCP), Some(vec!["10.0.4.1 8000".into()]));
+}
