@@ -1,10 +1,26 @@
 //! The kernel programs: what every packet of every pod passes.
 #![no_std]
 #![no_main]
+// One instruction has no other spelling; see `conntrack::add`.
+#![feature(asm_experimental_arch)]
 
+mod case;
+mod config;
+mod conntrack;
+mod ctx;
+mod event;
+mod family;
+mod forward;
+mod icmp_error;
 mod maps;
+mod metrics;
+mod nat;
+mod parse;
+mod peer;
+mod pipeline;
+mod policy;
 mod progs;
-mod scratch;
+mod service;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -21,7 +21,7 @@ use netpol_common::{
     stats::{self, Counter},
 };
 
-use crate::scratch::Scratch;
+use crate::case::Scratch;
 
 /// Written by packets, aged by the agent. Full: nobody's entry is cut, see `conntrack::create`.
 #[map(name = "np_ct4")]
@@ -50,17 +50,20 @@ pub static CIDR6: LpmTrie<V6, CidrRow> = LpmTrie::with_max_entries(limits::CIDR,
 
 /// Written by the agent.
 #[map(name = "np_policy")]
-pub static POLICY: HashMap<PolicyKey, PolicyRow> = HashMap::with_max_entries(limits::POLICY, BPF_F_NO_PREALLOC);
+pub static POLICY: HashMap<PolicyKey, PolicyRow> =
+    HashMap::with_max_entries(limits::POLICY, BPF_F_NO_PREALLOC);
 /// Written by the agent.
 #[map(name = "np_port")]
 pub static PORT: HashMap<PortKey, RuleId> = HashMap::with_max_entries(limits::PORT, BPF_F_NO_PREALLOC);
 
 /// Written by the agent.
 #[map(name = "np_fe4")]
-pub static FE4: HashMap<FrontendKey4, FrontendRow> = HashMap::with_max_entries(limits::FRONTEND, BPF_F_NO_PREALLOC);
+pub static FE4: HashMap<FrontendKey4, FrontendRow> =
+    HashMap::with_max_entries(limits::FRONTEND, BPF_F_NO_PREALLOC);
 /// Written by the agent.
 #[map(name = "np_fe6")]
-pub static FE6: HashMap<FrontendKey6, FrontendRow> = HashMap::with_max_entries(limits::FRONTEND, BPF_F_NO_PREALLOC);
+pub static FE6: HashMap<FrontendKey6, FrontendRow> =
+    HashMap::with_max_entries(limits::FRONTEND, BPF_F_NO_PREALLOC);
 /// Written by the agent through `mmap`, one aligned store per row.
 #[map(name = "np_svc")]
 pub static SVC: Array<ServiceRow> = Array::with_max_entries(limits::SERVICE, BPF_F_MMAPABLE);
@@ -94,6 +97,6 @@ pub static DROP: RingBuf = RingBuf::with_byte_size(limits::DROP_RING, 0);
 #[map(name = "np_flow")]
 pub static FLOW: RingBuf = RingBuf::with_byte_size(limits::FLOW_RING, 0);
 
-/// What of one packet does not fit the stack. Not pinned: it means nothing between packets.
+/// Not pinned: it means nothing between packets.
 #[map(name = "np_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

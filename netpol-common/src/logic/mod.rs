@@ -1,4 +1,5 @@
 //! Pure logic that runs in the kernel programs, in the agent's `explain`, and in plain unit tests.
 
+pub mod csum;
 pub mod policy;
 pub mod ports;

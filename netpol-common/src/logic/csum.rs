@@ -1,0 +1,68 @@
+//! Incremental internet checksums (RFC 1624).
+
+/// What a one's complement sum grows by when the words of `old` are replaced by those of `new` (raw, as they lie; an
+/// IPv4 address has three words of 0). The form that `bpf_l4_csum_replace` takes.
+#[must_use]
+#[inline(always)]
+pub const fn difference(old: [u32; 4], new: [u32; 4]) -> u32 {
+    let [a, b, c, d] = old;
+    let [e, f, g, h] = new;
+    let sum = !a as u64 + !b as u64 + !c as u64 + !d as u64 + e as u64 + f as u64 + g as u64 + h as u64;
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    (sum as u32).wrapping_add((sum >> 32) as u32)
+}
+
+/// A checksum field (raw) after the bytes it covers changed by `difference`.
+#[must_use]
+#[inline(always)]
+pub const fn follow(field: u16, difference: u32) -> u16 {
+    let sum = (!field) as u32 + (difference & 0xffff) + (difference >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checksum(words: &[u16]) -> u16 {
+        let mut sum: u32 = words.iter().map(|&word| u32::from(word)).sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    fn halves(word: u32) -> [u16; 2] {
+        [word as u16, (word >> 16) as u16]
+    }
+
+    #[test]
+    fn a_followed_checksum_equals_a_computed_one() {
+        for (old, new, rest) in [
+            (0x0a01_f40a_u32, 0x140f_600a_u32, [0x4500_u16, 0x003c, 0x1c46]),
+            (0, u32::MAX, [1, 2, 3]),
+            (u32::MAX, 1, [0xffff, 0xffff, 0xfffe]),
+            (0x1234_5678, 0x8765_4321, [0, 0, 0x8000]),
+        ] {
+            let packet = |addr| [rest.as_slice(), &halves(addr)].concat_five();
+            let before = checksum(&packet(old));
+            let after = follow(before, difference([old, 0, 0, 0], [new, 0, 0, 0]));
+            assert_eq!(after, checksum(&packet(new)), "{old:x} -> {new:x}");
+        }
+    }
+
+    trait ConcatFive {
+        fn concat_five(&self) -> [u16; 5];
+    }
+    impl ConcatFive for [&[u16]; 2] {
+        fn concat_five(&self) -> [u16; 5] {
+            let mut out = [0; 5];
+            for (slot, value) in out.iter_mut().zip(self.iter().copied().flatten()) {
+                *slot = *value;
+            }
+            out
+        }
+    }
+}

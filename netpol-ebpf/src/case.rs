@@ -1,0 +1,88 @@
+//! What is known of a packet that has no current decision. Too large for the stack, and handed from stage to stage.
+
+use core::mem::MaybeUninit;
+
+use netpol_common::{
+    conntrack::CtEntry,
+    direction::Direction,
+    net::{Address, Be16, V6},
+    policy::{RuleId, SlotId},
+};
+
+use crate::{family::Family, maps::SCRATCH, parse::Packet, policy::Ends};
+
+/// What policy said of a connection.
+#[derive(Clone, Copy)]
+pub struct Decision {
+    /// The end that decided.
+    pub direction: Direction,
+    /// Interface of the pod whose rules decided.
+    pub endpoint: u32,
+    /// The slot without a matching rule.
+    pub slot: SlotId,
+    /// Allowed the initiator.
+    pub rule_egress: RuleId,
+    /// Allowed the responder.
+    pub rule_ingress: RuleId,
+}
+
+/// A packet on its way to a decision.
+pub struct Case<A> {
+    /// As it came.
+    pub packet: Packet<A>,
+    /// Destination after service translation.
+    pub nat_dst: A,
+    /// Destination port after service translation.
+    pub nat_dport: Be16,
+    /// Who the ends are.
+    pub ends: Ends,
+    /// What policy said.
+    pub decision: Decision,
+    /// The entry about to be inserted.
+    pub entry: MaybeUninit<CtEntry>,
+}
+
+/// Storage for a case of either family, one per CPU: private to the packet, since programs of one CPU do not interrupt
+/// each other (TC runs with bottom halves disabled).
+#[repr(transparent)]
+pub struct Scratch(MaybeUninit<Case<V6>>);
+
+impl<A: Address> Case<A> {
+    /// Opens the case of `packet`, seen by a pod's program on `endpoint`.
+    #[inline(always)]
+    pub fn open<F: Family<Addr = A>>(
+        packet: &Packet<A>,
+        direction: Direction,
+        endpoint: u32,
+    ) -> Option<&'static mut Self> {
+        let place = Self::place()?;
+        // SAFETY: in bounds and aligned, see `place`; nobody else has it, see `Scratch`.
+        unsafe {
+            (&raw mut (*place).packet).write(*packet);
+            (&raw mut (*place).nat_dst).write(packet.tuple.dst);
+            (&raw mut (*place).nat_dport).write(packet.tuple.dport);
+            (&raw mut (*place).ends).write(Ends::NONE);
+            (&raw mut (*place).decision).write(Decision {
+                direction,
+                endpoint,
+                slot: SlotId::NONE,
+                rule_egress: RuleId::NONE,
+                rule_ingress: RuleId::NONE,
+            });
+            Some(&mut *place)
+        }
+    }
+
+    /// The case that an earlier stage opened for the same packet.
+    #[inline(always)]
+    pub fn resume() -> Option<&'static mut Self> {
+        // SAFETY: opened before on this CPU for this packet, with the same family.
+        Some(unsafe { &mut *Self::place()? })
+    }
+
+    #[inline(always)]
+    fn place() -> Option<*mut Self> {
+        const { assert!(size_of::<Self>() <= size_of::<Scratch>() && align_of::<Self>() <= 8) };
+        Some(SCRATCH.get_ptr_mut(0)?.cast())
+    }
+}

@@ -1,0 +1,230 @@
+//! Connections: finding an entry and proving that it is this packet's, keeping it current, making and removing pairs.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::bpf_jiffies64,
+};
+use netpol_common::{
+    conntrack::{CtEntry, Tuple, flags},
+    net::{Address, Be16, proto},
+    reason::DropReason,
+};
+
+use crate::{
+    case::Case,
+    ctx::Skb,
+    family::Family,
+    parse::{Packet, tcp},
+    peer,
+    progs::Hook,
+};
+
+/// `-EEXIST`
+const EXISTS: i32 = -17;
+
+/// An entry and the way this packet goes along it.
+///
+/// The entry stays a pointer: an insertion elsewhere may recycle it at any moment (`bpf_htab` preallocates), so it is read
+/// field by field, and the worst a recycled entry does is one packet judged by another live decision.
+#[derive(Clone, Copy)]
+pub struct Hit {
+    pub entry: *mut CtEntry,
+    pub flags: u32,
+    /// The packet goes from responder to initiator.
+    pub reply: bool,
+}
+
+impl Hit {
+    /// Interfaces of the packet's sender and receiver, 0 where the end is no pod of this node.
+    #[inline(always)]
+    pub fn interfaces(&self) -> (u32, u32) {
+        // SAFETY: a non-null pointer into a hash map.
+        let (orig, reply) = unsafe { ((*self.entry).if_orig, (*self.entry).if_reply) };
+        if self.reply { (reply, orig) } else { (orig, reply) }
+    }
+}
+
+/// The entry of a tuple, whoever it belongs to.
+#[inline(always)]
+pub fn find<F: Family>(tuple: &Tuple<F::Addr>) -> Option<Hit> {
+    let entry = F::ct().get_ptr_mut(F::ct_key(tuple))?;
+    // SAFETY: a non-null pointer into a hash map.
+    let flags = unsafe { (*entry).flags };
+    Some(Hit { entry, flags, reply: tuple.from_high() != (flags & flags::FROM_HIGH != 0) })
+}
+
+/// Whether the packet comes from (goes to) the interface that the entry names for that end. A foreign packet with the
+/// right addresses gets nothing of the entry.
+#[inline(always)]
+pub fn owns(hit: &Hit, skb: &Skb, hook: Hook) -> bool {
+    let (sender, receiver) = hit.interfaces();
+    match hook {
+        Hook::FromPod => sender == skb.ifindex(),
+        Hook::ToPod => {
+            receiver == skb.ifindex()
+                && match sender {
+                    0 => hit.flags & flags::NODE == 0 || hit.reply || skb.ingress_ifindex() == 0,
+                    pod => peer::came_from(skb.ingress_ifindex(), pod),
+                }
+        }
+    }
+}
+
+/// Counts a packet of a known connection and follows its state.
+#[inline(always)]
+pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) {
+    let entry = hit.entry;
+    // SAFETY: a non-null pointer into a hash map; counters are added to atomically, the other fields are single words of
+    // which any of two concurrent writes is right: a flag lost that way only lets the entry live for its longer timeout.
+    unsafe {
+        let (packets, bytes) = if hit.reply {
+            (&raw mut (*entry).packets[1], &raw mut (*entry).bytes[1])
+        } else {
+            (&raw mut (*entry).packets[0], &raw mut (*entry).bytes[0])
+        };
+        add(packets, 1);
+        add(bytes, u64::from(len));
+        let now = bpf_jiffies64() as u32;
+        if (*entry).last_seen != now {
+            (*entry).last_seen = now;
+        }
+        let mut state = hit.flags;
+        if hit.reply {
+            state |= flags::REPLIED;
+        }
+        if packet.tuple.proto == proto::TCP {
+            if packet.tcp_flags & tcp::FIN != 0 {
+                state |= if hit.reply { flags::FIN_REPLY } else { flags::FIN_ORIG };
+            }
+            if packet.tcp_flags & tcp::RST != 0 {
+                state |= flags::RST;
+            }
+        }
+        if state != hit.flags {
+            (*entry).flags = state;
+        }
+    }
+}
+
+/// Adds to a counter that other CPUs add to as well: `BPF_ATOMIC | BPF_ADD` without a result, which every kernel has
+/// (one that returns the old value needs 5.12). Written as an instruction because `core` for this target offers loads and
+/// stores only.
+///
+/// # Safety
+/// `counter` points into a map value and is aligned.
+#[inline(always)]
+unsafe fn add(counter: *mut u64, amount: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) amount, options(nostack)) };
+}
+
+/// What became of a new connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// It has its entries.
+    Tracked,
+    /// The table is full. It needs no translation, so each of its packets is judged on its own.
+    Untracked,
+}
+
+/// Enters the connection that `case` was decided for. `plain` are the flags that every entry of it has; `svc` is the service
+/// it goes through.
+#[inline(always)]
+pub fn create<F: Family>(
+    case: &mut Case<F::Addr>,
+    epoch: u32,
+    plain: u32,
+    svc: Option<u32>,
+) -> Result<Entered, DropReason> {
+    // A number for "none" that no row of `np_svc` has.
+    match create_in_frame::<F>(case, epoch, plain, svc.unwrap_or(u32::MAX)) {
+        TRACKED => Ok(Entered::Tracked),
+        UNTRACKED => Ok(Entered::Untracked),
+        COLLISION => Err(DropReason::Collision),
+        _ => Err(DropReason::TableFull),
+    }
+}
+
+const TRACKED: u32 = 0;
+const UNTRACKED: u32 = 1;
+const COLLISION: u32 = 2;
+const FULL: u32 = 3;
+
+/// Has a frame of its own on the stack, which is why its answer is a plain number.
+#[inline(never)]
+fn create_in_frame<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32, svc: u32) -> u32 {
+    let tuple = case.packet.tuple;
+    let entry = case.entry.write(CtEntry {
+        packets: [0; 2],
+        bytes: [0; 2],
+        rule_egress: case.decision.rule_egress,
+        rule_ingress: case.decision.rule_ingress,
+        epoch,
+        // SAFETY: helper without arguments.
+        last_seen: unsafe { bpf_jiffies64() } as u32,
+        if_orig: case.ends.initiator,
+        if_reply: case.ends.responder,
+        flags: plain | from_high(tuple.from_high()),
+        svc: 0,
+        nat_addr: [0; 4],
+        nat_port: Be16::from_raw(0),
+        nat_sport: Be16::from_raw(0),
+        pad: 0,
+    });
+    let table = F::ct();
+    if svc == u32::MAX {
+        let inserted = table.insert(F::ct_key(&tuple), &*entry, u64::from(BPF_ANY));
+        return if inserted.is_ok() { TRACKED } else { UNTRACKED };
+    }
+    entry.svc = svc;
+    let back = Tuple { dst: case.nat_dst, dport: case.nat_dport, ..tuple };
+    entry.flags = plain | flags::BACK | from_high(back.from_high());
+    entry.nat_addr = tuple.dst.to_words();
+    entry.nat_port = tuple.dport;
+    let back_key = F::ct_key(&back);
+    // The back entry first: once the front one is there, answers must find their way.
+    match table.insert(back_key, &*entry, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {}
+        Err(EXISTS) => {
+            if !replaceable::<F>(&back, entry) {
+                return COLLISION;
+            }
+            if table.insert(back_key, &*entry, u64::from(BPF_ANY)).is_err() {
+                return FULL;
+            }
+        }
+        Err(_) => return FULL,
+    }
+    entry.flags = plain | flags::FRONT | from_high(tuple.from_high());
+    entry.nat_addr = case.nat_dst.to_words();
+    entry.nat_port = case.nat_dport;
+    if table.insert(F::ct_key(&tuple), &*entry, u64::from(BPF_ANY)).is_err() {
+        // Nobody else made the back entry meanwhile: it is this pod's own connection, and a retry makes it again.
+        let _gone = table.remove(back_key);
+        return FULL;
+    }
+    TRACKED
+}
+
+/// Whether a new connection may take the place of the back entry under `back`: it is over, or it is this connection's own,
+/// left from an earlier attempt.
+#[inline(always)]
+fn replaceable<F: Family>(back: &Tuple<F::Addr>, new: &CtEntry) -> bool {
+    let Some(hit) = find::<F>(back) else { return true };
+    if flags::closed(hit.flags) {
+        return true;
+    }
+    // SAFETY: a non-null pointer into a hash map.
+    let (addr, port, owner) = unsafe { ((*hit.entry).nat_addr, (*hit.entry).nat_port, (*hit.entry).if_orig) };
+    hit.flags & flags::BACK != 0
+        && F::Addr::from_words(addr) == F::Addr::from_words(new.nat_addr)
+        && port == new.nat_port
+        && owner == new.if_orig
+}
+
+#[inline(always)]
+const fn from_high(is: bool) -> u32 {
+    if is { flags::FROM_HIGH } else { 0 }
+}

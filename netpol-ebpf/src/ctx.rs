@@ -1,0 +1,155 @@
+//! The packet buffer. The only file that calls helpers on it.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_PSEUDO_HDR},
+    helpers::{
+        bpf_l4_csum_replace, bpf_redirect_peer, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_skb_store_bytes,
+    },
+    programs::TcContext,
+};
+use netpol_common::reason::DropReason;
+
+/// The kernel's packet buffer. Methods that change the packet take `&mut self`: no pointer into it outlives them.
+pub struct Skb(*mut __sk_buff);
+
+/// A checksum in the packet that follows a change elsewhere in it.
+#[derive(Clone, Copy)]
+pub struct Checksum {
+    /// Offset from the Ethernet header.
+    pub offset: u32,
+    /// `BPF_F_MARK_MANGLED_0` for UDP, where 0 means "none" and stays.
+    pub flags: u64,
+}
+
+impl Skb {
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self(ctx.skb.skb)
+    }
+
+    /// The same buffer, as it is handed from one stage to the next.
+    #[inline(always)]
+    pub fn from_raw(raw: *mut __sk_buff) -> Self {
+        Self(raw)
+    }
+
+    /// See `from_raw`.
+    #[inline(always)]
+    pub fn raw(&self) -> *mut __sk_buff {
+        self.0
+    }
+
+    /// Length in bytes with Ethernet header; all segments of a GSO packet together.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        // SAFETY: the context pointer is the kernel's and lives as long as the program.
+        unsafe { (*self.0).len }
+    }
+
+    /// Interface that the program is attached to.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).ifindex }
+    }
+
+    /// Interface that the packet came in by; 0 if it was made on this node (`skb->skb_iif`).
+    #[inline(always)]
+    pub fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).ingress_ifindex }
+    }
+
+    /// EtherType, network byte order in the low 16 bits; a VLAN tag that the device stripped counts as the tag's.
+    #[inline(always)]
+    pub fn ethertype(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { if (*self.0).vlan_present != 0 { 0 } else { (*self.0).protocol } }
+    }
+
+    /// A pointer to `N` bytes at `offset` if they lie in the linear part.
+    #[inline(always)]
+    pub fn linear<const N: usize>(&self, offset: usize) -> Option<*const u8> {
+        // SAFETY: as in `len`; the verifier knows these two fields as packet pointers.
+        let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
+        if data + offset + N > end { None } else { Some((data + offset) as *const u8) }
+    }
+
+    /// Makes the first `len` bytes linear.
+    #[inline(always)]
+    pub fn pull(&mut self, len: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the length.
+        match unsafe { bpf_skb_pull_data(self.0, len) } {
+            0 => Ok(()),
+            _ => Err(DropReason::Malformed),
+        }
+    }
+
+    /// Copies a `T` (any bit pattern valid) out of the packet, wherever it lies.
+    #[inline(always)]
+    pub fn load<T: Copy>(&self, offset: u32) -> Result<T, DropReason> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes exactly `size_of::<T>()` bytes or fails.
+        let rc = unsafe {
+            bpf_skb_load_bytes(self.0.cast(), offset, value.as_mut_ptr().cast(), size_of::<T>() as u32)
+        };
+        if rc != 0 {
+            return Err(DropReason::Malformed);
+        }
+        // SAFETY: written above; every `T` used is made of integers.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    /// Writes a `T` into the packet.
+    #[inline(always)]
+    pub fn store<T: Copy>(&mut self, offset: u32, value: &T) -> Result<(), DropReason> {
+        // SAFETY: the helper reads exactly `size_of::<T>()` bytes and checks the offset.
+        let rc = unsafe {
+            bpf_skb_store_bytes(self.0, offset, core::ptr::from_ref(value).cast(), size_of::<T>() as u32, 0)
+        };
+        if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
+    }
+
+    /// Lets a checksum follow a change of two bytes (raw, as they lie).
+    #[inline(always)]
+    pub fn fix_checksum(&mut self, sum: Checksum, from: u16, to: u16) -> Result<(), DropReason> {
+        self.l4_csum_replace(sum.offset, u64::from(from), u64::from(to), sum.flags | 2)
+    }
+
+    /// Lets a checksum follow a difference (see `logic::csum::difference`) of bytes it covers directly.
+    #[inline(always)]
+    pub fn fix_checksum_by(&mut self, sum: Checksum, difference: u32) -> Result<(), DropReason> {
+        self.l4_csum_replace(sum.offset, 0, u64::from(difference), sum.flags)
+    }
+
+    /// As `fix_checksum_by`, for bytes of the pseudo header: a checksum that the device will fill in holds only those.
+    #[inline(always)]
+    pub fn fix_pseudo_checksum_by(&mut self, sum: Checksum, difference: u32) -> Result<(), DropReason> {
+        self.l4_csum_replace(sum.offset, 0, u64::from(difference), sum.flags | u64::from(BPF_F_PSEUDO_HDR))
+    }
+
+    #[inline(always)]
+    fn l4_csum_replace(&mut self, offset: u32, from: u64, to: u64, flags: u64) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the offset.
+        let rc = unsafe { bpf_l4_csum_replace(self.0, offset, from, to, flags) };
+        if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
+    }
+
+    /// Hands the packet to the peer of `ifindex`, inside that peer's network namespace. Returns the TC action.
+    #[inline(always)]
+    pub fn redirect_peer(&mut self, ifindex: u32) -> i32 {
+        const PACKET_HOST: u32 = 0;
+        // SAFETY: as in `len`.
+        if unsafe { (*self.0).pkt_type } != PACKET_HOST {
+            // A frame that a bridge would have passed on carries the other pod's MAC address: the host side took it for
+            // somebody else's, and the pod would ignore it as such. A failure means it stays ignored.
+            // SAFETY: the helper checks its arguments.
+            unsafe { bpf_skb_change_type(self.0, PACKET_HOST) };
+        }
+        // SAFETY: the helper takes numbers only.
+        unsafe { bpf_redirect_peer(ifindex, 0) as i32 }
+    }
+}

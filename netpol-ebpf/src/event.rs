@@ -1,0 +1,110 @@
+//! Events for the agent. Called only from the pipeline.
+
+use aya_ebpf::{helpers::bpf_jiffies64, maps::RingBuf};
+use netpol_common::{
+    event::PacketEvent,
+    net::Address,
+    policy::{RuleId, SlotId},
+    reason::DropReason,
+    stats::Extra,
+};
+
+use crate::{
+    case::Case,
+    ctx::Skb,
+    maps::{DROP, FLOW},
+    metrics,
+    progs::Hook,
+};
+
+/// Nobody is woken: the agent looks into the rings several times a second, so that a flood costs it no more than that.
+const NO_WAKEUP: u64 = 1;
+
+/// A parsed packet was dropped.
+#[inline(always)]
+pub fn dropped<A: Address>(skb: &Skb, hook: Hook, reason: u8, case: &Case<A>) {
+    metrics::count(reason, case.decision.direction, skb.len());
+    if !write(&DROP, skb, hook, reason, case) {
+        metrics::extra(Extra::LostDrops);
+    }
+}
+
+/// A connection was let through, and somebody listens.
+#[inline(always)]
+pub fn forwarded<A: Address>(skb: &Skb, hook: Hook, case: &Case<A>) {
+    if !write(&FLOW, skb, hook, 0, case) {
+        metrics::extra(Extra::LostFlows);
+    }
+}
+
+/// A packet without readable addresses was dropped.
+#[inline(always)]
+pub fn unparsed(skb: &Skb, hook: Hook, reason: DropReason) {
+    metrics::count(reason as u8, hook.direction(), skb.len());
+    let Some(mut record) = DROP.reserve::<PacketEvent>(0) else {
+        metrics::extra(Extra::LostDrops);
+        return;
+    };
+    // SAFETY: helper without arguments.
+    let jiffies = unsafe { bpf_jiffies64() };
+    record.write(PacketEvent {
+        version: PacketEvent::VERSION,
+        reason: reason as u8,
+        direction: hook.direction() as u8,
+        hook: hook as u8,
+        ifindex: skb.ifindex(),
+        endpoint: skb.ifindex(),
+        jiffies,
+        len: skb.len(),
+        rule_egress: RuleId::NONE,
+        rule_ingress: RuleId::NONE,
+        slot: SlotId::NONE,
+        family: 0,
+        proto: 0,
+        tcp_flags: 0,
+        pad: 0,
+        src: [0; 16],
+        dst: [0; 16],
+        nat_dst: [0; 16],
+        sport: 0,
+        dport: 0,
+        nat_dport: 0,
+        pad2: 0,
+        pad3: 0,
+    });
+    record.submit(NO_WAKEUP);
+}
+
+#[inline(always)]
+fn write<A: Address>(ring: &RingBuf, skb: &Skb, hook: Hook, reason: u8, case: &Case<A>) -> bool {
+    let Some(mut record) = ring.reserve::<PacketEvent>(0) else { return false };
+    // SAFETY: helper without arguments.
+    let jiffies = unsafe { bpf_jiffies64() };
+    record.write(PacketEvent {
+        version: PacketEvent::VERSION,
+        reason,
+        direction: case.decision.direction as u8,
+        family: A::FAMILY,
+        proto: case.packet.tuple.proto,
+        tcp_flags: case.packet.tcp_flags,
+        hook: hook as u8,
+        pad: 0,
+        ifindex: skb.ifindex(),
+        endpoint: case.decision.endpoint,
+        jiffies,
+        src: bytemuck::cast(case.packet.tuple.src.to_words()),
+        dst: bytemuck::cast(case.packet.tuple.dst.to_words()),
+        nat_dst: bytemuck::cast(case.nat_dst.to_words()),
+        sport: case.packet.tuple.sport.to_host(),
+        dport: case.packet.tuple.dport.to_host(),
+        nat_dport: case.nat_dport.to_host(),
+        pad2: 0,
+        len: skb.len(),
+        pad3: 0,
+        rule_egress: case.decision.rule_egress,
+        rule_ingress: case.decision.rule_ingress,
+        slot: case.decision.slot,
+    });
+    record.submit(NO_WAKEUP);
+    true
+}

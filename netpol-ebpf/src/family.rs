@@ -1,0 +1,151 @@
+//! What differs between IPv4 and IPv6: layouts, tables, numbers. Everything else is generic over [`Family`].
+
+use aya_ebpf::maps::{HashMap, lpm_trie::Key};
+use netpol_common::{
+    conntrack::{CtEntry, CtKey4, CtKey6, Tuple},
+    logic::csum,
+    net::{Address, Be16, V4, V6},
+    peer::PeerRow,
+    policy::ClassId,
+    reason::DropReason,
+    service::{FrontendKey4, FrontendKey6, FrontendRow},
+};
+
+use crate::{
+    ctx::Skb,
+    maps,
+    nat::{Change, End},
+    parse::{self, Inner, L3, Packet},
+    progs::Hook,
+};
+
+pub trait Family: 'static {
+    type Addr: Address;
+    type CtKey: Copy + 'static;
+    /// Whether the ICMP checksum covers the addresses of the outer header.
+    const ICMP_PSEUDO_HEADER: bool;
+
+    fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<Self::Addr>, DropReason>;
+    fn inner(skb: &Skb, l3: u32) -> Option<Inner<Self::Addr>>;
+    fn ct_key(tuple: &Tuple<Self::Addr>) -> Self::CtKey;
+    fn ct() -> &'static HashMap<Self::CtKey, CtEntry>;
+    /// Who an address is; an address that nothing names is matched by rules without peers only.
+    fn peer(addr: Self::Addr) -> PeerRow;
+    fn frontend(addr: Self::Addr, port: Be16, proto: u8) -> Option<FrontendRow>;
+    fn backend(row: u32) -> Option<(Self::Addr, Be16)>;
+    /// Writes an address of the network header at `l3`, and its checksum if it has one.
+    fn store_address(
+        skb: &mut Skb,
+        l3: u32,
+        check: u16,
+        change: &Change<Self::Addr>,
+    ) -> Result<(), DropReason>;
+}
+
+pub struct Ipv4;
+pub struct Ipv6;
+
+impl Family for Ipv4 {
+    type Addr = V4;
+    type CtKey = CtKey4;
+    const ICMP_PSEUDO_HEADER: bool = false;
+
+    #[inline(always)]
+    fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V4>, DropReason> {
+        parse::parse_v4(skb, hook)
+    }
+    #[inline(always)]
+    fn inner(skb: &Skb, l3: u32) -> Option<Inner<V4>> {
+        parse::inner_v4(skb, l3)
+    }
+    #[inline(always)]
+    fn ct_key(tuple: &Tuple<V4>) -> CtKey4 {
+        CtKey4::of(tuple)
+    }
+    #[inline(always)]
+    fn ct() -> &'static HashMap<CtKey4, CtEntry> {
+        &maps::CT4
+    }
+    #[inline(always)]
+    fn peer(addr: V4) -> PeerRow {
+        // SAFETY: copied at once; the agent replaces rows whole.
+        if let Some(row) = unsafe { maps::PEER4.get(addr) } {
+            return *row;
+        }
+        unnamed(maps::CIDR4.get(Key::new(32, addr)).map(|row| row.class))
+    }
+    #[inline(always)]
+    fn frontend(addr: V4, port: Be16, proto: u8) -> Option<FrontendRow> {
+        // SAFETY: as in `peer`.
+        unsafe { maps::FE4.get(FrontendKey4 { addr, port, proto, pad: 0 }) }.copied()
+    }
+    #[inline(always)]
+    fn backend(row: u32) -> Option<(V4, Be16)> {
+        let ptr = maps::BE4.get_ptr(row)?;
+        // SAFETY: a pointer into an array map; one volatile load, since the agent writes through mmap.
+        let raw = unsafe { ptr.cast::<u64>().read_volatile() };
+        Some((V4(raw as u32), Be16::from_raw((raw >> 32) as u16)))
+    }
+    #[inline(always)]
+    fn store_address(skb: &mut Skb, l3: u32, check: u16, change: &Change<V4>) -> Result<(), DropReason> {
+        let difference = csum::difference(change.old.to_words(), change.new.to_words());
+        let check = csum::follow(check, difference);
+        skb.store(l3 + 10, &check)?;
+        skb.store(l3 + if change.end == End::Source { 12 } else { 16 }, &change.new)
+    }
+}
+
+impl Family for Ipv6 {
+    type Addr = V6;
+    type CtKey = CtKey6;
+    const ICMP_PSEUDO_HEADER: bool = true;
+
+    #[inline(always)]
+    fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V6>, DropReason> {
+        parse::parse_v6(skb, hook)
+    }
+    #[inline(always)]
+    fn inner(skb: &Skb, l3: u32) -> Option<Inner<V6>> {
+        parse::inner_v6(skb, l3)
+    }
+    #[inline(always)]
+    fn ct_key(tuple: &Tuple<V6>) -> CtKey6 {
+        CtKey6::of(tuple)
+    }
+    #[inline(always)]
+    fn ct() -> &'static HashMap<CtKey6, CtEntry> {
+        &maps::CT6
+    }
+    #[inline(always)]
+    fn peer(addr: V6) -> PeerRow {
+        // SAFETY: copied at once; the agent replaces rows whole.
+        if let Some(row) = unsafe { maps::PEER6.get(addr) } {
+            return *row;
+        }
+        unnamed(maps::CIDR6.get(Key::new(128, addr)).map(|row| row.class))
+    }
+    #[inline(always)]
+    fn frontend(addr: V6, port: Be16, proto: u8) -> Option<FrontendRow> {
+        // SAFETY: as in `peer`.
+        unsafe { maps::FE6.get(FrontendKey6 { addr, port, proto, pad: 0 }) }.copied()
+    }
+    #[inline(always)]
+    fn backend(row: u32) -> Option<(V6, Be16)> {
+        let ptr = maps::BE6.get_ptr(row)?;
+        // SAFETY: a pointer into an array map; the agent writes a range only while no service row names it.
+        let backend = unsafe { ptr.read_volatile() };
+        Some((backend.addr, backend.port))
+    }
+    #[inline(always)]
+    fn store_address(skb: &mut Skb, l3: u32, _check: u16, change: &Change<V6>) -> Result<(), DropReason> {
+        skb.store(l3 + if change.end == End::Source { 8 } else { 24 }, &change.new)
+    }
+}
+
+#[inline(always)]
+fn unnamed(class: Option<ClassId>) -> PeerRow {
+    PeerRow { class: class.unwrap_or(ClassId::ANY), ifindex: 0, flags: 0 }
+}
+
+/// Offset of the network header of the packet itself, beside that of a quoted one.
+pub const OUTER_L3: u32 = L3;

@@ -1,0 +1,58 @@
+//! From bytes to [`Packet`]. No maps but the one of fragments' ports.
+
+mod ipv4;
+mod ipv6;
+mod l4;
+
+pub use ipv4::{inner as inner_v4, parse as parse_v4};
+pub use ipv6::{inner as inner_v6, parse as parse_v6};
+use netpol_common::conntrack::Tuple;
+
+/// Offset of the network header: Ethernet without a tag.
+pub const L3: u32 = 14;
+
+/// What a packet is to the pipeline.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Belongs to a connection, or opens one.
+    Flow,
+    /// Reports an error about another packet, which it quotes.
+    IcmpError,
+    /// Neighbour discovery, MLD, or the pod's own DHCP: below what policies speak of.
+    Pass,
+}
+
+/// What was read of a packet.
+#[derive(Clone, Copy)]
+pub struct Packet<A> {
+    pub kind: Kind,
+    pub tuple: Tuple<A>,
+    /// Offset of the transport header.
+    pub l4: u32,
+    /// Whether that header lies in this packet (it does not in later fragments).
+    pub has_l4: bool,
+    /// TCP flags, or ICMP type.
+    pub tcp_flags: u8,
+    /// IPv4 header checksum, raw.
+    pub l3_check: u16,
+}
+
+/// The packet that an ICMP error quotes.
+#[derive(Clone, Copy)]
+pub struct Inner<A> {
+    pub tuple: Tuple<A>,
+    /// Offset of its network header.
+    pub l3: u32,
+    /// Offset of its transport header.
+    pub l4: u32,
+    /// Its IPv4 header checksum, raw.
+    pub l3_check: u16,
+}
+
+/// TCP flag bits as they lie in the header's fourteenth byte.
+pub mod tcp {
+    pub const FIN: u8 = 1;
+    pub const SYN: u8 = 2;
+    pub const RST: u8 = 4;
+    pub const ACK: u8 = 16;
+}

@@ -1,0 +1,114 @@
+//! The decision: egress rules of the initiator, then ingress rules of the responder, where they are pods of this node.
+
+use netpol_common::{
+    direction::Direction,
+    endpoint::flags,
+    logic::policy::{PolicyTables, evaluate},
+    peer::PeerRow,
+    policy::{ClassId, PolicyKey, PolicyRow, PortKey, RuleId, SlotId},
+    reason::DropReason,
+};
+
+use crate::{case::Decision, maps, peer};
+
+struct Tables;
+
+impl PolicyTables for Tables {
+    #[inline(always)]
+    fn policy(&self, key: &PolicyKey) -> Option<PolicyRow> {
+        // SAFETY: copied at once; the agent replaces rows whole, and a row's meaning never changes.
+        unsafe { maps::POLICY.get(key) }.copied()
+    }
+    #[inline(always)]
+    fn port(&self, key: &PortKey) -> Option<RuleId> {
+        // SAFETY: as above.
+        unsafe { maps::PORT.get(key) }.copied()
+    }
+}
+
+/// The two ends of a connection. Interfaces are 0 where the end is no pod of this node.
+#[derive(Clone, Copy)]
+pub struct Ends {
+    pub initiator: u32,
+    pub responder: u32,
+    pub src: PeerRow,
+    /// After service translation.
+    pub dst: PeerRow,
+}
+
+impl Ends {
+    /// Nobody yet.
+    pub const NONE: Self = Self { initiator: 0, responder: 0, src: NOBODY, dst: NOBODY };
+}
+
+const NOBODY: PeerRow = PeerRow { class: ClassId::ANY, ifindex: 0, flags: 0 };
+
+/// Judges a connection to `port` (host order). The decision says which rules allowed it, or which end denied it.
+#[inline(always)]
+pub fn judge(ends: &Ends, protocol: u8, port: u16, decision: &mut Decision) -> Result<(), DropReason> {
+    match judge_in_frame(ends, protocol, port, decision) {
+        ALLOWED => Ok(()),
+        DENIED => Err(DropReason::Policy),
+        _ => Err(DropReason::Pending),
+    }
+}
+
+const ALLOWED: u32 = 0;
+const DENIED: u32 = 1;
+const PENDING: u32 = 2;
+
+/// Has a frame of its own on the stack, which is why its answer is a plain number.
+#[inline(never)]
+fn judge_in_frame(ends: &Ends, protocol: u8, port: u16, decision: &mut Decision) -> u32 {
+    let Ends { initiator, responder, src, dst } = *ends;
+    decision.rule_egress = RuleId::ELSEWHERE;
+    decision.rule_ingress = RuleId::ELSEWHERE;
+    if initiator != 0 {
+        decision.direction = Direction::Egress;
+        decision.endpoint = initiator;
+        let Ok(endpoint) = peer::ready(initiator) else { return PENDING };
+        if initiator == responder {
+            decision.rule_egress = RuleId::SELF;
+            decision.rule_ingress = RuleId::SELF;
+            return ALLOWED;
+        }
+        let isolated = endpoint.flags & flags::ISOLATED_OUT != 0;
+        let has_any = endpoint.flags & flags::ANY_OUT != 0;
+        decision.rule_egress = rule(isolated, endpoint.slot_out, dst.class, has_any, protocol, port);
+        if decision.rule_egress == RuleId::NONE {
+            decision.slot = endpoint.slot_out;
+            return DENIED;
+        }
+    }
+    if responder != 0 {
+        decision.direction = Direction::Ingress;
+        decision.endpoint = responder;
+        let Ok(endpoint) = peer::ready(responder) else { return PENDING };
+        let isolated = endpoint.flags & flags::ISOLATED_IN != 0;
+        let has_any = endpoint.flags & flags::ANY_IN != 0;
+        decision.rule_ingress = rule(isolated, endpoint.slot_in, src.class, has_any, protocol, port);
+        if decision.rule_ingress == RuleId::NONE {
+            decision.slot = endpoint.slot_in;
+            return DENIED;
+        }
+    }
+    ALLOWED
+}
+
+#[inline(always)]
+fn rule(isolated: bool, slot: SlotId, class: ClassId, has_any: bool, protocol: u8, port: u16) -> RuleId {
+    if !isolated {
+        return RuleId::NOT_ISOLATED;
+    }
+    let question = u64::from(port) | u64::from(protocol) << 16 | u64::from(has_any) << 24;
+    RuleId(np_evaluate(slot.0, class.0, question))
+}
+
+/// [`evaluate`] as a global function: the verifier walks its many ways once, on its own, and not once for each way that
+/// leads to a call of it. Before 5.12 such a function takes numbers only.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn np_evaluate(slot: u64, class: u64, question: u64) -> u64 {
+    let (port, protocol, has_any) = (question as u16, (question >> 16) as u8, question >> 24 & 1 != 0);
+    evaluate(&Tables, SlotId(slot), ClassId(class), has_any, protocol, port).0
+}
