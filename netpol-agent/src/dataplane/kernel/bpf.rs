@@ -1,0 +1,272 @@
+//! The `bpf(2)` commands that aya does not offer: TC links by interface index, what a link is attached to, reading many
+//! rows at once, a map of maps. Layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use bytemuck::{Pod, Zeroable};
+
+const MAP_CREATE: libc::c_int = 0;
+const MAP_UPDATE_ELEM: libc::c_int = 2;
+const OBJ_PIN: libc::c_int = 6;
+const OBJ_GET: libc::c_int = 7;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const MAP_LOOKUP_BATCH: libc::c_int = 24;
+const LINK_CREATE: libc::c_int = 28;
+const LINK_UPDATE: libc::c_int = 29;
+
+/// `BPF_F_BEFORE`: with no other program named, before all others.
+const F_BEFORE: u32 = 1 << 3;
+
+/// `BPF_LINK_TYPE_TCX`.
+const LINK_TYPE_TCX: u32 = 11;
+
+/// `enum bpf_attach_type` of a TCX link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(super) enum TcxAttach {
+    Ingress = 46,
+    Egress = 47,
+}
+
+/// # Safety
+///
+/// Every pointer in `attr` must be good for what `command` reads and writes through it.
+unsafe fn bpf<T: Pod>(command: libc::c_int, attr: &mut T) -> io::Result<RawFd> {
+    // SAFETY: `attr` is plain old data of the length that is passed, and the caller vouches for the pointers in it.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
+}
+
+fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: called only with the result of a command that returns a new descriptor, which nobody else owns.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    relative: u32,
+    pad: u32,
+    expected_revision: u64,
+}
+
+/// Attaches a program to an interface of the current network namespace, before every other program there.
+pub(super) fn link_create_tcx(prog: BorrowedFd<'_>, ifindex: u32, attach: TcxAttach) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate {
+        prog_fd: prog.as_raw_fd() as u32,
+        target_ifindex: ifindex,
+        attach_type: attach as u32,
+        flags: F_BEFORE,
+        ..LinkCreate::zeroed()
+    };
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Replaces a link's program in one step. `ENOLINK`: the interface is gone.
+pub(super) fn link_update(link: BorrowedFd<'_>, prog: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdate {
+        link_fd: link.as_raw_fd() as u32,
+        new_prog_fd: prog.as_raw_fd() as u32,
+        ..LinkUpdate::zeroed()
+    };
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct GetInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// The head of `struct bpf_link_info` as a TCX link fills it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    pad: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
+/// The interface that a TCX link is attached to; `None` if it is gone or the link is of another kind.
+pub(super) fn tcx_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let mut info = LinkInfo::zeroed();
+    let mut attr = GetInfo {
+        bpf_fd: link.as_raw_fd() as u32,
+        info_len: size_of::<LinkInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: `info` points to `info_len` writable bytes that outlive the call.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok((info.kind == LINK_TYPE_TCX && info.ifindex != 0).then_some(info.ifindex))
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Obj {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// Makes an object outlive the process under a name in a BPF file system.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr = Obj { pathname: path.as_ptr() as u64, bpf_fd: object.as_raw_fd() as u32, ..Obj::zeroed() };
+    // SAFETY: `path` is a C string that outlives the call.
+    unsafe { bpf(OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// Opens what is pinned under a name.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = Obj { pathname: path.as_ptr() as u64, ..Obj::zeroed() };
+    // SAFETY: `path` is a C string that outlives the call.
+    unsafe { bpf(OBJ_GET, &mut attr) }.map(owned)
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner_map_fd: u32,
+}
+
+/// Creates an array of one `u32` (`inner` absent) or of one map like `inner`.
+pub(super) fn create_array(inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    const ARRAY: u32 = 2;
+    const ARRAY_OF_MAPS: u32 = 12;
+    let mut attr = MapCreate {
+        map_type: if inner.is_some() { ARRAY_OF_MAPS } else { ARRAY },
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+        inner_map_fd: inner.map_or(0, |fd| fd.as_raw_fd() as u32),
+    };
+    // SAFETY: no pointers.
+    unsafe { bpf(MAP_CREATE, &mut attr) }.map(owned)
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MapUpdate {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Puts `inner` into row 0 of an array of maps.
+pub(super) fn set_inner(outer: BorrowedFd<'_>, inner: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, value) = (0u32, inner.as_raw_fd() as u32);
+    let mut attr = MapUpdate {
+        map_fd: outer.as_raw_fd() as u32,
+        pad: 0,
+        key: std::ptr::from_ref(&key) as u64,
+        value: std::ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value of an array of maps are four bytes each; both outlive the call.
+    unsafe { bpf(MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MapBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Where a walk over a hash map goes on: a bucket number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Cursor(u32);
+
+/// Some rows of a hash map, and where to go on (`None`: that was the last bucket).
+pub(super) type Batch<K, V> = (Vec<(K, V)>, Option<Cursor>);
+
+/// Reads whole buckets of a hash map, about `rows` rows. A row that stays in the map during a walk is seen exactly once:
+/// the walk goes from bucket to bucket, not from key to key.
+///
+/// `K` and `V` must have the sizes of the map's key and value.
+pub(super) fn read_hash<K: Pod, V: Pod>(
+    map: impl AsFd,
+    from: Option<Cursor>,
+    rows: usize,
+) -> io::Result<Batch<K, V>> {
+    let mut rows = rows.max(1);
+    loop {
+        let (mut keys, mut values) = (vec![K::zeroed(); rows], vec![V::zeroed(); rows]);
+        let (start, mut next) = (from.map_or(0, |cursor| cursor.0), 0u32);
+        let mut attr = MapBatch {
+            in_batch: if from.is_some() { std::ptr::from_ref(&start) as u64 } else { 0 },
+            out_batch: std::ptr::from_mut(&mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: rows as u32,
+            map_fd: map.as_fd().as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: a hash map's batch cursor is four bytes (__htab_map_lookup_and_delete_batch), `keys` and `values` hold
+        // `count` elements of the map's sizes, and all of them outlive the call.
+        let result = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attr) };
+        let more = match result {
+            Ok(_) => true,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
+            // One bucket holds more than there was room for.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                rows *= 2;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let found = (attr.count as usize).min(rows);
+        keys.truncate(found);
+        values.truncate(found);
+        return Ok((keys.into_iter().zip(values).collect(), more.then_some(Cursor(next))));
+    }
+}

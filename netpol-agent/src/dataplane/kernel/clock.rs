@@ -1,0 +1,112 @@
+//! The kernel's jiffies, in which entries and events are dated, as times.
+
+use std::time::{Duration, SystemTime};
+
+use netpol_common::names;
+
+use super::{Object, RunContext, RunError};
+
+/// Frequencies that kernels are built with.
+const USUAL_HZ: [u32; 4] = [100, 250, 300, 1000];
+/// Two samples this far apart tell those frequencies from each other: at least 20 jiffies lie between them.
+const CALIBRATION: Duration = Duration::from_millis(200);
+/// What the program returns: the low 31 bits.
+const MASK: u32 = i32::MAX.cast_unsigned();
+
+/// Reads jiffies by running a program, and finds out how long one is.
+pub struct Clock {
+    object: Object,
+    first: Option<(u32, Duration)>,
+    hz: Option<u32>,
+}
+
+/// One moment in jiffies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Jiffies {
+    /// Low 31 bits.
+    now: u32,
+    /// Jiffies in a second.
+    hz: u32,
+}
+
+impl Clock {
+    /// Keeps the object for its program.
+    #[must_use]
+    pub fn new(object: Object) -> Self {
+        Self { object, first: None, hz: None }
+    }
+
+    /// The moment now. `at` is the same moment on a clock that never jumps. `None`: called too short a time for the
+    /// frequency to be known.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not run the program.
+    pub fn now(&mut self, at: Duration) -> Result<Option<Jiffies>, RunError> {
+        // The kernel takes no packet shorter than an Ethernet header.
+        let packet = [0; 64];
+        let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
+        let now = self.object.test_run(names::CLOCK, &packet, context)?.action.cast_unsigned() & MASK;
+        let (first, since) = *self.first.get_or_insert((now, at));
+        if self.hz.is_none() {
+            self.hz = frequency(first, now, at.saturating_sub(since));
+        }
+        Ok(self.hz.map(|hz| Jiffies { now, hz }))
+    }
+}
+
+/// Jiffies in a second, from two samples; `None` if they are too close.
+fn frequency(first: u32, second: u32, apart: Duration) -> Option<u32> {
+    if apart < CALIBRATION {
+        return None;
+    }
+    let passed = second.wrapping_sub(first) & MASK;
+    let measured = f64::from(passed) / apart.as_secs_f64();
+    let usual = USUAL_HZ.into_iter().find(|hz| (measured - f64::from(*hz)).abs() <= f64::from(*hz) * 0.08);
+    Some(usual.unwrap_or((measured.round() as u32).max(1)))
+}
+
+impl Jiffies {
+    /// How long ago `then` was (its higher bits do not matter). What seems to lie ahead has just happened.
+    #[must_use]
+    pub fn age(self, then: u32) -> Duration {
+        let passed = self.now.wrapping_sub(then) & MASK;
+        if passed > MASK / 2 {
+            return Duration::ZERO;
+        }
+        Duration::from_secs(u64::from(passed / self.hz))
+            + Duration::from_secs(1) * (passed % self.hz) / self.hz
+    }
+
+    /// The time of an event, if it is `now` now.
+    #[must_use]
+    pub fn time_of(self, event: u64, now: SystemTime) -> SystemTime {
+        now.checked_sub(self.age(event as u32)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequency_snaps_to_what_kernels_are_built_with() {
+        let apart = Duration::from_millis(250);
+        for (passed, hz) in [(25, 100), (62, 250), (63, 250), (75, 300), (74, 300), (250, 1000), (249, 1000)]
+        {
+            assert_eq!(frequency(5, 5 + passed, apart), Some(hz), "{passed} jiffies");
+        }
+        assert_eq!(frequency(MASK - 10, 52, apart), Some(250), "over the wrap");
+        assert_eq!(frequency(0, 25, Duration::from_millis(199)), None);
+    }
+
+    #[test]
+    fn age_survives_the_wrap_and_never_lies_ahead() {
+        let now = Jiffies { now: 100, hz: 250 };
+        assert_eq!(now.age(50), Duration::from_millis(200));
+        assert_eq!(now.age(u32::MAX - 149), Duration::from_secs(1));
+        assert_eq!(now.age(101), Duration::ZERO);
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        assert_eq!(now.time_of(0x7_0000_0032, wall), wall - Duration::from_millis(200));
+    }
+}

@@ -1,0 +1,179 @@
+//! What each pinned map must look like. A loader takes a pinned map as it is, so it is checked before.
+
+use std::path::Path;
+
+use aya::maps::{MapData, MapError, MapInfo, MapType};
+use netpol_common::{
+    config::Config,
+    conntrack::{CtEntry, CtKey4, CtKey6},
+    endpoint::EndpointRow,
+    fragment::{FragKey4, FragKey6, FragRow},
+    limits, names,
+    net::{V4, V6},
+    peer::{CidrRow, PeerRow},
+    policy::{PolicyKey, PolicyRow, PortKey, RuleId},
+    service::{Backend4, Backend6, FrontendKey4, FrontendKey6, FrontendRow, ServiceRow},
+    stats::{self, Counter},
+    version::ABI_VERSION,
+};
+
+use super::{Sizes, object::pin_path};
+
+const NO_PREALLOC: u32 = 1;
+const MMAPABLE: u32 = 1 << 10;
+/// An LPM key begins with the prefix length.
+const PREFIX_LEN: usize = size_of::<u32>();
+
+/// The shape of one map.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) name: &'static str,
+    kind: MapType,
+    key: usize,
+    value: usize,
+    rows: u32,
+    flags: u32,
+}
+
+/// A pinned map cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// It has another shape.
+    #[error(
+        "{path}: the pinned map has {what} {found}, this agent (maps version {ABI_VERSION}) needs {wanted}; \
+         start with the sizes it was created with, or remove it with `netpol-agent cleanup`"
+    )]
+    Differs {
+        /// Where it is pinned.
+        path: String,
+        /// What differs.
+        what: &'static str,
+        /// As pinned.
+        found: String,
+        /// As needed.
+        wanted: String,
+    },
+    /// It cannot be opened or asked.
+    #[error("{path}: cannot read the pinned map")]
+    Read {
+        /// Where it is pinned.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: MapError,
+    },
+}
+
+/// The shape of every pinned map, in the order of [`names::PINNED`].
+pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
+    use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuf};
+    let map = |name, kind, key, value, rows, flags| Layout { name, kind, key, value, rows, flags };
+    let Sizes { ct, backends, services } = *sizes;
+    let u32_len = size_of::<u32>();
+    [
+        map(names::CT4, Hash, size_of::<CtKey4>(), size_of::<CtEntry>(), ct, 0),
+        map(names::CT6, Hash, size_of::<CtKey6>(), size_of::<CtEntry>(), ct, 0),
+        map(names::EP, Hash, u32_len, size_of::<EndpointRow>(), limits::EP, NO_PREALLOC),
+        map(names::PEER4, Hash, size_of::<V4>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
+        map(names::PEER6, Hash, size_of::<V6>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
+        map(
+            names::CIDR4,
+            LpmTrie,
+            PREFIX_LEN + size_of::<V4>(),
+            size_of::<CidrRow>(),
+            limits::CIDR,
+            NO_PREALLOC,
+        ),
+        map(
+            names::CIDR6,
+            LpmTrie,
+            PREFIX_LEN + size_of::<V6>(),
+            size_of::<CidrRow>(),
+            limits::CIDR,
+            NO_PREALLOC,
+        ),
+        map(names::POLICY, Hash, size_of::<PolicyKey>(), size_of::<PolicyRow>(), limits::POLICY, NO_PREALLOC),
+        map(names::PORT, Hash, size_of::<PortKey>(), size_of::<RuleId>(), limits::PORT, NO_PREALLOC),
+        map(
+            names::FE4,
+            Hash,
+            size_of::<FrontendKey4>(),
+            size_of::<FrontendRow>(),
+            limits::FRONTEND,
+            NO_PREALLOC,
+        ),
+        map(
+            names::FE6,
+            Hash,
+            size_of::<FrontendKey6>(),
+            size_of::<FrontendRow>(),
+            limits::FRONTEND,
+            NO_PREALLOC,
+        ),
+        map(names::SVC, Array, u32_len, size_of::<ServiceRow>(), services, MMAPABLE),
+        map(names::BE4, Array, u32_len, size_of::<Backend4>(), backends, MMAPABLE),
+        map(names::BE6, Array, u32_len, size_of::<Backend6>(), backends, MMAPABLE),
+        map(names::FRAG4, LruHash, size_of::<FragKey4>(), size_of::<FragRow>(), limits::FRAG, 0),
+        map(names::FRAG6, LruHash, size_of::<FragKey6>(), size_of::<FragRow>(), limits::FRAG, 0),
+        map(names::CONFIG, Array, u32_len, size_of::<Config>(), 1, MMAPABLE),
+        map(names::STATS, PerCpuArray, u32_len, size_of::<Counter>(), stats::ROWS, 0),
+        map(names::DROP, RingBuf, 0, 0, limits::DROP_RING, 0),
+        map(names::FLOW, RingBuf, 0, 0, limits::FLOW_RING, 0),
+    ]
+}
+
+impl Layout {
+    fn check(&self, path: &Path, info: &MapInfo) -> Result<(), LayoutError> {
+        let Self { name: _, kind, key, value, rows, flags } = self;
+        let found_kind = info.map_type().map_err(|source| LayoutError::Read { path: text(path), source })?;
+        let differs = |what, found: String, wanted: String| {
+            Err(LayoutError::Differs { path: text(path), what, found, wanted })
+        };
+        if found_kind != *kind {
+            return differs("type", format!("{found_kind:?}"), format!("{kind:?}"));
+        }
+        for (what, found, wanted) in [
+            ("key size", info.key_size(), *key as u32),
+            ("value size", info.value_size(), *value as u32),
+            ("room for", info.max_entries(), *rows),
+            ("flags", info.map_flags(), *flags),
+        ] {
+            if found != wanted {
+                return differs(what, found.to_string(), wanted.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks every map that is pinned under `dir`; those that are not will be created.
+///
+/// # Errors
+///
+/// See [`LayoutError`]. Nothing is changed.
+pub(super) fn check_pinned(dir: &Path, sizes: &Sizes) -> Result<(), LayoutError> {
+    for layout in all(sizes) {
+        let path = pin_path(dir, layout.name);
+        if !path.exists() {
+            continue;
+        }
+        let read = |source| LayoutError::Read { path: text(&path), source };
+        let info = MapData::from_pin(&path).map_err(read)?.info().map_err(read)?;
+        layout.check(&path, &info)?;
+    }
+    Ok(())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pinned_map_has_a_layout() {
+        assert_eq!(all(&Sizes::default()).map(|layout| layout.name), names::PINNED);
+    }
+}

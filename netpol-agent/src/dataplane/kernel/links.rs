@@ -1,0 +1,283 @@
+//! Programs on interfaces: attached so that they outlive the agent, found again after a restart and replaced in place.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use netpol_common::names;
+
+use super::{
+    LoadError, Object,
+    bpf::{self, TcxAttach},
+    clsact,
+    netlink::{Netlink, NetlinkError},
+    veth,
+};
+
+/// Where a program sits on the host side of a pod's interface.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Hook {
+    /// TC ingress: what the pod sends.
+    FromPod,
+    /// TC egress: what the pod receives.
+    ToPod,
+}
+
+impl Hook {
+    pub(super) const ALL: [Self; 2] = [Self::FromPod, Self::ToPod];
+
+    /// Name of the program.
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::FromPod => names::FROM_POD,
+            Self::ToPod => names::TO_POD,
+        }
+    }
+
+    fn tcx(self) -> TcxAttach {
+        match self {
+            Self::FromPod => TcxAttach::Ingress,
+            Self::ToPod => TcxAttach::Egress,
+        }
+    }
+}
+
+/// How programs are attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttachMode {
+    /// Pinned TCX links (kernel 6.6 and later).
+    Tcx,
+    /// Filters of a clsact qdisc.
+    Clsact,
+}
+
+/// A program could not be attached or found again.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The kernel or the pin directory refused.
+    #[error("{call} for {program} on interface {ifindex}")]
+    Link {
+        /// What was tried.
+        call: &'static str,
+        /// Which program.
+        program: &'static str,
+        /// On which interface.
+        ifindex: u32,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A request by netlink failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The folder of pinned links cannot be read.
+    #[error("{path}: cannot list pinned links")]
+    List {
+        /// The folder.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The object lacks a program.
+    #[error(transparent)]
+    Object(#[from] LoadError),
+}
+
+/// The programs, and the interfaces they are on. Works in the network namespace of the thread that opened it.
+pub(super) struct Links {
+    from_pod: OwnedFd,
+    to_pod: OwnedFd,
+    mode: AttachMode,
+    dir: PathBuf,
+    netlink: Netlink,
+}
+
+impl Links {
+    /// `dir` holds the pinned links. Without `mode`, the best that the kernel has.
+    pub(super) fn open(
+        object: &mut Object,
+        dir: PathBuf,
+        mode: Option<AttachMode>,
+    ) -> Result<Self, LinkError> {
+        let [from_pod, to_pod] = Hook::ALL.map(|hook| program(object, hook));
+        let (from_pod, to_pod) = (from_pod?, to_pod?);
+        let mode = mode.unwrap_or_else(|| probe(&from_pod));
+        Ok(Self { from_pod, to_pod, mode, dir, netlink: Netlink::open()? })
+    }
+
+    pub(super) fn mode(&self) -> AttachMode {
+        self.mode
+    }
+
+    /// Gives every interface that an agent attached to before this agent's programs, and forgets those that are gone.
+    /// Returns the interfaces.
+    pub(super) fn adopt(&mut self) -> Result<BTreeSet<u32>, LinkError> {
+        let mut adopted = BTreeSet::new();
+        for (ifindex, hook) in pinned(&self.dir)? {
+            match self.replace(ifindex, hook) {
+                Ok(true) => {
+                    adopted.insert(ifindex);
+                }
+                Ok(false) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for ifindex in veth::list(&mut self.netlink)?.into_iter().map(|link| link.ifindex) {
+            for hook in Hook::ALL {
+                if clsact::is_attached(&mut self.netlink, ifindex, hook)? {
+                    adopted.insert(ifindex);
+                }
+            }
+        }
+        // One program may be missing where an agent died between the two; and the mode may have changed.
+        for ifindex in &adopted {
+            self.attach(*ifindex)?;
+        }
+        Ok(adopted)
+    }
+
+    /// Has both programs on the interface; what is there already is replaced in place.
+    pub(super) fn attach(&mut self, ifindex: u32) -> Result<(), LinkError> {
+        for hook in Hook::ALL {
+            match self.mode {
+                AttachMode::Tcx => {
+                    if !self.replace(ifindex, hook)? {
+                        self.create(ifindex, hook)?;
+                    }
+                }
+                AttachMode::Clsact => {
+                    let program = self.program(hook).try_clone().map_err(failed("dup", hook, ifindex))?;
+                    clsact::attach(&mut self.netlink, ifindex, hook, program.as_fd())?;
+                }
+            }
+        }
+        // Of the other mode, after: the interface is never without a program.
+        for hook in Hook::ALL {
+            match self.mode {
+                AttachMode::Tcx => {
+                    clsact::detach(&mut self.netlink, ifindex, hook)?;
+                }
+                AttachMode::Clsact => self.forget_hook(ifindex, hook)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is pinned for an interface that is gone.
+    pub(super) fn forget(&mut self, ifindex: u32) -> Result<(), LinkError> {
+        Hook::ALL.into_iter().try_for_each(|hook| self.forget_hook(ifindex, hook))
+    }
+
+    fn forget_hook(&self, ifindex: u32, hook: Hook) -> Result<(), LinkError> {
+        match fs::remove_file(pin_path(&self.dir, ifindex, hook)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("unlink", hook, ifindex)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces the program of the pinned link, if there is one and its interface still exists.
+    fn replace(&self, ifindex: u32, hook: Hook) -> Result<bool, LinkError> {
+        let link = match bpf::open_pin(&pin_path(&self.dir, ifindex, hook)) {
+            Ok(link) => link,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed("BPF_OBJ_GET", hook, ifindex)(error)),
+        };
+        // A link outlives its interface, and the index may have gone to another one.
+        if bpf::tcx_interface(link.as_fd()).map_err(failed("BPF_OBJ_GET_INFO_BY_FD", hook, ifindex))?
+            != Some(ifindex)
+        {
+            self.forget_hook(ifindex, hook)?;
+            return Ok(false);
+        }
+        match bpf::link_update(link.as_fd(), self.program(hook).as_fd()) {
+            Ok(()) => Ok(true),
+            // The interface went away just now.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
+                self.forget_hook(ifindex, hook)?;
+                Ok(false)
+            }
+            Err(error) => Err(failed("BPF_LINK_UPDATE", hook, ifindex)(error)),
+        }
+    }
+
+    fn create(&self, ifindex: u32, hook: Hook) -> Result<(), LinkError> {
+        let link = bpf::link_create_tcx(self.program(hook).as_fd(), ifindex, hook.tcx()).map_err(failed(
+            "BPF_LINK_CREATE",
+            hook,
+            ifindex,
+        ))?;
+        bpf::pin(link.as_fd(), &pin_path(&self.dir, ifindex, hook)).map_err(failed(
+            "BPF_OBJ_PIN",
+            hook,
+            ifindex,
+        ))
+    }
+
+    fn program(&self, hook: Hook) -> &OwnedFd {
+        match hook {
+            Hook::FromPod => &self.from_pod,
+            Hook::ToPod => &self.to_pod,
+        }
+    }
+}
+
+/// Removes the filters of this network namespace; pinned links go with their folder.
+pub(super) fn remove_filters() -> Result<(), LinkError> {
+    let mut netlink = Netlink::open()?;
+    for link in veth::list(&mut netlink)? {
+        let mut any = false;
+        for hook in Hook::ALL {
+            any |= clsact::detach(&mut netlink, link.ifindex, hook)?;
+        }
+        if any {
+            clsact::remove_if_empty(&mut netlink, link.ifindex)?;
+        }
+    }
+    Ok(())
+}
+
+fn program(object: &mut Object, hook: Hook) -> Result<OwnedFd, LinkError> {
+    let failed = |source| LinkError::Link { call: "dup", program: hook.program(), ifindex: 0, source };
+    let program = object.program(hook.program())?;
+    let fd = program.fd().map_err(|error| failed(io::Error::other(error)))?;
+    fd.as_fd().try_clone_to_owned().map_err(failed)
+}
+
+/// Asks for a link to an interface that cannot be: a kernel with TCX misses the interface, one without it the link type.
+fn probe(program: &OwnedFd) -> AttachMode {
+    match bpf::link_create_tcx(program.as_fd(), i32::MAX.cast_unsigned(), TcxAttach::Ingress) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => AttachMode::Tcx,
+        _ => AttachMode::Clsact,
+    }
+}
+
+fn failed(call: &'static str, hook: Hook, ifindex: u32) -> impl FnOnce(io::Error) -> LinkError {
+    move |source| LinkError::Link { call, program: hook.program(), ifindex, source }
+}
+
+fn pin_path(dir: &Path, ifindex: u32, hook: Hook) -> PathBuf {
+    dir.join(format!("{ifindex}-{}", hook.program()))
+}
+
+fn pinned(dir: &Path) -> Result<Vec<(u32, Hook)>, LinkError> {
+    let failed = |source| LinkError::List { path: dir.into(), source };
+    let mut links = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let parsed = name.to_str().and_then(|name| name.split_once('-')).and_then(|(ifindex, program)| {
+            let hook = Hook::ALL.into_iter().find(|hook| hook.program() == program)?;
+            Some((ifindex.parse().ok()?, hook))
+        });
+        match parsed {
+            Some(link) => links.push(link),
+            None => tracing::warn!(?dir, ?name, "not a link of ours"),
+        }
+    }
+    Ok(links)
+}

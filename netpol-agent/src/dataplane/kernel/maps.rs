@@ -1,0 +1,204 @@
+//! The rows in the kernel's maps.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use netpol_common::{
+    config::Config,
+    endpoint::EndpointRow,
+    names,
+    net::{Be16, V4, V6},
+    peer::PeerRow,
+    policy::{PolicyKey, PolicyRow, PortKey, RuleId},
+    service::{FrontendKey4, FrontendKey6, FrontendRow},
+};
+
+use super::{
+    Object,
+    arena::Mapped,
+    backends::Backends,
+    grace::Grace,
+    table::{
+        Hash, Lpm, array, delete, delete_prefix, error, hash, lpm, put, put_prefix, read, read_prefixes,
+    },
+};
+use crate::dataplane::{Capacity, Dataplane, Error, Frontend, Op, Rows};
+
+/// The maps that the agent writes.
+pub struct Maps {
+    ports: Hash<PortKey, RuleId>,
+    policy: Hash<PolicyKey, PolicyRow>,
+    cidr4: Lpm<V4>,
+    cidr6: Lpm<V6>,
+    peer4: Hash<V4, PeerRow>,
+    peer6: Hash<V6, PeerRow>,
+    endpoints: Hash<u32, EndpointRow>,
+    fe4: Hash<FrontendKey4, FrontendRow>,
+    fe6: Hash<FrontendKey6, FrontendRow>,
+    backends: Backends,
+    /// The words of [`Config`].
+    config: Mapped<AtomicU32>,
+    grace: Grace,
+    capacity: Capacity,
+}
+
+const EPOCH: usize = std::mem::offset_of!(Config, epoch) / size_of::<u32>();
+const FLAGS: usize = std::mem::offset_of!(Config, flags) / size_of::<u32>();
+
+/// On or off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded object.
+    ///
+    /// # Errors
+    ///
+    /// If the object lacks one of them, or it cannot be mapped into memory.
+    pub fn new(object: &mut Object) -> Result<Self, Error> {
+        let (ports, n_ports) = hash(object, names::PORT)?;
+        let (policy, n_policy) = hash(object, names::POLICY)?;
+        let (cidr4, n_cidrs) = lpm(object, names::CIDR4)?;
+        let (peer4, n_peers) = hash(object, names::PEER4)?;
+        let (endpoints, n_endpoints) = hash(object, names::EP)?;
+        let (fe4, n_frontends) = hash(object, names::FE4)?;
+        let backends = Backends::new(object)?;
+        let config = Mapped::new(array(object, names::CONFIG)?.fd(), 1, size_of::<Config>())
+            .map_err(|source| error("mmap", names::CONFIG, source))?;
+        Ok(Self {
+            capacity: Capacity {
+                ports: n_ports,
+                policy: n_policy,
+                cidrs: n_cidrs,
+                peers: n_peers,
+                endpoints: n_endpoints,
+                frontends: n_frontends,
+                services: backends.service_rows(),
+                backends: backends.backend_rows(),
+            },
+            ports,
+            policy,
+            cidr4,
+            cidr6: lpm(object, names::CIDR6)?.0,
+            peer4,
+            peer6: hash(object, names::PEER6)?.0,
+            endpoints,
+            fe4,
+            fe6: hash(object, names::FE6)?.0,
+            backends,
+            config,
+            grace: Grace::new().map_err(|source| error("bpf_map_create", "a map of maps", source))?,
+        })
+    }
+
+    /// The epoch that connections are judged under now.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.config.words()[EPOCH].load(Ordering::Relaxed)
+    }
+
+    /// Sets or clears bits of [`netpol_common::config::flags`].
+    pub fn set_flags(&self, bits: u32, switch: Switch) {
+        let flags = &self.config.words()[FLAGS];
+        match switch {
+            Switch::On => flags.fetch_or(bits, Ordering::Release),
+            Switch::Off => flags.fetch_and(!bits, Ordering::Release),
+        };
+    }
+}
+
+impl Dataplane for Maps {
+    fn read(&self) -> Result<Rows, Error> {
+        let mut rows = Rows {
+            ports: read(&self.ports, names::PORT, |key| key)?,
+            policy: read(&self.policy, names::POLICY, |key| key)?,
+            endpoints: read(&self.endpoints, names::EP, |ifindex| ifindex)?,
+            peers: read(&self.peer4, names::PEER4, |addr| Ipv4Addr::from(addr).into())?,
+            frontends: read(&self.fe4, names::FE4, frontend4)?,
+            cidrs: read_prefixes::<V4, Ipv4Addr>(&self.cidr4, names::CIDR4)?,
+            ..Rows::default()
+        };
+        rows.peers.extend(read(&self.peer6, names::PEER6, |addr| Ipv6Addr::from(addr).into())?);
+        rows.frontends.extend(read(&self.fe6, names::FE6, frontend6)?);
+        rows.cidrs.extend(read_prefixes::<V6, Ipv6Addr>(&self.cidr6, names::CIDR6)?);
+        for (frontend, row) in &rows.frontends {
+            let (service, backends) = self.backends.read(frontend.addr.into(), row.svc)?;
+            rows.services.insert(row.svc, service);
+            rows.backends.insert(row.svc, backends);
+        }
+        Ok(rows)
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), Error> {
+        match op {
+            Op::PutPort(key, rule) => put(&mut self.ports, key, rule, names::PORT),
+            Op::DeletePort(key) => delete(&mut self.ports, key, names::PORT),
+            Op::PutPolicy(key, row) => put(&mut self.policy, key, row, names::POLICY),
+            Op::DeletePolicy(key) => delete(&mut self.policy, key, names::POLICY),
+            Op::PutCidr(net, row) => match net.network() {
+                IpAddr::V4(addr) => put_prefix(&mut self.cidr4, net, addr.into(), row, names::CIDR4),
+                IpAddr::V6(addr) => put_prefix(&mut self.cidr6, net, addr.into(), row, names::CIDR6),
+            },
+            Op::DeleteCidr(net) => match net.network() {
+                IpAddr::V4(addr) => delete_prefix(&mut self.cidr4, net, addr.into(), names::CIDR4),
+                IpAddr::V6(addr) => delete_prefix(&mut self.cidr6, net, addr.into(), names::CIDR6),
+            },
+            Op::PutPeer(IpAddr::V4(addr), row) => put(&mut self.peer4, &(*addr).into(), row, names::PEER4),
+            Op::PutPeer(IpAddr::V6(addr), row) => put(&mut self.peer6, &(*addr).into(), row, names::PEER6),
+            Op::DeletePeer(IpAddr::V4(addr)) => delete(&mut self.peer4, &(*addr).into(), names::PEER4),
+            Op::DeletePeer(IpAddr::V6(addr)) => delete(&mut self.peer6, &(*addr).into(), names::PEER6),
+            Op::PutEndpoint(ifindex, row) => put(&mut self.endpoints, ifindex, row, names::EP),
+            Op::DeleteEndpoint(ifindex) => delete(&mut self.endpoints, ifindex, names::EP),
+            Op::PutFrontend(frontend, row) => match frontend_key(frontend) {
+                FrontendKey::V4(key) => put(&mut self.fe4, &key, row, names::FE4),
+                FrontendKey::V6(key) => put(&mut self.fe6, &key, row, names::FE6),
+            },
+            Op::DeleteFrontend(frontend) => match frontend_key(frontend) {
+                FrontendKey::V4(key) => delete(&mut self.fe4, &key, names::FE4),
+                FrontendKey::V6(key) => delete(&mut self.fe6, &key, names::FE6),
+            },
+            Op::WriteBackends { base, backends } => self.backends.write(*base, backends),
+            Op::PutService(row, service) => self.backends.point(*row, *service),
+            Op::AdvanceEpoch => {
+                // Release: whoever judges under the new epoch sees every row that was written before.
+                self.config.words()[EPOCH].fetch_add(1, Ordering::Release);
+                Ok(())
+            }
+            Op::AwaitGrace => {
+                self.grace.wait().map_err(|source| error("bpf_map_update_elem", "a map of maps", source))
+            }
+        }
+    }
+}
+
+enum FrontendKey {
+    V4(FrontendKey4),
+    V6(FrontendKey6),
+}
+
+fn frontend_key(Frontend { addr, port, proto }: &Frontend) -> FrontendKey {
+    let (port, proto) = (Be16::from_host(*port), *proto);
+    match addr {
+        IpAddr::V4(addr) => FrontendKey::V4(FrontendKey4 { addr: (*addr).into(), port, proto, pad: 0 }),
+        IpAddr::V6(addr) => FrontendKey::V6(FrontendKey6 { addr: (*addr).into(), port, proto, pad: 0 }),
+    }
+}
+
+fn frontend4(FrontendKey4 { addr, port, proto, pad: _ }: FrontendKey4) -> Frontend {
+    Frontend { addr: IpAddr::V4(addr.into()), port: port.to_host(), proto }
+}
+
+fn frontend6(FrontendKey6 { addr, port, proto, pad: _ }: FrontendKey6) -> Frontend {
+    Frontend { addr: IpAddr::V6(addr.into()), port: port.to_host(), proto }
+}

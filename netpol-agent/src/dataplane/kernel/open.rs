@@ -1,0 +1,121 @@
+//! From nothing, or from what an agent left behind, to a working dataplane.
+
+use std::path::{Path, PathBuf};
+
+use netpol_common::names;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, Object,
+    PinError, Ring, Sizes, Stats, Timeouts, WatchError, layout,
+    links::{self, Links},
+    pins::{self, Pins},
+    watch,
+};
+use crate::dataplane;
+
+/// What the kernel side is opened with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KernelOptions {
+    /// Where maps and links are pinned, in a folder per version.
+    pub pin_dir: PathBuf,
+    /// Where the pods' network namespaces have their names.
+    pub netns_dir: PathBuf,
+    /// Capacities. They must be those of maps that are pinned already.
+    pub sizes: Sizes,
+    /// How programs are attached; `None`: the best that the kernel has.
+    pub attach: Option<AttachMode>,
+    /// How long connections are remembered.
+    pub timeouts: Timeouts,
+}
+
+/// The kernel side, part by part, each for the task that needs it. Dropping all of it leaves the dataplane at work.
+pub struct Kernel {
+    /// The rows.
+    pub maps: Maps,
+    /// The pods' interfaces that are there, all closed or with a row from before.
+    pub known: Vec<Change>,
+    /// What comes and goes after that.
+    pub changes: UnboundedReceiver<Change>,
+    /// Events of dropped packets.
+    pub drops: Ring,
+    /// Events of forwarded connections.
+    pub flows: Ring,
+    /// The counters.
+    pub stats: Stats,
+    /// The connections.
+    pub conntrack: Conntrack,
+    /// The kernel's time.
+    pub clock: Clock,
+    /// How programs are attached.
+    pub mode: AttachMode,
+    /// Keeps other agents off the pin directory.
+    pub lock: Lock,
+}
+
+/// Held as long as this agent may write the maps.
+pub struct Lock(#[expect(dead_code, reason = "held, not read")] Pins);
+
+/// The kernel side cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The pin directory.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// A map that an agent left behind.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The object.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The programs' links.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Discovery of the pods' interfaces.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// A map.
+    #[error(transparent)]
+    Map(#[from] dataplane::Error),
+}
+
+impl Kernel {
+    /// Takes over what an agent before left in the pin directory, or makes it; puts this agent's programs on every pod's
+    /// interface. Programs that are there already are replaced without a packet in between.
+    ///
+    /// # Errors
+    ///
+    /// If anything of it fails. What enforced before does so still.
+    pub fn open(options: &KernelOptions) -> Result<Self, OpenError> {
+        let KernelOptions { pin_dir, netns_dir, sizes, attach, timeouts } = options;
+        let pins = Pins::open(pin_dir)?;
+        layout::check_pinned(pins.maps(), sizes)?;
+        let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
+        let links = Links::open(&mut object, pins.links(), *attach)?;
+        let mode = links.mode();
+        let (known, changes) = watch::start(netns_dir, pins.maps(), links)?;
+        Ok(Self {
+            maps: Maps::new(&mut object)?,
+            known,
+            changes,
+            drops: Ring::new(&mut object, names::DROP)?,
+            flows: Ring::new(&mut object, names::FLOW)?,
+            stats: Stats::new(&mut object)?,
+            conntrack: Conntrack::new(&mut object, *timeouts)?,
+            clock: Clock::new(object),
+            mode,
+            lock: Lock(pins),
+        })
+    }
+}
+
+/// Removes every program and map of every version that an agent of this network namespace and pin directory left behind.
+/// Pods are open afterwards.
+///
+/// # Errors
+///
+/// If an agent is running, or something cannot be removed.
+pub fn cleanup(pin_dir: &Path) -> Result<(), OpenError> {
+    pins::remove_all(pin_dir)?;
+    Ok(links::remove_filters()?)
+}

@@ -1,0 +1,136 @@
+//! One hash or prefix map: opening, reading, writing.
+
+use std::{collections::BTreeMap, error::Error as StdError, io, net::IpAddr};
+
+use aya::{
+    maps::{HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
+    sys::SyscallError,
+};
+use bytemuck::Pod;
+use ipnet::IpNet;
+use netpol_common::peer::CidrRow;
+
+use super::{LoadError, Object, abi::Abi, bpf};
+use crate::dataplane::Error;
+
+pub(super) type Hash<K, V> = HashMap<MapData, Abi<K>, Abi<V>>;
+pub(super) type Lpm<K> = LpmTrie<MapData, Abi<K>, Abi<CidrRow>>;
+
+/// Rows read with one system call.
+const BATCH: usize = 1024;
+
+pub(super) fn error(
+    call: &'static str,
+    map: impl Into<String>,
+    source: impl Into<Box<dyn StdError + Send + Sync>>,
+) -> Error {
+    Error { call, map: map.into(), source: source.into() }
+}
+
+fn take(object: &mut Object, name: &'static str) -> Result<Map, Error> {
+    object.take_map(name).map_err(|source: LoadError| error("take", name, source))
+}
+
+/// How many rows the map has room for.
+pub(super) fn room(map: &MapData, name: &'static str) -> Result<u32, Error> {
+    Ok(map.info().map_err(|source| error("bpf_obj_get_info_by_fd", name, source))?.max_entries())
+}
+
+/// A hash map and how many rows it has room for.
+pub(super) fn hash<K: Pod, V: Pod>(
+    object: &mut Object,
+    name: &'static str,
+) -> Result<(Hash<K, V>, usize), Error> {
+    let map =
+        HashMap::try_from(take(object, name)?).map_err(|source: MapError| error("open", name, source))?;
+    let room = room(map.map(), name)?;
+    Ok((map, room as usize))
+}
+
+/// A prefix map and how many rows it has room for.
+pub(super) fn lpm<K: Pod>(object: &mut Object, name: &'static str) -> Result<(Lpm<K>, usize), Error> {
+    let map =
+        LpmTrie::try_from(take(object, name)?).map_err(|source: MapError| error("open", name, source))?;
+    let room = room(map.map(), name)?;
+    Ok((map, room as usize))
+}
+
+/// The bare map, where rows are not written one by one.
+pub(super) fn array(object: &mut Object, name: &'static str) -> Result<MapData, Error> {
+    match take(object, name)? {
+        Map::Array(data) => Ok(data),
+        _ => Err(error("open", name, io::Error::other("it is not an array"))),
+    }
+}
+
+pub(super) fn put<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, value: &V, name: &str) -> Result<(), Error> {
+    map.insert(Abi(*key), Abi(*value), 0).map_err(|source| error("bpf_map_update_elem", name, source))
+}
+
+/// Removes a row if it is there.
+pub(super) fn delete<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, name: &str) -> Result<(), Error> {
+    gone(map.remove(&Abi(*key)), name)
+}
+
+pub(super) fn put_prefix<K: Pod>(
+    map: &mut Lpm<K>,
+    net: &IpNet,
+    addr: K,
+    row: &CidrRow,
+    name: &str,
+) -> Result<(), Error> {
+    map.insert(&Key::new(u32::from(net.prefix_len()), Abi(addr)), Abi(*row), 0)
+        .map_err(|source| error("bpf_map_update_elem", name, source))
+}
+
+/// Removes a prefix if it is there.
+pub(super) fn delete_prefix<K: Pod>(map: &mut Lpm<K>, net: &IpNet, addr: K, name: &str) -> Result<(), Error> {
+    gone(map.remove(&Key::new(u32::from(net.prefix_len()), Abi(addr))), name)
+}
+
+fn gone(result: Result<(), MapError>, name: &str) -> Result<(), Error> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.kind() == io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        result => result.map_err(|source| error("bpf_map_delete_elem", name, source)),
+    }
+}
+
+/// All rows.
+pub(super) fn read<K: Pod, V: Pod, L: Ord>(
+    map: &Hash<K, V>,
+    name: &'static str,
+    decode: impl Fn(K) -> L,
+) -> Result<BTreeMap<L, V>, Error> {
+    let mut rows = BTreeMap::new();
+    let mut from = None;
+    loop {
+        let (batch, next) = bpf::read_hash(map.map().fd(), from, BATCH)
+            .map_err(|source| error("bpf_map_lookup_batch", name, source))?;
+        rows.extend(batch.into_iter().map(|(key, value)| (decode(key), value)));
+        if next.is_none() {
+            return Ok(rows);
+        }
+        from = next;
+    }
+}
+
+/// All prefixes.
+pub(super) fn read_prefixes<K: Pod + Into<A>, A: Into<IpAddr>>(
+    map: &Lpm<K>,
+    name: &'static str,
+) -> Result<BTreeMap<IpNet, CidrRow>, Error> {
+    map.iter()
+        .map(|row| {
+            let (key, Abi(row)) = row.map_err(|source| error("bpf_map_get_next_key", name, source))?;
+            let Abi(addr) = key.data();
+            let net = IpNet::new(addr.into().into(), key.prefix_len() as u8)
+                .map_err(|source| error("decode", name, source))?;
+            Ok((net, row))
+        })
+        .collect()
+}

@@ -1,0 +1,108 @@
+//! The node's veth interfaces.
+
+use std::net::IpAddr;
+
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage as Message,
+    address::{AddressAttribute, AddressMessage, AddressScope},
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+};
+
+use super::netlink::{Netlink, NetlinkError};
+
+/// The host side of a veth pair.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Veth {
+    /// Index in the node's network namespace.
+    pub(super) ifindex: u32,
+    /// Name in the node's network namespace.
+    pub(super) name: String,
+    /// Index of the other side, in its namespace.
+    pub(super) peer: u32,
+    /// What the node's namespace calls the namespace of the other side; `None`: it is the same.
+    pub(super) nsid: Option<i32>,
+    /// Index of the bridge it is a port of, 0 if none.
+    pub(super) master: u32,
+}
+
+impl Veth {
+    /// `None` for other kinds, and for messages about a bridge's port instead of an interface.
+    pub(super) fn from_message(message: &LinkMessage) -> Option<Self> {
+        if message.header.interface_family != AddressFamily::Unspec {
+            return None;
+        }
+        let mut veth =
+            Self { ifindex: message.header.index, name: String::new(), peer: 0, nsid: None, master: 0 };
+        let mut is_veth = false;
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => veth.name.clone_from(name),
+                LinkAttribute::Link(peer) => veth.peer = *peer,
+                LinkAttribute::LinkNetNsId(nsid) => veth.nsid = (*nsid >= 0).then_some(*nsid),
+                LinkAttribute::Controller(master) => veth.master = *master,
+                LinkAttribute::LinkInfo(infos) => {
+                    is_veth |= infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
+                }
+                _ => {}
+            }
+        }
+        is_veth.then_some(veth)
+    }
+}
+
+/// All of them.
+pub(super) fn list(netlink: &mut Netlink) -> Result<Vec<Veth>, NetlinkError> {
+    let answers = netlink.dump("list interfaces", &Message::GetLink(LinkMessage::default()))?;
+    Ok(answers
+        .iter()
+        .filter_map(|answer| match answer {
+            Message::NewLink(message) => Veth::from_message(message),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The global addresses of an interface in another namespace, in order; none if the namespace is gone.
+pub(super) fn peer_addresses(
+    netlink: &mut Netlink,
+    nsid: i32,
+    peer: u32,
+) -> Result<Vec<IpAddr>, NetlinkError> {
+    let mut addresses = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = AddressMessage::default();
+        request.header.family = family;
+        request.header.index = peer;
+        request.attributes.push(AddressAttribute::TargetNetNsId(nsid));
+        let answers = match netlink.dump("list a pod's addresses", &Message::GetAddress(request)) {
+            Ok(answers) => answers,
+            // No such interface, or no such namespace: a notification about it is on its way.
+            Err(error) if error.is(libc::ENODEV) || error.is(libc::EINVAL) => continue,
+            Err(error) => return Err(error),
+        };
+        addresses.extend(answers.iter().filter_map(|answer| match answer {
+            Message::NewAddress(message) => global(message),
+            _ => None,
+        }));
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn global(message: &AddressMessage) -> Option<IpAddr> {
+    if message.header.scope != AddressScope::Universe {
+        return None;
+    }
+    // On a point-to-point interface the plain attribute is the other end's address.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(addr) => Some(*addr),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(addr) => Some(*addr),
+            _ => None,
+        })
+    })
+}
