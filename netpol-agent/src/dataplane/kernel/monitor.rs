@@ -43,7 +43,7 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Must be called within a tokio runtime.
     pub(super) fn open() -> Result<Self, NetlinkError> {
-        let open = || {
+        let open = || -> io::Result<AsyncFd<Socket>> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
             socket.set_non_blocking(true)?;
@@ -53,7 +53,7 @@ impl Monitor {
             for group in GROUPS {
                 socket.add_membership(group)?;
             }
-            AsyncFd::register(socket)
+            Ok(AsyncFd::register(socket)?)
         };
         let socket = open().map_err(|source| NetlinkError { request: "subscribe", source })?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM] })
