@@ -37,6 +37,6 @@ pub use netlink::NetlinkError;
 pub use object::{LoadError, LoadOptions, Object, RunContext, RunError, RunOutcome, Sizes};
 pub use open::{Kernel, KernelOptions, Lock, OpenError, cleanup};
 pub use pins::PinError;
-pub use ring::{Drained, Ring};
+pub use ring::{Drained, Ring, WaitingRing};
 pub use stats::Stats;
 pub use watch::WatchError;

@@ -5,7 +5,7 @@ use std::{io, os::fd::AsRawFd};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     netlink::{NetlinkError, messages},
@@ -53,7 +53,8 @@ impl Monitor {
             for group in GROUPS {
                 socket.add_membership(group)?;
             }
-            Ok(AsyncFd::register(socket)?)
+            // SAFETY: the socket owns its descriptor, and `AsyncFd` owns the socket from here on.
+            Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
         };
         let socket = open().map_err(|source| NetlinkError { request: "subscribe", source })?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM] })

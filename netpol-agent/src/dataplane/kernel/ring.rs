@@ -1,14 +1,15 @@
 //! Events that the programs write.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
 
 use aya::maps::{MapData, RingBuf};
 use netpol_common::event::PacketEvent;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Object, table::error};
 use crate::dataplane::Error;
 
-/// `np_drop` or `np_flow`. Its descriptor becomes readable when there is an event.
+/// `np_drop` or `np_flow`.
 pub struct Ring(RingBuf<MapData>);
 
 /// What was in a ring.
@@ -18,6 +19,12 @@ pub struct Drained {
     pub events: Vec<PacketEvent>,
     /// Records of another layout: a program of another version still runs somewhere.
     pub foreign: u64,
+}
+
+impl Drained {
+    fn records(&self) -> u64 {
+        self.events.len() as u64 + self.foreign
+    }
 }
 
 impl Ring {
@@ -33,20 +40,52 @@ impl Ring {
 
     /// Takes out what is there, at most `most` records, without waiting.
     pub fn drain(&mut self, most: usize) -> Drained {
-        let mut drained = Drained::default();
-        for _ in 0..most {
-            let Some(record) = self.0.next() else { break };
-            match bytemuck::try_pod_read_unaligned::<PacketEvent>(&record) {
-                Ok(event) if event.version == PacketEvent::VERSION => drained.events.push(event),
-                _ => drained.foreign += 1,
-            }
-        }
-        drained
+        drain(&mut self.0, most)
+    }
+
+    /// For waiting. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the ring cannot be polled.
+    pub fn waiting(self) -> io::Result<WaitingRing> {
+        // SAFETY: the ring owns its descriptor, and `AsyncFd` owns the ring from here on.
+        Ok(WaitingRing(unsafe { AsyncFd::register_with_interest(self.0, Interest::READABLE) }?))
     }
 }
 
-impl AsFd for Ring {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+/// A ring that can be waited for.
+pub struct WaitingRing(AsyncFd<RingBuf<MapData>>);
+
+impl WaitingRing {
+    /// Waits until something is there, and takes at most `most` records.
+    ///
+    /// # Errors
+    ///
+    /// If the ring cannot be polled any more.
+    pub async fn next(&mut self, most: usize) -> io::Result<Drained> {
+        loop {
+            let mut ready = self.0.readable_mut().await?;
+            let drained = drain(ready.get_inner_mut(), most);
+            // Ready is cleared only when the ring was seen empty: it speaks up again for the next record alone.
+            if drained.records() < most as u64 {
+                ready.clear_ready();
+            }
+            if drained.records() > 0 {
+                return Ok(drained);
+            }
+        }
     }
+}
+
+fn drain(ring: &mut RingBuf<MapData>, most: usize) -> Drained {
+    let mut drained = Drained::default();
+    for _ in 0..most {
+        let Some(record) = ring.next() else { break };
+        match bytemuck::try_pod_read_unaligned::<PacketEvent>(&record) {
+            Ok(event) if event.version == PacketEvent::VERSION => drained.events.push(event),
+            _ => drained.foreign += 1,
+        }
+    }
+    drained
 }
