@@ -5,5 +5,7 @@
 
 pub mod bed;
 pub mod conformance;
+pub mod flows;
 pub mod probe;
+pub mod scenario;
 pub mod serve;

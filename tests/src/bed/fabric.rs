@@ -85,7 +85,7 @@ impl Fabric {
             for part in ["netns", "bpf", "cni"] {
                 fs::create_dir_all(folder.join(part)).with_context(|| folder.display().to_string())?;
             }
-            let netns = Netns::create(&node.name, &folder.join("node.ns"))?;
+            let netns = host(&node.name, &folder.join("node.ns"))?;
             lines.extend(cable(&netns, &format!("n{number}")));
             nodes.push(Node {
                 name: node.name.clone(),
@@ -99,7 +99,7 @@ impl Fabric {
         }
         let mut outside = Vec::new();
         for (number, name) in (FIRST_OUTSIDE..).zip(&spec.outside) {
-            let netns = Netns::create(name, &folder.join(format!("outside-{name}.ns")))?;
+            let netns = host(name, &folder.join(format!("outside-{name}.ns")))?;
             lines.extend(cable(&netns, &format!("o{number}")));
             let addresses = spec.families.iter().map(|f| uplink(*f, number).addr()).collect();
             outside.push(Outside { name: name.clone(), netns: Arc::new(netns), addresses });
@@ -112,7 +112,6 @@ impl Fabric {
 
     fn configure(&self) -> Result<()> {
         for node in &self.nodes {
-            set_host_sysctls(&node.netns)?;
             node.netns.set_sysctls(&[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])?;
             let mut lines = bring_up(&node.addresses);
             lines.extend(bridge(node));
@@ -122,7 +121,6 @@ impl Fabric {
             node.netns.ip(&lines)?;
         }
         for host in &self.outside {
-            set_host_sysctls(&host.netns)?;
             let mut lines = bring_up(&host.addresses);
             for node in &self.nodes {
                 lines.extend(routes(&node.pod_ranges, &node.addresses));
@@ -136,6 +134,13 @@ impl Fabric {
         }
         Ok(())
     }
+}
+
+/// A namespace for a host. Interfaces take over settings when they come into it, so the settings come first.
+fn host(name: &str, path: &Path) -> Result<Netns> {
+    let netns = Netns::create(name, path)?;
+    set_host_sysctls(&netns)?;
+    Ok(netns)
 }
 
 /// What every host and pod of a bed has in common.

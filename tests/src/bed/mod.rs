@@ -19,6 +19,7 @@ mod spec;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -29,7 +30,7 @@ use rustix::mount::{MountFlags, mount};
 use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
 
-pub use agent::{Agent, AgentOptions, program};
+pub use agent::{Agent, AgentOptions, netpolctl, program};
 pub use fabric::{Node, Outside};
 pub use keep::hold;
 pub use netns::Netns;
@@ -61,6 +62,16 @@ pub enum Place {
     Node(String),
     /// A host beyond the nodes.
     Outside(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(name) => f.write_str(name),
+            Self::Node(name) => write!(f, "node:{name}"),
+            Self::Outside(name) => write!(f, "outside:{name}"),
+        }
+    }
 }
 
 impl Bed {
@@ -188,6 +199,19 @@ impl Bed {
             Place::Node(name) => &self.node(name)?.addresses,
             Place::Outside(name) => &self.outside(name)?.addresses,
         })
+    }
+
+    /// The addresses of a place and, for a node, those that it has towards its pods.
+    ///
+    /// # Errors
+    /// If there is no such place.
+    pub fn all_addresses(&self, place: &Place) -> Result<Vec<IpAddr>> {
+        let mut addresses = self.addresses(place)?.to_vec();
+        if let Place::Node(name) = place {
+            let node = self.node(name)?;
+            addresses.extend(self.families.iter().filter_map(|f| node.gateway(*f)));
+        }
+        Ok(addresses)
     }
 
     /// The runtime that servers and probes run on.

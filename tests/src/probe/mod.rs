@@ -96,13 +96,13 @@ fn request(size: usize) -> (String, Vec<u8>) {
 }
 
 /// Sorts an error: did the network refuse, or did we not even try?
-fn outcome_of(error: &anyhow::Error) -> Outcome {
+pub(crate) fn outcome_of(error: &anyhow::Error) -> Outcome {
     let Some(io) = error.downcast_ref::<std::io::Error>() else {
         return Outcome::Broken(format!("{error:#}"));
     };
     match io.raw_os_error() {
         // EHOSTUNREACH and EACCES are what the remaining ICMP unreachable codes become.
-        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::EHOSTUNREACH | libc::EACCES) => {
+        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::EPIPE | libc::EHOSTUNREACH | libc::EACCES) => {
             Outcome::Refused(io.to_string())
         }
         _ => Outcome::Broken(io.to_string()),

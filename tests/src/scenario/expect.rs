@@ -1,0 +1,147 @@
+//! Holds what came of a probe against what was expected.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{
+    format::{Expect, Probe},
+    target::Target,
+};
+use crate::{bed::Bed, probe::Outcome, serve::Reply};
+
+/// Everything seen of one probe in one family, over all its tries.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) tries: Vec<Try>,
+}
+
+/// One try.
+#[derive(Clone, Debug)]
+pub(super) struct Try {
+    pub(super) outcome: Outcome,
+    /// Who received something of it.
+    pub(super) reached: Vec<String>,
+    /// What the agents recorded of it.
+    pub(super) flows: Vec<Value>,
+}
+
+/// `Ok`, or what is wrong.
+pub(super) fn judge(bed: &Bed, probe: &Probe, seen: &Seen) -> Result<(), String> {
+    seen.tries.iter().try_for_each(|one| judge_one(bed, probe, one))?;
+    let replies: Vec<_> = seen.tries.iter().filter_map(|t| reply(&t.outcome)).collect();
+    let answered: BTreeSet<&str> = replies.iter().map(|r| r.pod.as_str()).collect();
+    if let Some(wanted) = &probe.answered_by
+        && wanted.iter().map(String::as_str).collect::<BTreeSet<_>>() != answered
+    {
+        return Err(format!("answered by {answered:?}"));
+    }
+    if probe.sticky && answered.len() > 1 {
+        return Err(format!("answered by {answered:?}, not by one of them"));
+    }
+    Ok(())
+}
+
+fn judge_one(bed: &Bed, probe: &Probe, one: &Try) -> Result<(), String> {
+    match (probe.expect, &one.outcome) {
+        (Expect::Ok, Outcome::Answered(reply)) => {
+            reply.as_ref().map_or(Ok(()), |r| judge_reply(bed, probe, r))
+        }
+        (Expect::Refuse, Outcome::Refused(_)) => Ok(()),
+        (Expect::Drop, Outcome::Silent) => {
+            if !one.reached.is_empty() {
+                return Err(format!("no answer, but it reached {}", one.reached.join(", ")));
+            }
+            judge_record(probe, &one.flows)
+        }
+        (_, outcome) => Err(describe(outcome)),
+    }
+}
+
+fn judge_reply(bed: &Bed, probe: &Probe, reply: &Reply) -> Result<(), String> {
+    if let Target::Pod(name, _) = &probe.to
+        && *name != reply.pod
+    {
+        return Err(format!("answered by {}", reply.pod));
+    }
+    let Some(place) = &probe.seen_from else { return Ok(()) };
+    let addresses = bed.all_addresses(place).map_err(|e| format!("{e:#}"))?;
+    if addresses.contains(&reply.peer.ip()) {
+        Ok(())
+    } else {
+        Err(format!("the server saw {}", reply.peer.ip()))
+    }
+}
+
+/// Whether one record says all that is asked for.
+fn judge_record(probe: &Probe, flows: &[Value]) -> Result<(), String> {
+    let asked = probe.direction.is_some() || probe.reason.is_some() || probe.by.is_some();
+    if !asked || flows.iter().any(|record| says(probe, record)) {
+        return Ok(());
+    }
+    Err(if flows.is_empty() {
+        "dropped, without a flow record"
+    } else {
+        "dropped, but the flow record differs"
+    }
+    .to_owned())
+}
+
+fn says(probe: &Probe, record: &Value) -> bool {
+    let policies = policies(record);
+    record["verdict"] == "dropped"
+        && probe.direction.is_none_or(|d| record["direction"] == d.name())
+        && probe.reason.as_ref().is_none_or(|r| record["reason"] == r.as_str())
+        && probe.by.as_ref().is_none_or(|by| by.iter().collect::<BTreeSet<_>>() == policies.iter().collect())
+}
+
+/// The policies that a record names.
+fn policies(record: &Value) -> Vec<String> {
+    let name = |policy: &Value| match policy {
+        Value::String(name) => Some(name.clone()),
+        policy => Some(format!("{}/{}", policy["namespace"].as_str()?, policy["name"].as_str()?)),
+    };
+    record["policies"].as_array().into_iter().flatten().filter_map(name).collect()
+}
+
+/// What was expected, in words.
+pub(super) fn expected(probe: &Probe) -> String {
+    let mut words = vec![
+        match probe.expect {
+            Expect::Ok => "an answer",
+            Expect::Drop => "a drop, nothing reaching the server",
+            Expect::Refuse => "a refusal",
+        }
+        .to_owned(),
+    ];
+    words.extend(probe.direction.map(|d| format!("direction {}", d.name())));
+    words.extend(probe.reason.as_ref().map(|r| format!("reason {r}")));
+    words.extend(probe.by.as_ref().map(|by| format!("by {}", by.join(" and "))));
+    words.extend(
+        probe
+            .answered_by
+            .as_ref()
+            .map(|by| format!("from exactly {} over {} tries", by.join(", "), probe.count)),
+    );
+    words.extend(probe.seen_from.as_ref().map(|place| format!("the server seeing {place}")));
+    words.extend(probe.sticky.then(|| format!("from one backend over {} tries", probe.count)));
+    words.join(", ")
+}
+
+/// What happened, in words.
+pub(super) fn describe(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Answered(Some(reply)) => format!("answered by {}, which saw {}", reply.pod, reply.peer),
+        Outcome::Answered(None) => "answered".to_owned(),
+        Outcome::Refused(why) => format!("refused: {why}"),
+        Outcome::Silent => "no answer".to_owned(),
+        Outcome::Broken(why) => format!("could not be tried: {why}"),
+    }
+}
+
+fn reply(outcome: &Outcome) -> Option<&Reply> {
+    match outcome {
+        Outcome::Answered(reply) => reply.as_ref(),
+        Outcome::Refused(_) | Outcome::Silent | Outcome::Broken(_) => None,
+    }
+}

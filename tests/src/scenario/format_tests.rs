@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use super::*;
+
+const MINIMAL: &str = "name: n\nsteps: [{name: s, probe: [{from: a/b, to: 'a/c:80'}]}]\n";
+
+fn with_probe(probe: &str) -> Result<Scenario> {
+    Scenario::parse(&format!("name: n\nsteps: [{{name: s, probe: [{probe}]}}]\n"))
+}
+
+#[track_caller]
+fn assert_refused(probe: &str, word: &str) {
+    let error = format!("{:#}", with_probe(probe).unwrap_err());
+    assert!(error.contains(word), "{error}");
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let scenario = Scenario::parse(MINIMAL).unwrap();
+    assert_eq!(scenario.families, Family::ALL);
+    let cluster = scenario.cluster();
+    assert_eq!(cluster.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["node1", "node2"]);
+    let step = &scenario.steps[0];
+    assert_eq!(step.within, Duration::from_secs(2));
+    let probe = &step.probe[0];
+    assert_eq!(
+        (probe.protocol, probe.expect, probe.count, probe.label()),
+        (Speaks::Tcp, Expect::Ok, 1, None)
+    );
+}
+
+#[test]
+fn every_field_is_understood() {
+    let scenario = Scenario::parse(
+        "
+name: all
+families: [6]
+cluster: {nodes: [{name: a, zone: z, cni: bridge}], outside: [o]}
+objects: [{apiVersion: v1, kind: Namespace, metadata: {name: x, labels: {n: '1'}}}]
+steps:
+  - name: s
+    apply: []
+    delete: [{kind: NetworkPolicy, namespace: x, name: y}]
+    within: 500ms
+    probe:
+      - {from: outside:o, to: 'service:x/y:80', protocol: udp, count: 60, answered_by: [x/a, x/b], seen_from: outside:o, sticky: true, size: 3000}
+      - {from: node:a, to: '[fd00::1]:53', protocol: udp, expect: refuse}
+      - {from: x/a, to: 'x/b:0', protocol: icmp, expect: drop, direction: egress, reason: policy, by: [x/p], flow: one}
+      - {from: x/a, to: 'nodeport:a:30000'}
+      - {from: x/a, to: 'loadbalancer:x/y:80', protocol: sctp}
+",
+    )
+    .unwrap();
+    let step = &scenario.steps[0];
+    assert_eq!(step.within, Duration::from_millis(500));
+    assert_eq!(step.probe[0].seen_from, Some(Place::Outside("o".into())));
+    assert_eq!(step.probe[1].to.to_string(), "[fd00::1]:53");
+    assert_eq!(step.probe[2].label(), Some("one"));
+    assert_eq!(scenario.objects[0]["metadata"]["labels"]["n"], "1");
+}
+
+#[test]
+fn what_would_prove_nothing_is_refused() {
+    assert_refused("{from: a/b, to: 'a/c:80', expected: drop}", "expected");
+    assert_refused("{from: a/b, to: 'a/c:80', by: [x/y]}", "by go with expect: drop");
+    assert_refused("{from: a/b, to: 'a/c:80', expect: drop, sticky: true}", "go with expect: ok");
+    assert_refused("{from: a/b, to: 'a/c:80', count: 0}", "count");
+    assert_refused("{from: a/b, to: 'a/c:80', count: 2, flow: x}", "fresh connections");
+    assert!(Scenario::parse("name: n\nsteps: []\n").is_err());
+}
+
+#[test]
+fn a_word_that_names_nothing_is_refused_with_the_forms_there_are() {
+    assert_refused("{from: somewhere, to: 'a/c:80'}", "namespace/name");
+    assert_refused("{from: host:x, to: 'a/c:80'}", "node:NAME");
+    assert_refused("{from: a/b, to: 'a/c'}", "not a target");
+    assert_refused("{from: a/b, to: 'a/c:http'}", "not a target");
+    assert_refused("{from: a/b, to: 'fd00::1'}", "not a target");
+    assert_refused("{from: a/b, to: 'svc:a/c:80'}", "not a target");
+}
+
+#[test]
+fn durations_have_a_unit() {
+    assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
+    assert!(parse_duration("2").is_err());
+    assert!(parse_duration("s").is_err());
+}

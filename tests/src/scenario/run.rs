@@ -1,0 +1,257 @@
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use netpol_agent::model::ObjectRef;
+
+use super::{
+    expect::{Seen, describe, expected},
+    format::{Probe, Scenario, Step},
+    report::{ProbeReport, ScenarioReport, StepReport},
+    target::Target,
+    trying::{Kept, Trial, protocol, servers, start},
+};
+use crate::{
+    bed::{AgentOptions, Bed, Family},
+    flows::FlowLog,
+};
+
+/// How long the agents may take to start.
+const START: Duration = Duration::from_secs(30);
+/// Lines of each agent's log that a failure shows.
+const LOG_LINES: usize = 12;
+
+/// How to run scenarios.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Run probes of these families only.
+    pub families: Vec<Family>,
+    /// With agents, or against what the kernel forwards by itself.
+    pub agents: Option<AgentOptions>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { families: Family::ALL.to_vec(), agents: Some(AgentOptions::default()) }
+    }
+}
+
+/// A scenario under way.
+#[derive(Debug)]
+pub struct Run<'a> {
+    scenario: &'a Scenario,
+    options: &'a Options,
+    bed: Bed,
+    log: Option<FlowLog>,
+    /// Labelled connections, per family.
+    kept: BTreeMap<(String, u8), Kept>,
+}
+
+impl Run<'_> {
+    /// Runs a scenario to its end. The bed is returned too, if there is one, so that it can be kept.
+    #[must_use]
+    pub fn file(path: &Path, options: &Options) -> (ScenarioReport, Option<Bed>) {
+        let file = path.display().to_string();
+        match Scenario::read(path) {
+            Ok(scenario) => Run::with(&scenario, &file, options, |_| Ok(())),
+            Err(e) => (ScenarioReport::of_error(file, "cannot be read".to_owned(), &e), None),
+        }
+    }
+
+    /// The same for a scenario that was read already; `prepare` sees the bed before the first step.
+    #[must_use]
+    pub fn with(
+        scenario: &Scenario,
+        file: &str,
+        options: &Options,
+        prepare: impl FnOnce(&Bed) -> Result<()>,
+    ) -> (ScenarioReport, Option<Bed>) {
+        let mut steps = Vec::new();
+        match Run::start(scenario, options).and_then(|run| prepare(&run.bed).map(|()| run)) {
+            Err(e) => (ScenarioReport::of_error(file.to_owned(), scenario.name.clone(), &e), None),
+            Ok(mut run) => {
+                let end = run.steps(&mut steps);
+                let passed =
+                    end.is_ok() && steps.iter().flat_map(|s: &StepReport| &s.probes).all(|p| p.passed);
+                let report = ScenarioReport {
+                    file: file.to_owned(),
+                    name: scenario.name.clone(),
+                    passed,
+                    error: end.err().map(|e| format!("{e:#}")),
+                    steps,
+                    logs: if passed { Vec::new() } else { run.logs() },
+                };
+                (report, Some(run.bed))
+            }
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn start(scenario: &'a Scenario, options: &'a Options) -> Result<Self> {
+        let mut bed = Bed::build(&scenario.cluster())?;
+        let mut log = None;
+        if let Some(agents) = &options.agents {
+            bed.start_agents(agents)?;
+        }
+        bed.apply(&scenario.objects).context("objects")?;
+        if options.agents.is_some() {
+            bed.await_agents(START)?;
+            log = Some(FlowLog::follow(bed.agents())?);
+        }
+        Ok(Self { scenario, options, bed, log, kept: BTreeMap::new() })
+    }
+
+    fn steps(&mut self, reports: &mut Vec<StepReport>) -> Result<()> {
+        for step in &self.scenario.steps {
+            let probes = self.step(step).with_context(|| format!("step {:?}", step.name))?;
+            let passed = probes.iter().all(|p| p.passed);
+            reports.push(StepReport { name: step.name.clone(), probes });
+            if !passed {
+                // Later steps build on this one.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<Vec<ProbeReport>> {
+        self.bed.apply(&step.apply).context("apply")?;
+        let gone: Vec<_> = step
+            .delete
+            .iter()
+            .map(|d| ObjectRef { kind: d.kind.clone(), namespace: d.namespace.clone(), name: d.name.clone() })
+            .collect();
+        self.bed.delete(&gone).context("delete")?;
+        let changed = Instant::now();
+        let deadline = changed + step.within;
+
+        let mut trials = Vec::new();
+        let mut reports = Vec::new();
+        for probe in &step.probe {
+            match self.possible(probe) {
+                Ok(families) => trials.extend(families.into_iter().map(|family| (probe, family))),
+                Err(e) => reports.push(failed(probe, 0, &format!("{e:#}"))),
+            }
+        }
+        for (probe, family) in &trials {
+            if let Some(label) = probe.label() {
+                self.kept.entry((label.to_owned(), family.number())).or_default();
+            }
+        }
+        let this = &*self;
+        let prepared: Vec<_> = trials.iter().map(|(p, f)| (*p, *f, this.trial(p, *f))).collect();
+        let runs = prepared.iter().map(|(probe, family, trial)| async move {
+            let trial = match trial {
+                Ok(trial) => trial,
+                Err(e) => return Ok(failed(probe, family.number(), &format!("{e:#}"))),
+            };
+            let (seen, verdict) = trial.until(deadline).await?;
+            anyhow::Ok(report(probe, *family, &seen, verdict, changed.elapsed()))
+        });
+        let mut met = this.bed.runtime().block_on(futures_util::future::try_join_all(runs))?;
+        // Once met, it must still hold when the step ends.
+        let again = prepared.iter().zip(&mut met).map(|((probe, family, trial), before)| async move {
+            if let (true, Ok(trial)) = (before.passed, trial) {
+                let (seen, verdict) = trial.once().await?;
+                let verdict =
+                    verdict.map_err(|why| format!("at first as expected, at the end of the step: {why}"));
+                let milliseconds = before.milliseconds;
+                *before =
+                    ProbeReport { milliseconds, ..report(probe, *family, &seen, verdict, changed.elapsed()) };
+            }
+            anyhow::Ok(())
+        });
+        this.bed.runtime().block_on(futures_util::future::try_join_all(again))?;
+        reports.append(&mut met);
+        Ok(reports)
+    }
+
+    /// The families that a probe can be run in: those that both of its ends have.
+    fn possible(&self, probe: &Probe) -> Result<Vec<Family>> {
+        let targets = match (&probe.to, protocol(probe.protocol)) {
+            (Target::NodePort(..) | Target::LoadBalancer(..), _) => bail!("not supported yet: {}", probe.to),
+            (_, None) => bail!("not supported yet: protocol sctp"),
+            (to, Some(_)) => to.resolve(&self.bed)?,
+        };
+        let own = self.bed.addresses(&probe.from)?;
+        let families: Vec<_> = (self.options.families.iter().copied())
+            .filter(|f| self.scenario.families.contains(f))
+            .filter(|f| {
+                own.iter().any(|a| Family::of(*a) == *f) && targets.iter().any(|t| Family::of(t.ip()) == *f)
+            })
+            .collect();
+        // A file may well be about one family only, when just the other one is to be run.
+        let restricted = self.scenario.families.iter().any(|f| !self.options.families.contains(f));
+        if families.is_empty() && !restricted {
+            bail!("{} and {} have no address of the same family", probe.from, probe.to);
+        }
+        Ok(families)
+    }
+
+    fn trial<'b>(&'b self, probe: &'b Probe, family: Family) -> Result<Trial<'b>> {
+        let target = probe.to.resolve_in(&self.bed, family)?.context("no address")?;
+        Ok(Trial {
+            bed: &self.bed,
+            log: self.log.as_ref(),
+            probe,
+            protocol: protocol(probe.protocol).context("protocol")?,
+            from: start(&self.bed, &probe.from)?,
+            target,
+            servers: servers(&self.bed, &probe.from, target),
+            kept: probe.label().and_then(|l| self.kept.get(&(l.to_owned(), family.number())).cloned()),
+        })
+    }
+
+    fn logs(&self) -> Vec<String> {
+        let tail = |log: String| {
+            let lines: Vec<_> = log.lines().collect();
+            lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        };
+        self.bed.agents().iter().map(|a| format!("agent of {}:\n{}", a.node, tail(a.log()))).collect()
+    }
+}
+
+fn title(probe: &Probe) -> String {
+    let mut title = format!("{} → {} {:?}", probe.from, probe.to, probe.protocol).to_lowercase();
+    if let Some(label) = probe.label() {
+        title += &format!(" on connection {label:?}");
+    }
+    title
+}
+
+fn failed(probe: &Probe, family: u8, seen: &str) -> ProbeReport {
+    ProbeReport {
+        probe: title(probe),
+        family,
+        passed: false,
+        expected: expected(probe),
+        seen: seen.to_owned(),
+        flows: Vec::new(),
+        milliseconds: 0,
+    }
+}
+
+fn report(
+    probe: &Probe,
+    family: Family,
+    seen: &Seen,
+    verdict: Result<(), String>,
+    after: Duration,
+) -> ProbeReport {
+    ProbeReport {
+        probe: title(probe),
+        family: family.number(),
+        passed: verdict.is_ok(),
+        expected: expected(probe),
+        seen: match verdict {
+            Err(why) => why,
+            Ok(()) => seen.tries.first().map(|t| describe(&t.outcome)).unwrap_or_default(),
+        },
+        flows: seen.tries.iter().flat_map(|t| t.flows.clone()).collect(),
+        milliseconds: after.as_millis().try_into().unwrap_or(u64::MAX),
+    }
+}
