@@ -57,12 +57,12 @@ pub(super) fn start(
     let mut watcher = notify::recommended_watcher(move |event| forward(event, &files)).map_err(failed)?;
     watcher.watch(netns_dir, RecursiveMode::NonRecursive).map_err(failed)?;
     let (known, settled) = discovery.settle();
-    settled?;
+    let settled = settled? == Settled::Yes;
     let (sender, receiver) = mpsc::unbounded_channel();
     thread::Builder::new()
         .name("discovery".into())
         .spawn(move || {
-            runtime.block_on(follow(discovery, monitor, folder, sender));
+            runtime.block_on(follow(discovery, monitor, folder, sender, settled));
             drop(watcher);
         })
         .map_err(WatchError::Thread)?;
@@ -94,9 +94,9 @@ async fn follow(
     mut monitor: Monitor,
     mut folder: UnboundedReceiver<()>,
     sender: UnboundedSender<Change>,
+    mut settled: bool,
 ) {
     let mut retry = RETRY_FIRST;
-    let mut settled = true;
     loop {
         tokio::select! {
             events = monitor.next() => match events {

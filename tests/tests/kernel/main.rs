@@ -1,0 +1,8 @@
+//! The kernel side of the agent against a real kernel, in network namespaces of a bed's own: maps, programs on
+//! interfaces, discovery, and taking over from an agent that is gone. Without root the bed says that it is missing.
+
+mod conntrack;
+mod discovery;
+mod maps;
+mod node;
+mod restart;

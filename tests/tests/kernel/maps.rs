@@ -1,0 +1,153 @@
+use std::{collections::BTreeMap, net::IpAddr};
+
+use netpol_agent::dataplane::{
+    Backend, Dataplane, Frontend, Op, Rows,
+    kernel::{Kernel, LayoutError, OpenError, PinError, Sizes, cleanup},
+};
+use netpol_common::{
+    endpoint::EndpointRow,
+    peer::{CidrRow, PeerRow},
+    policy::{ClassId, PolicyKey, PolicyRow, PortKey, PortSetId, RuleId, SlotId},
+    service::{FrontendRow, ServiceRow},
+};
+use netpol_tests::bed::{Bed, ClusterSpec};
+
+use crate::node::{open, options, pin_dir};
+
+fn addr(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// One row of each kind and family, and more rows of one map than are read at once.
+fn rows() -> Rows {
+    let policy = |class| {
+        (
+            PolicyKey { slot: SlotId(7), class: ClassId(class) },
+            PolicyRow { tcp: 1 << 16, ..PolicyRow::default() },
+        )
+    };
+    let port = |port| {
+        (PortKey { ports: PortSetId(3), port, proto: 6, prefix: 16, pad: 0 }, RuleId(RuleId::HASHED | 1))
+    };
+    let frontend =
+        |text, svc| (Frontend { addr: addr(text), port: 80, proto: 6 }, FrontendRow { svc, flags: 0 });
+    let backends = |texts: [&str; 2]| texts.map(|text| Backend { addr: addr(text), port: 8080 }).to_vec();
+    Rows {
+        ports: (0..3000).map(port).collect(),
+        policy: [policy(0), policy(9)].into(),
+        cidrs: [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("fd00::/8", 3), ("0.0.0.0/0", 4), ("::1/128", 5)]
+            .map(|(net, class)| (net.parse().unwrap(), CidrRow { class: ClassId(class) }))
+            .into(),
+        peers: [("10.0.0.1", 1), ("fd00::1", 2)]
+            .map(|(text, class)| (addr(text), PeerRow { class: ClassId(class), ifindex: 4, flags: 0 }))
+            .into(),
+        endpoints: BTreeMap::from([(4, EndpointRow { slot_in: SlotId(7), ..EndpointRow::default() })]),
+        frontends: [frontend("10.96.0.1", 1), frontend("fd00:96::1", 2)].into(),
+        services: [(1, ServiceRow::new(100, 1, 2).unwrap()), (2, ServiceRow::new(8190, 0, 2).unwrap())]
+            .into(),
+        backends: [(1, backends(["10.0.0.1", "10.0.0.2"])), (2, backends(["fd00::1", "fd00::2"]))].into(),
+    }
+}
+
+fn puts(rows: &Rows) -> Vec<Op> {
+    let mut ops = Vec::new();
+    ops.extend(rows.ports.iter().map(|(key, rule)| Op::PutPort(*key, *rule)));
+    ops.extend(rows.policy.iter().map(|(key, row)| Op::PutPolicy(*key, *row)));
+    ops.extend(rows.cidrs.iter().map(|(net, row)| Op::PutCidr(*net, *row)));
+    ops.extend(rows.peers.iter().map(|(addr, row)| Op::PutPeer(*addr, *row)));
+    ops.extend(rows.endpoints.iter().map(|(ifindex, row)| Op::PutEndpoint(*ifindex, *row)));
+    for (row, service) in &rows.services {
+        ops.push(Op::WriteBackends { base: service.base(), backends: rows.backends[row].clone() });
+        ops.push(Op::PutService(*row, *service));
+    }
+    ops.extend(rows.frontends.iter().map(|(frontend, row)| Op::PutFrontend(*frontend, *row)));
+    ops.extend([Op::AwaitGrace, Op::AdvanceEpoch]);
+    ops
+}
+
+fn deletes(rows: &Rows) -> Vec<Op> {
+    let mut ops = Vec::new();
+    ops.extend(rows.frontends.keys().map(|frontend| Op::DeleteFrontend(*frontend)));
+    ops.extend(rows.endpoints.keys().map(|ifindex| Op::DeleteEndpoint(*ifindex)));
+    ops.extend(rows.peers.keys().map(|addr| Op::DeletePeer(*addr)));
+    ops.extend(rows.cidrs.keys().map(|net| Op::DeleteCidr(*net)));
+    ops.extend(rows.policy.keys().map(|key| Op::DeletePolicy(*key)));
+    ops.extend(rows.ports.keys().map(|key| Op::DeletePort(*key)));
+    ops
+}
+
+#[test]
+fn rows_outlive_the_agent_and_are_read_back_as_written() {
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let rows = rows();
+    let mut kernel = open(&bed, "node1", None);
+    assert_eq!(kernel.maps.read().unwrap(), Rows::default());
+    for op in puts(&rows) {
+        kernel.maps.apply(&op).unwrap_or_else(|error| panic!("{op:?}: {error}: {}", error.source));
+    }
+    let epoch = kernel.maps.epoch();
+    assert_eq!(epoch, 1);
+    drop(kernel);
+
+    let mut kernel = open(&bed, "node1", None);
+    assert_eq!(kernel.maps.read().unwrap(), rows);
+    assert_eq!(kernel.maps.epoch(), epoch);
+    for op in deletes(&rows).iter().chain(&deletes(&rows)) {
+        kernel.maps.apply(op).unwrap_or_else(|error| panic!("{op:?}, also of what is gone: {error}"));
+    }
+    assert_eq!(kernel.maps.read().unwrap(), Rows::default());
+}
+
+#[test]
+fn rows_past_the_end_of_the_arena_are_refused() {
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let mut kernel = open(&bed, "node1", None);
+    let capacity = kernel.maps.capacity();
+    let Sizes { backends, services, .. } = Sizes::small();
+    assert_eq!((capacity.backends, capacity.services), (backends as usize, services as usize));
+    let two = vec![Backend { addr: addr("10.0.0.1"), port: 1 }; 2];
+    assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 2, backends: two.clone() }).is_ok());
+    assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 1, backends: two }).is_err());
+    assert!(kernel.maps.apply(&Op::PutService(services, ServiceRow::default())).is_err());
+}
+
+#[test]
+fn a_pinned_map_of_another_shape_is_refused_and_left_alone() {
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    drop(open(&bed, "node1", None));
+    let node = bed.node("node1").unwrap();
+    let mut other = options(node, None);
+    other.sizes.ct *= 2;
+    let error = node.netns.enter(|| Ok(Kernel::open(&other).map(drop))).unwrap().unwrap_err();
+    assert!(matches!(error, OpenError::Layout(LayoutError::Differs { what: "room for", .. })), "{error}");
+    let message = error.to_string();
+    for part in ["v1/np_ct4", "8192", "16384", "netpol-agent cleanup"] {
+        assert!(message.contains(part), "{part:?} in {message:?}");
+    }
+
+    // A table of addresses where the connections should be.
+    let pins = pin_dir(node).join("v1");
+    std::fs::remove_file(pins.join("np_ct4")).unwrap();
+    std::fs::rename(pins.join("np_peer4"), pins.join("np_ct4")).unwrap();
+    let same = options(node, None);
+    let error = node.netns.enter(|| Ok(Kernel::open(&same).map(drop))).unwrap().unwrap_err();
+    assert!(matches!(error, OpenError::Layout(LayoutError::Differs { what: "key size", .. })), "{error}");
+}
+
+#[test]
+fn a_second_agent_is_refused_and_another_version_left_alone() {
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let node = bed.node("node1").unwrap();
+    let newer = pin_dir(node).join("v2");
+    std::fs::create_dir_all(&newer).unwrap();
+    let kernel = open(&bed, "node1", None);
+    let again = options(node, None);
+    let error = node.netns.enter(|| Ok(Kernel::open(&again).map(drop))).unwrap().unwrap_err();
+    assert!(matches!(error, OpenError::Pin(PinError::InUse { .. })), "{error}");
+    let error = node.netns.enter(|| Ok(cleanup(&pin_dir(node)))).unwrap().unwrap_err();
+    assert!(matches!(error, OpenError::Pin(PinError::InUse { .. })), "{error}");
+    assert!(newer.is_dir());
+    drop(kernel);
+    node.netns.enter(|| Ok(cleanup(&pin_dir(node))?)).unwrap();
+    assert!(!pin_dir(node).exists(), "cleanup removes all versions");
+}
