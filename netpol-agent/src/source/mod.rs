@@ -1,5 +1,18 @@
 //! Where Kubernetes objects come from. A source turns whatever it reads into [`SourceEvent`]s.
 
+mod closed_policy;
+mod dir;
+mod document;
+mod file;
+mod folder;
+mod kind;
+mod read_object;
+mod reader;
+mod scan;
+mod unknown_field;
+
+pub use dir::{DirSource, Error, Rescan};
+
 use crate::model::{Manifest, ObjectRef, Problem};
 
 /// What a source has to tell. Events travel in batches (`Vec<SourceEvent>`): a batch is one consistent change, to be
