@@ -6,6 +6,7 @@
 pub mod bed;
 pub mod conformance;
 pub mod flows;
+pub mod packet;
 pub mod probe;
 pub mod scenario;
 pub mod serve;

@@ -1,0 +1,164 @@
+use std::{collections::BTreeMap, fs, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use netpol_agent::dataplane::{
+    Dataplane, Op,
+    kernel::{LoadOptions, Maps, Object, Ring, RunContext, Sizes, Stats},
+};
+use netpol_common::{
+    direction::Direction,
+    event::PacketEvent,
+    names,
+    reason::DropReason,
+    stats::{self, Extra},
+};
+
+use crate::bed::Netns;
+
+/// The programs, loaded in a network namespace of their own with an interface per pod, and nothing attached.
+pub struct Lab {
+    /// Programs.
+    pub object: Object,
+    /// Maps that the agent writes.
+    pub maps: Maps,
+    /// Interface indexes of the pods.
+    pub pods: Vec<u32>,
+    /// Interface index of an uplink.
+    pub uplink: u32,
+    stats: Stats,
+    drops: Ring,
+    flows: Ring,
+}
+
+/// Which program sees the packet, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hook {
+    /// Sent by the pod behind this interface.
+    FromPod(u32),
+    /// About to be received by the pod behind the first interface, having come in by the second (0: made on the node).
+    ToPod(u32, u32),
+}
+
+/// What the program said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// On its usual way.
+    Pass,
+    /// Handed to the other pod.
+    HandOver,
+    /// Dropped.
+    Drop,
+}
+
+/// Counters that grew, by name and direction (`opened` for new connections).
+pub type Counted = BTreeMap<String, u64>;
+
+/// Everything that is to be seen of one packet.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Seen {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The packet afterwards.
+    pub packet: Vec<u8>,
+    /// Counters that changed. What is not listed did not.
+    pub counted: Counted,
+    /// Events written, drops first.
+    pub events: Vec<PacketEvent>,
+}
+
+/// Builds a lab with `pods` interfaces and runs `f` inside its network namespace.
+///
+/// # Errors
+/// If the namespace or an interface cannot be made, the programs do not load, or `f` fails.
+pub fn in_lab<T: Send>(pods: usize, f: impl FnOnce(&mut Lab) -> Result<T> + Send) -> Result<T> {
+    let folder = tempfile::Builder::new().prefix("netpol-lab-").tempdir_in("/run")?;
+    let netns = Netns::create("lab", &folder.path().join("netns"))?;
+    let result = netns.enter(|| f(&mut Lab::new(pods)?));
+    netns.delete().context("removing the lab's network namespace")?;
+    result
+}
+
+impl Lab {
+    fn new(pods: usize) -> Result<Self> {
+        let mut batch = String::from("link add up0 type veth peer name up1\n");
+        for pod in 0..pods {
+            batch += &format!("link add pod{pod} type veth peer name eth{pod}\n");
+        }
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), batch)?;
+        let output = Command::new("ip").arg("-batch").arg(file.path()).output().context("ip (package iproute2)")?;
+        ensure!(output.status.success(), "ip -batch: {}", String::from_utf8_lossy(&output.stderr));
+        // From the namespace's own socket table: /sys shows the namespace it was mounted in.
+        let index = |name: &str| rustix::net::netdevice::name_to_index(&socket()?, name).context("interface index");
+        let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
+        Ok(Self {
+            pods: (0..pods).map(|pod| index(&format!("pod{pod}"))).collect::<Result<_>>()?,
+            uplink: index("up0")?,
+            maps: Maps::new(&mut object)?,
+            stats: Stats::new(&mut object)?,
+            drops: Ring::new(&mut object, names::DROP)?,
+            flows: Ring::new(&mut object, names::FLOW)?,
+            object,
+        })
+    }
+
+    /// Carries out operations as the agent would.
+    ///
+    /// # Errors
+    /// If one fails.
+    pub fn write(&mut self, ops: impl IntoIterator<Item = Op>) -> Result<()> {
+        for op in ops {
+            self.maps.apply(&op).with_context(|| format!("{op:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs one packet and reports all that changed.
+    ///
+    /// # Errors
+    /// If the kernel does not take the packet, or a map cannot be read.
+    pub fn send(&mut self, hook: Hook, packet: &[u8]) -> Result<Seen> {
+        let before = self.stats.read()?;
+        let (program, context) = run_context(hook);
+        let outcome = self.object.test_run(program, packet, context)?;
+        let after = self.stats.read()?;
+        let mut counted = Counted::new();
+        let grown = |row: u32| after[row as usize].packets - before[row as usize].packets;
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let reasons = DropReason::ALL.iter().map(|reason| (*reason as u8, reason.name()));
+            for (number, name) in reasons.chain([(0, "opened")]) {
+                let count = grown(stats::index(number, direction));
+                if count != 0 {
+                    counted.insert(format!("{name} {}", direction.name()), count);
+                }
+            }
+        }
+        for extra in Extra::ALL {
+            let count = grown(extra.index());
+            if count != 0 {
+                counted.insert(extra.name().to_owned(), count);
+            }
+        }
+        let mut events = self.drops.drain(16).events;
+        events.extend(self.flows.drain(16).events);
+        let verdict = match outcome.action {
+            -1 => Verdict::Pass,
+            2 => Verdict::Drop,
+            7 => Verdict::HandOver,
+            other => anyhow::bail!("{program} returned {other}"),
+        };
+        Ok(Seen { verdict, packet: outcome.packet, counted, events })
+    }
+}
+
+/// Program and context of a hook.
+pub(super) fn run_context(hook: Hook) -> (&'static str, RunContext) {
+    match hook {
+        Hook::FromPod(ifindex) => (names::FROM_POD, RunContext { ifindex, ingress_ifindex: ifindex, repeat: 1 }),
+        Hook::ToPod(ifindex, ingress_ifindex) => (names::TO_POD, RunContext { ifindex, ingress_ifindex, repeat: 1 }),
+    }
+}
+
+fn socket() -> Result<socket2::Socket> {
+    Ok(socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?)
+}

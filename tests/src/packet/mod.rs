@@ -1,0 +1,15 @@
+//! Packets by hand, and the kernel programs run on them with `BPF_PROG_TEST_RUN`: tables of packet in, packet out, verdict
+//! and counters. The same packets feed the benchmark.
+
+mod build;
+mod checksum;
+mod lab;
+mod world;
+
+pub use build::{
+    ETHERNET, Extension, FIN_ACK, Fragment, PSH_ACK, RST, SYN, SYN_ACK, arp, echo_reply, echo_request, extended, fragment,
+    icmp_error, other, packet_too_big, sctp, tcp, udp, unreachable, with_ipv4_options,
+};
+pub use checksum::verify;
+pub use lab::{Counted, Hook, Lab, Seen, Verdict, in_lab};
+pub use world::{World, open, slot_for_pods};
