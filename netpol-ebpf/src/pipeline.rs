@@ -76,10 +76,12 @@ fn stages<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     if answer == SETTLED {
         answer = established::<F, FROM_POD>(raw, 1);
     }
-    if answer & FAILED != 0 && answer > 0 {
-        answer = failed::<F, FROM_POD>(raw, answer as u8);
+    if answer < UNSETTLED {
+        return answer;
     }
-    answer
+    // A connection that vanished between two stages is dropped as well: nothing but a decision lets a packet on.
+    let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
+    failed::<F, FROM_POD>(raw, reason)
 }
 
 /// Parse, one lookup, forward. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
@@ -97,7 +99,7 @@ fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u3
     let mut answer = UNSETTLED;
     if packet.kind == Kind::Pass {
         return NEXT;
-    } else if packet.kind == Kind::IcmpError {
+    } else if packet.kind == Kind::IcmpError && settled == 0 {
         answer = ICMP_ERROR;
     } else if let Some(hit) = conntrack::find::<F>(&packet.tuple)
         && conntrack::owns(&hit, skb, hook)
@@ -282,6 +284,7 @@ fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<E
             }
             Err(reason) => return Err(reason),
         }
+        (case.decision.direction, case.decision.endpoint) = (hook.direction(), here);
         match conntrack::create::<F>(case, epoch, if node { flags::NODE } else { 0 }, svc) {
             Err(DropReason::Collision) => tries += 1,
             Err(reason) => return Err(reason),

@@ -69,7 +69,8 @@ pub fn tcp(src: SocketAddr, dst: SocketAddr, flags: u8, payload: &[u8]) -> Vec<u
 #[must_use]
 pub fn udp(src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(8 + payload.len()).expect("fits UDP");
-    let mut datagram = [src.port().to_be_bytes(), dst.port().to_be_bytes(), len.to_be_bytes(), [0, 0]].concat();
+    let mut datagram =
+        [src.port().to_be_bytes(), dst.port().to_be_bytes(), len.to_be_bytes(), [0, 0]].concat();
     datagram.extend(payload);
     let pseudo = pseudo_header(src.ip(), dst.ip(), proto::UDP, datagram.len());
     let sum = match checksum(&[&pseudo, &datagram]) {

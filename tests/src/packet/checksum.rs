@@ -41,11 +41,13 @@ pub fn verify(packet: &[u8]) -> Result<()> {
             let header_len = usize::from(packet[14] & 15) * 4;
             let total = usize::from(u16::from_be_bytes([packet[16], packet[17]]));
             ensure!(checksum(&[&packet[14..14 + header_len]]) == 0, "IPv4 header checksum");
-            let addr = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).expect("four bytes"));
+            let addr =
+                |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).expect("four bytes"));
             (addr(26), addr(30), packet[23], &packet[14 + header_len..14 + total])
         }
         Some([0x86, 0xdd]) => {
-            let addr = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).expect("sixteen bytes"));
+            let addr =
+                |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).expect("sixteen bytes"));
             (addr(22), addr(38), packet[20], &packet[54..])
         }
         _ => bail!("not an IP packet"),

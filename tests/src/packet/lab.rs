@@ -86,10 +86,12 @@ impl Lab {
         }
         let file = tempfile::NamedTempFile::new()?;
         fs::write(file.path(), batch)?;
-        let output = Command::new("ip").arg("-batch").arg(file.path()).output().context("ip (package iproute2)")?;
+        let output =
+            Command::new("ip").arg("-batch").arg(file.path()).output().context("ip (package iproute2)")?;
         ensure!(output.status.success(), "ip -batch: {}", String::from_utf8_lossy(&output.stderr));
         // From the namespace's own socket table: /sys shows the namespace it was mounted in.
-        let index = |name: &str| rustix::net::netdevice::name_to_index(&socket()?, name).context("interface index");
+        let index =
+            |name: &str| rustix::net::netdevice::name_to_index(&socket()?, name).context("interface index");
         let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
         Ok(Self {
             pods: (0..pods).map(|pod| index(&format!("pod{pod}"))).collect::<Result<_>>()?,
@@ -154,8 +156,12 @@ impl Lab {
 /// Program and context of a hook.
 pub(super) fn run_context(hook: Hook) -> (&'static str, RunContext) {
     match hook {
-        Hook::FromPod(ifindex) => (names::FROM_POD, RunContext { ifindex, ingress_ifindex: ifindex, repeat: 1 }),
-        Hook::ToPod(ifindex, ingress_ifindex) => (names::TO_POD, RunContext { ifindex, ingress_ifindex, repeat: 1 }),
+        Hook::FromPod(ifindex) => {
+            (names::FROM_POD, RunContext { ifindex, ingress_ifindex: ifindex, repeat: 1 })
+        }
+        Hook::ToPod(ifindex, ingress_ifindex) => {
+            (names::TO_POD, RunContext { ifindex, ingress_ifindex, repeat: 1 })
+        }
     }
 }
 

@@ -7,8 +7,8 @@ mod lab;
 mod world;
 
 pub use build::{
-    ETHERNET, Extension, FIN_ACK, Fragment, PSH_ACK, RST, SYN, SYN_ACK, arp, echo_reply, echo_request, extended, fragment,
-    icmp_error, other, packet_too_big, sctp, tcp, udp, unreachable, with_ipv4_options,
+    ETHERNET, Extension, FIN_ACK, Fragment, PSH_ACK, RST, SYN, SYN_ACK, arp, echo_reply, echo_request,
+    extended, fragment, icmp_error, other, packet_too_big, sctp, tcp, udp, unreachable, with_ipv4_options,
 };
 pub use checksum::verify;
 pub use lab::{Counted, Hook, Lab, Seen, Verdict, in_lab};

@@ -36,7 +36,11 @@ impl World {
     #[must_use]
     pub fn new(family: u8) -> Self {
         let addr = |last: u8| -> IpAddr {
-            if family == 4 { [10, 244, 1, last].into() } else { [0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(last)].into() }
+            if family == 4 {
+                [10, 244, 1, last].into()
+            } else {
+                [0xfd00, 0x10, 0x244, 1, 0, 0, 0, u16::from(last)].into()
+            }
         };
         Self { a: addr(10), b: addr(11), remote: addr(77), stranger: addr(200), service: addr(96) }
     }

@@ -1,0 +1,9 @@
+//! Packet tables: bytes in, verdict, bytes out, counters, events — for IPv4 and IPv6 (needs root).
+
+mod epoch;
+mod errors;
+mod parse;
+mod policy;
+mod service;
+mod spoof;
+mod table;
