@@ -18,7 +18,7 @@ use crate::table::{
 fn a_pod_speaks_for_itself_only() {
     in_both_families(|lab, w| {
         let (if_a, if_b, uplink) = (lab.pods[0], lab.pods[1], lab.uplink);
-        let (a, b, remote) = (World::at(w.a, 1), World::at(w.b, 2), World::at(w.remote, 3));
+        let (a, remote) = (World::at(w.a, 1), World::at(w.remote, 3));
         let stranger = World::at(w.stranger, 4);
         send_all(
             lab,
