@@ -7,8 +7,8 @@ use std::{
 };
 
 use netpol_tests::{
-    bed::{Bed, ClusterSpec, Place, object_ref},
-    probe::{Attempt, Outcome, Protocol},
+    bed::{Bed, ClusterSpec, Family, Place, object_ref},
+    probe::{Attempt, Cell, Outcome, Protocol},
 };
 use serde_json::{Value, json};
 
@@ -119,6 +119,30 @@ fn a_deleted_pod_ends_and_comes_back_under_a_new_address() {
     bed.apply(&[b]).unwrap();
     assert_ne!(bed.pod("t/b").unwrap().addresses, before);
     assert_answers(&bed, &Place::Pod("t/a".into()), "t/b");
+}
+
+#[test]
+fn a_matrix_of_many_pairs_is_quick_and_names_the_pairs_that_differ() {
+    let mut bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let pods: Vec<_> = (0..9).map(|n| pod(&format!("p{n}"), ["node1", "node2"][n % 2], &[])).collect();
+    bed.apply(&pods).unwrap();
+    let names: Vec<_> = bed.pods().map(|p| p.name.clone()).collect();
+    let mut expected = Vec::new();
+    for (from, to) in names.iter().flat_map(|from| names.iter().map(move |to| (from, to))) {
+        for family in Family::ALL {
+            for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Udp, 53)] {
+                let cell = Cell { from: Place::Pod(from.clone()), to: to.clone(), protocol, port, family };
+                expected.push((cell, true));
+            }
+        }
+    }
+    let started = Instant::now();
+    assert_eq!(bed.settle(&expected, PATIENCE).unwrap(), []);
+    eprintln!("{} pairs in {:?}", expected.len(), started.elapsed());
+
+    expected[5].1 = false;
+    let wrong = bed.settle(&expected, Duration::ZERO).unwrap();
+    assert!(matches!(&wrong[..], [(cell, Outcome::Answered(_))] if *cell == expected[5].0), "{wrong:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tries out connections from any namespace of a bed, and says what came of it.
 
 mod connection;
+mod matrix;
 mod witness;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 use anyhow::Result;
 
 pub use connection::Connection;
+pub use matrix::Cell;
 pub(crate) use witness::Witness;
 
 use crate::{bed::Netns, serve::Reply};
