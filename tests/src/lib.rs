@@ -4,6 +4,7 @@
 //! `scenario` runs files that say what must be seen, `conformance` runs cases that say who may reach whom.
 
 pub mod bed;
+pub mod bench;
 pub mod conformance;
 pub mod flows;
 pub mod packet;

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, process::Command};
 use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::{
     Dataplane, Op,
-    kernel::{LoadOptions, Maps, Object, Ring, RunContext, Sizes, Stats},
+    kernel::{Connections, LoadOptions, Maps, Object, Ring, RunContext, Sizes, Stats},
 };
 use netpol_common::{
     direction::Direction,
@@ -21,6 +21,8 @@ pub struct Lab {
     pub object: Object,
     /// Maps that the agent writes.
     pub maps: Maps,
+    /// Entries of the connection tables.
+    pub connections: Connections,
     /// Interface indexes of the pods.
     pub pods: Vec<u32>,
     /// Interface index of an uplink.
@@ -48,6 +50,18 @@ pub enum Verdict {
     HandOver,
     /// Dropped.
     Drop,
+}
+
+impl Verdict {
+    /// The TC action: `TC_ACT_UNSPEC`, `TC_ACT_REDIRECT`, `TC_ACT_SHOT`.
+    #[must_use]
+    pub const fn action(self) -> i32 {
+        match self {
+            Self::Pass => -1,
+            Self::HandOver => 7,
+            Self::Drop => 2,
+        }
+    }
 }
 
 /// Counters that grew, by name and direction (`opened` for new connections).
@@ -97,6 +111,7 @@ impl Lab {
             pods: (0..pods).map(|pod| index(&format!("pod{pod}"))).collect::<Result<_>>()?,
             uplink: index("up0")?,
             maps: Maps::new(&mut object)?,
+            connections: Connections::new(&mut object)?,
             stats: Stats::new(&mut object)?,
             drops: Ring::new(&mut object, names::DROP)?,
             flows: Ring::new(&mut object, names::FLOW)?,
@@ -113,6 +128,35 @@ impl Lab {
             self.maps.apply(&op).with_context(|| format!("{op:?}"))?;
         }
         Ok(())
+    }
+
+    /// Throws away what is in the rings.
+    pub fn drain(&mut self) {
+        while !self.drops.drain(1024).events.is_empty() || !self.flows.drain(1024).events.is_empty() {}
+    }
+
+    /// Mean nanoseconds of a run over `repeat` runs on the same packet.
+    ///
+    /// # Errors
+    /// If the kernel does not take the packet, or the verdict is not `expected`.
+    pub fn time(&self, hook: Hook, packet: &[u8], repeat: u32, expected: Verdict) -> Result<f64> {
+        let (program, context) = run_context(hook);
+        let outcome = self.object.test_run(program, packet, RunContext { repeat, ..context })?;
+        ensure!(
+            outcome.action == expected.action(),
+            "{program} returned {}, expected {expected:?}",
+            outcome.action
+        );
+        Ok(outcome.duration.as_nanos() as f64)
+    }
+
+    /// Mean nanoseconds of a program that does nothing.
+    ///
+    /// # Errors
+    /// If the kernel does not take the packet.
+    pub fn time_empty(&self, packet: &[u8], repeat: u32) -> Result<f64> {
+        let context = RunContext { ifindex: self.uplink, ingress_ifindex: self.uplink, repeat };
+        Ok(self.object.test_run(names::EMPTY, packet, context)?.duration.as_nanos() as f64)
     }
 
     /// Runs one packet and reports all that changed.
@@ -143,12 +187,10 @@ impl Lab {
         }
         let mut events = self.drops.drain(16).events;
         events.extend(self.flows.drain(16).events);
-        let verdict = match outcome.action {
-            -1 => Verdict::Pass,
-            2 => Verdict::Drop,
-            7 => Verdict::HandOver,
-            other => anyhow::bail!("{program} returned {other}"),
-        };
+        let verdict = [Verdict::Pass, Verdict::Drop, Verdict::HandOver]
+            .into_iter()
+            .find(|verdict| verdict.action() == outcome.action)
+            .with_context(|| format!("{program} returned {}", outcome.action))?;
         Ok(Seen { verdict, packet: outcome.packet, counted, events })
     }
 }

@@ -6,6 +6,7 @@ mod backends;
 mod bpf;
 mod clock;
 mod clsact;
+mod connections;
 mod discover;
 mod gc;
 mod grace;
@@ -26,6 +27,7 @@ mod veth;
 mod watch;
 
 pub use clock::{Clock, Jiffies};
+pub use connections::{ConnectionKey, Connections};
 pub use discover::{Change, DiscoverError};
 pub use gc::{Conntrack, Fill, Progress};
 pub use judge::{Judgement, Timeouts, judge};
