@@ -9,6 +9,7 @@
 //! module that talks to the kernel. `runtime` is the only one that sees both ends. `oracle` stands beside all of this.
 
 pub mod compile;
+pub mod config;
 pub mod ctl;
 pub mod dataplane;
 pub mod engine;

@@ -1,1 +1,128 @@
-//! (to be written)
+//! The agent as a running thing: the only place with a clock and tasks, and the only one that sees both ends.
+//!
+//! | task | owns | does |
+//! |---|---|---|
+//! | source | the reader of objects | tells what the cluster wants |
+//! | discovery (a thread of the kernel side) | links, netlink | closes pods' interfaces, tells which there are |
+//! | reconcile | the engine's writing side, the maps | events in, operations out |
+//! | collect | the connection table, the kernel's clock | removes old connections |
+//!
+//! Stopping it, in any way and at any moment, leaves the dataplane at work.
+
+mod collect;
+mod reconcile;
+mod status;
+
+use std::{io, time::Duration};
+
+use netpol_common::config::flags;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    config::{RunArgs, Source},
+    dataplane::{
+        self, Dataplane,
+        kernel::{AttachMode, Kernel, OpenError, Switch},
+    },
+    engine::Engine,
+    source::{self, DirSource},
+};
+
+use reconcile::Reconciler;
+pub use status::{Shared, Status};
+
+/// Batches of the source that may wait for the loop.
+const BATCHES: usize = 64;
+/// How long tasks may take to come to an end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The agent cannot run, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The kernel side cannot be opened.
+    #[error("cannot take over or set up the dataplane")]
+    Open(#[from] OpenError),
+    /// What an agent left in the maps cannot be read.
+    #[error("cannot read the rows in the maps")]
+    Read(#[from] dataplane::Error),
+    /// The source cannot be opened, or has failed.
+    #[error("the source of objects")]
+    Source(#[from] source::Error),
+    /// Threads or signals are not to be had.
+    #[error("cannot start")]
+    Start(#[source] io::Error),
+    /// A task that runs for ever has ended.
+    #[error("{0} has ended")]
+    Ended(&'static str),
+}
+
+/// Runs the agent until it is told to end (SIGTERM, SIGINT). The dataplane goes on.
+///
+/// # Errors
+///
+/// See [`RunError`]. What enforced before does so still.
+pub fn run(args: &RunArgs) -> Result<(), RunError> {
+    let Source::Dir(folder) = &args.source;
+    let source = DirSource::open(folder)?;
+    let kernel = Kernel::open(&args.kernel())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RunError::Start)?;
+    let result = runtime.block_on(live(args, source, kernel));
+    runtime.shutdown_timeout(LAST_WORDS);
+    result
+}
+
+async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
+    let Kernel { maps, known, changes, drops, flows, stats, conntrack, clock, mode, lock } = kernel;
+
+    let switches = maps.switches();
+    switches.turn(flags::FAST_PATH, args.fast_path.into());
+    // An agent that was killed while somebody listened left it on.
+    switches.turn(flags::FLOW_EVENTS, Switch::Off);
+
+    let engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
+    let shared = Shared::new(engine);
+    tracing::info!(
+        node = args.node.as_str(),
+        source = %args.source,
+        attach = match mode { AttachMode::Tcx => "tcx", AttachMode::Clsact => "clsact" },
+        interfaces = known.len(),
+        "netpol-agent runs"
+    );
+
+    let (sender, batches) = mpsc::channel(BATCHES);
+    let source = tokio::spawn(source.run(sender));
+    let reconcile = tokio::spawn(Reconciler::new(shared.clone(), maps).run(batches, known, changes));
+    let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
+    let result = tokio::select! {
+        ended = source => match ended {
+            Ok(result) => result.map_err(RunError::from).and(Err(RunError::Ended("the source"))),
+            Err(error) => panicked(error, "the source"),
+        },
+        ended = reconcile => match ended {
+            Ok(ended) => Err(RunError::Ended(ended.what())),
+            Err(error) => panicked(error, "the loop"),
+        },
+        ended = collect => match ended {
+            Ok(()) => Err(RunError::Ended("the collection of connections")),
+            Err(error) => panicked(error, "the collection of connections"),
+        },
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    drop(lock);
+    result
+}
+
+fn panicked(error: tokio::task::JoinError, task: &'static str) -> Result<(), RunError> {
+    tracing::error!(%error, task, "a task has panicked");
+    Err(RunError::Ended(task))
+}

@@ -2,7 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use netpol_common::{
@@ -39,7 +42,7 @@ pub struct Maps {
     fe6: Hash<FrontendKey6, FrontendRow>,
     backends: Backends,
     /// The words of [`Config`].
-    config: Mapped<AtomicU32>,
+    config: Arc<Mapped<AtomicU32>>,
     grace: Grace,
     capacity: Capacity,
 }
@@ -93,7 +96,7 @@ impl Maps {
             fe4,
             fe6: hash(object, names::FE6)?.0,
             backends,
-            config,
+            config: Arc::new(config),
             grace: Grace::new().map_err(|source| error("bpf_map_create", "a map of maps", source))?,
         })
     }
@@ -104,9 +107,21 @@ impl Maps {
         self.config.words()[EPOCH].load(Ordering::Relaxed)
     }
 
-    /// Sets or clears bits of [`netpol_common::config::flags`].
-    pub fn set_flags(&self, bits: u32, switch: Switch) {
-        let flags = &self.config.words()[FLAGS];
+    /// The switches, for whoever has nothing else to do with the maps.
+    #[must_use]
+    pub fn switches(&self) -> Switches {
+        Switches(self.config.clone())
+    }
+}
+
+/// What the programs can be told at run time.
+#[derive(Clone)]
+pub struct Switches(Arc<Mapped<AtomicU32>>);
+
+impl Switches {
+    /// Sets or clears bits of [`netpol_common::config::flags`]; every later packet sees it.
+    pub fn turn(&self, bits: u32, switch: Switch) {
+        let flags = &self.0.words()[FLAGS];
         match switch {
             Switch::On => flags.fetch_or(bits, Ordering::Release),
             Switch::Off => flags.fetch_and(!bits, Ordering::Release),

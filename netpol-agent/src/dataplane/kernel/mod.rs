@@ -33,7 +33,7 @@ pub use gc::{Conntrack, Fill, Progress};
 pub use judge::{Judgement, Timeouts, judge};
 pub use layout::LayoutError;
 pub use links::{AttachMode, LinkError};
-pub use maps::{Maps, Switch};
+pub use maps::{Maps, Switch, Switches};
 pub use namespaces::NamespaceError;
 pub use netlink::NetlinkError;
 pub use object::{LoadError, LoadOptions, Object, RunContext, RunError, RunOutcome, Sizes};

@@ -1,0 +1,226 @@
+//! The command line, validated: what reaches the rest of the agent is right.
+
+use std::{path::PathBuf, str::FromStr};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use netpol_common::limits;
+
+use crate::dataplane::kernel::{AttachMode, KernelOptions, Sizes, Switch, Timeouts};
+
+/// Enforces NetworkPolicies and balances Services for the pods of one node.
+#[derive(Clone, PartialEq, Eq, Parser, Debug)]
+#[command(name = "netpol-agent", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Subcommand, Debug)]
+pub enum Command {
+    /// Put the objects of a source in force, and follow their changes
+    Run(RunArgs),
+    /// Remove every program and map that an agent has left behind: pods are open afterwards
+    Cleanup(CleanupArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Clone, PartialEq, Eq, Args, Debug)]
+pub struct RunArgs {
+    /// metadata.name of this node's Node
+    #[arg(long)]
+    pub node: NodeName,
+    /// Where the Kubernetes objects come from: dir:PATH, a folder of manifests
+    #[arg(long)]
+    pub source: Source,
+    /// Folder of the pods' network namespaces
+    #[arg(long, value_name = "DIR", default_value = "/run/netns")]
+    pub netns_dir: PathBuf,
+    /// Where maps and programs outlive the agent (on a BPF file system, which is mounted if need be)
+    #[arg(long, value_name = "DIR", default_value = PIN_DIR)]
+    pub pin_dir: PathBuf,
+    /// Socket for netpolctl
+    #[arg(long, value_name = "PATH", default_value = "/run/netpol/agent.sock")]
+    pub socket: PathBuf,
+    /// Hand packets between pods of this node over directly, past the host's routing and netfilter
+    #[arg(long, default_value = "auto")]
+    pub fast_path: FastPath,
+    /// How programs are attached: tcx needs kernel 6.6
+    #[arg(long, default_value = "auto")]
+    pub attach: Attach,
+    /// Connections, per address family
+    #[arg(long, value_name = "N", default_value_t = limits::CT, value_parser = value_parser!(u32).range(1024..=1 << 24))]
+    pub ct_max: u32,
+    /// Backends over all services, per address family
+    #[arg(long, value_name = "N", default_value_t = limits::BACKEND, value_parser = value_parser!(u32).range(1024..=1 << 24))]
+    pub backends_max: u32,
+    /// Ports over all services
+    #[arg(long, value_name = "N", default_value_t = limits::SERVICE, value_parser = value_parser!(u32).range(1024..=1 << 24))]
+    pub services_max: u32,
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,netpol_agent::plan=debug
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+/// Arguments of `cleanup`.
+#[derive(Clone, PartialEq, Eq, Args, Debug)]
+pub struct CleanupArgs {
+    /// The --pin-dir that the agent ran with
+    #[arg(long, value_name = "DIR", default_value = PIN_DIR)]
+    pub pin_dir: PathBuf,
+}
+
+const PIN_DIR: &str = "/sys/fs/bpf/netpol";
+
+impl RunArgs {
+    /// What the kernel side is opened with.
+    #[must_use]
+    pub fn kernel(&self) -> KernelOptions {
+        KernelOptions {
+            pin_dir: self.pin_dir.clone(),
+            netns_dir: self.netns_dir.clone(),
+            sizes: Sizes { ct: self.ct_max, backends: self.backends_max, services: self.services_max },
+            attach: match self.attach {
+                Attach::Auto => None,
+                Attach::Tcx => Some(AttachMode::Tcx),
+                Attach::Clsact => Some(AttachMode::Clsact),
+            },
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// Values of `--fast-path`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub enum FastPath {
+    /// Where the interfaces allow it
+    Auto,
+    /// Never
+    Off,
+}
+
+impl From<FastPath> for Switch {
+    fn from(value: FastPath) -> Self {
+        match value {
+            FastPath::Auto => Self::On,
+            FastPath::Off => Self::Off,
+        }
+    }
+}
+
+/// Values of `--attach`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub enum Attach {
+    /// tcx where the kernel has it, else clsact
+    Auto,
+    /// Links (kernel 6.6)
+    Tcx,
+    /// Filters of a clsact qdisc
+    Clsact,
+}
+
+/// The name of a Node: a DNS subdomain (RFC 1123).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeName(String);
+
+impl NodeName {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A value that is none.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a name that a Node can have.
+    #[error("a node's name has lower-case letters, digits, '-' and '.', begins and ends with a letter or digit, \
+             and is at most 253 long")]
+    NodeName,
+    /// Not a source.
+    #[error("a source is dir:PATH")]
+    Source,
+}
+
+impl FromStr for NodeName {
+    type Err = ConfigError;
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let label = |label: &str| {
+            label.starts_with(alphanumeric)
+                && label.ends_with(alphanumeric)
+                && label.chars().all(|c| alphanumeric(c) || c == '-')
+        };
+        if text.len() <= 253 && text.split('.').all(label) { Ok(Self(text.into())) } else { Err(ConfigError::NodeName) }
+    }
+}
+
+/// Where objects come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A folder of manifests.
+    Dir(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = ConfigError;
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text.split_once(':') {
+            Some(("dir", path)) if !path.is_empty() => Ok(Self::Dir(path.into())),
+            _ => Err(ConfigError::Source),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dir(path) => write!(f, "dir:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(extra: &[&str]) -> Result<RunArgs, String> {
+        let args = ["netpol-agent", "run", "--node", "n1", "--source", "dir:/m"];
+        let cli = Cli::try_parse_from(args.iter().chain(extra)).map_err(|error| error.to_string())?;
+        match cli.command {
+            Command::Run(args) => Ok(args),
+            Command::Cleanup(_) => Err("cleanup".into()),
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let args = run(&[]).unwrap();
+        assert_eq!(args.kernel().sizes, Sizes::default());
+        assert_eq!((args.kernel().attach, Switch::from(args.fast_path)), (None, Switch::On));
+        assert_eq!(args.source, Source::Dir("/m".into()));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (extra, wanted) in [
+            (["--node", "Node_1"], "a node's name has"),
+            (["--node", "-a"], "a node's name has"),
+            (["--node", "a..b"], "a node's name has"),
+            (["--source", "dir:"], "a source is dir:PATH"),
+            (["--source", "/m"], "a source is dir:PATH"),
+            (["--ct-max", "10"], "10 is not in 1024..=16777216"),
+            (["--fast-path", "on"], "[possible values: auto, off]"),
+        ] {
+            let argument = ["netpol-agent", "run"].into_iter().chain(match extra[0] {
+                "--node" => vec!["--source", "dir:/m"],
+                "--source" => vec!["--node", "n1"],
+                _ => vec!["--node", "n1", "--source", "dir:/m"],
+            });
+            let error = Cli::try_parse_from(argument.chain(extra)).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{extra:?}: {error}");
+        }
+    }
+}

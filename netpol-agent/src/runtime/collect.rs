@@ -1,0 +1,47 @@
+//! Removing old connections, a slice at a time.
+
+use std::time::{Duration, Instant};
+
+use tokio::{task::block_in_place, time::sleep};
+
+use super::Shared;
+use crate::dataplane::kernel::{Clock, Conntrack, Progress};
+
+/// From the end of one walk through the tables to the beginning of the next.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Between two slices of a walk: other tasks come first.
+const BREATH: Duration = Duration::from_millis(5);
+/// At first, until the length of a jiffy is known.
+const CALIBRATION: Duration = Duration::from_millis(100);
+
+/// Walks through the connection tables again and again.
+pub(super) async fn run(shared: Shared, mut conntrack: Conntrack, mut clock: Clock) {
+    let started = Instant::now();
+    loop {
+        let now = match clock.now(started.elapsed()) {
+            Ok(Some(now)) => now,
+            Ok(None) => {
+                sleep(CALIBRATION).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "reading the kernel's clock");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        shared.update(|status| status.jiffies = Some(now));
+        match block_in_place(|| conntrack.slice(now)) {
+            Ok(Progress::Underway) => sleep(BREATH).await,
+            Ok(Progress::Finished) => {
+                let connections = conntrack.fill();
+                shared.update(|status| status.connections = connections);
+                sleep(PAUSE).await;
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "removing old connections");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The loop: events in, operations out.
+
+use std::{collections::BTreeSet, future::pending, time::Duration};
+
+use tokio::{
+    sync::mpsc::{Receiver, UnboundedReceiver},
+    task::block_in_place,
+    time::{Instant, sleep_until},
+};
+
+use super::Shared;
+use crate::{
+    dataplane::{
+        self, Dataplane, Interface,
+        kernel::{Change, Maps},
+    },
+    model,
+    source::SourceEvent,
+};
+
+/// Events that come this close together are compiled once.
+const DEBOUNCE: Duration = Duration::from_millis(3);
+/// But no event waits longer than this.
+const DEBOUNCE_MOST: Duration = Duration::from_millis(30);
+/// How soon an operation that failed is tried again, at first.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// And after many times.
+const RETRY_LAST: Duration = Duration::from_secs(10);
+
+/// Drives the engine, and is the only writer of the maps.
+pub(super) struct Reconciler<D> {
+    shared: Shared,
+    dataplane: D,
+    /// Interfaces that have gone since the last plan was carried out.
+    gone: BTreeSet<u32>,
+    retry: Option<(Instant, Duration)>,
+}
+
+impl<D: Dataplane + Epoch> Reconciler<D> {
+    pub(super) fn new(shared: Shared, dataplane: D) -> Self {
+        Self { shared, dataplane, gone: BTreeSet::new(), retry: None }
+    }
+
+    /// Until one of the channels is closed.
+    pub(super) async fn run(
+        mut self,
+        mut source: Receiver<Vec<SourceEvent>>,
+        known: Vec<Change>,
+        mut changes: UnboundedReceiver<Change>,
+    ) -> Ended {
+        for change in known {
+            self.change(change);
+        }
+        loop {
+            let retry = self.retry.map(|(at, _)| at);
+            tokio::select! {
+                batch = source.recv() => match batch {
+                    Some(batch) => self.batch(batch),
+                    None => return Ended::Source,
+                },
+                change = changes.recv() => match change {
+                    Some(change) => self.change(change),
+                    None => return Ended::Discovery,
+                },
+                () = at(retry) => {}
+            }
+            let latest = Instant::now() + DEBOUNCE_MOST;
+            loop {
+                let quiet = latest.min(Instant::now() + DEBOUNCE);
+                tokio::select! {
+                    biased;
+                    Some(batch) = source.recv() => self.batch(batch),
+                    Some(change) = changes.recv() => self.change(change),
+                    () = sleep_until(quiet) => break,
+                }
+                if Instant::now() >= latest {
+                    break;
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn batch(&mut self, batch: Vec<SourceEvent>) {
+        let mut engine = self.shared.engine_mut();
+        for event in batch {
+            match event {
+                SourceEvent::Apply { manifest, origin } => engine.apply(model::convert(&manifest, &origin)),
+                SourceEvent::Delete(object) => engine.delete(&object),
+                SourceEvent::Problems(problems) => self.shared.update(|status| status.problems = problems),
+                SourceEvent::Synced => {
+                    engine.synced();
+                    self.shared.update(|status| status.synced = true);
+                    tracing::info!("the source has delivered everything");
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Up(interface) => {
+                // The index of an interface that is gone: its row goes before the new one's comes, also where both are
+                // equal, because discovery has removed it from the kernel meanwhile.
+                if self.gone.contains(&interface.ifindex) {
+                    self.settle();
+                }
+                let Interface { ifindex, name, netns, addresses, master: _ } = &interface;
+                tracing::info!(ifindex, name, netns, ?addresses, "interface of a pod");
+                self.shared.engine_mut().interface_up(interface);
+            }
+            Change::Gone(ifindex) => {
+                tracing::info!(ifindex, "interface gone");
+                self.gone.insert(ifindex);
+                self.shared.engine_mut().interface_gone(ifindex);
+            }
+        }
+    }
+
+    /// Plans and carries out until nothing is left to do, or something fails.
+    fn settle(&mut self) {
+        let result = block_in_place(|| self.carry_out());
+        let failure = match result {
+            Ok(()) => {
+                self.retry = None;
+                self.gone.clear();
+                None
+            }
+            Err(error) => {
+                let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_LAST));
+                self.retry = Some((Instant::now() + wait, wait));
+                tracing::error!(error = &error as &dyn std::error::Error, retry = ?wait, "writing the dataplane");
+                Some(format!("{error}: {}", error.source))
+            }
+        };
+        let epoch = self.dataplane.epoch();
+        self.shared.update(|status| {
+            status.in_sync = status.synced && failure.is_none() && status.refusals.is_empty();
+            status.failure = failure;
+            status.epoch = epoch;
+        });
+    }
+
+    fn carry_out(&mut self) -> Result<(), dataplane::Error> {
+        loop {
+            let plan = self.shared.engine_mut().plan();
+            self.note_refusals(plan.refusals);
+            if plan.ops.is_empty() {
+                return Ok(());
+            }
+            tracing::debug!(operations = plan.ops.len(), "plan");
+            self.shared.update(|status| status.in_sync = false);
+            for op in &plan.ops {
+                tracing::trace!(?op);
+                self.dataplane.apply(op)?;
+                self.shared.engine_mut().applied(op);
+            }
+        }
+    }
+
+    fn note_refusals(&self, refusals: Vec<crate::engine::Refusal>) {
+        let before = self.shared.status().refusals;
+        for refusal in refusals.iter().filter(|refusal| !before.contains(refusal)) {
+            tracing::error!(error = refusal as &dyn std::error::Error, "not written, the last good state stays");
+        }
+        self.shared.update(|status| status.refusals = refusals);
+    }
+}
+
+/// Why the loop ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ended {
+    Source,
+    Discovery,
+}
+
+/// Something that has an epoch counter.
+pub(super) trait Epoch {
+    fn epoch(&self) -> u32;
+}
+
+impl Epoch for Maps {
+    fn epoch(&self) -> u32 {
+        Self::epoch(self)
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}

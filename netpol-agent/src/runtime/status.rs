@@ -1,0 +1,61 @@
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::{
+    dataplane::kernel::{Fill, Jiffies},
+    engine::{Engine, Refusal},
+    model::Problem,
+};
+
+/// What the tasks share. Locks are held for moments, never over an `await`.
+#[derive(Clone)]
+pub struct Shared {
+    engine: Arc<RwLock<Engine>>,
+    status: Arc<RwLock<Status>>,
+}
+
+/// How the agent is doing.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The source has delivered everything once.
+    pub synced: bool,
+    /// Synced, and the dataplane holds what is wanted.
+    pub in_sync: bool,
+    /// Why the last attempt to write the dataplane ended early; it is repeated.
+    pub failure: Option<String>,
+    /// What is wanted and not written, because it does not fit.
+    pub refusals: Vec<Refusal>,
+    /// What is wrong with the source.
+    pub problems: Vec<Problem>,
+    /// Value of the epoch counter.
+    pub epoch: u32,
+    /// How full the connection tables are, IPv4 and IPv6.
+    pub connections: [Fill; 2],
+    /// A moment of the kernel's clock, for dating its events.
+    pub jiffies: Option<Jiffies>,
+}
+
+impl Shared {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine: Arc::new(RwLock::new(engine)), status: Arc::default() }
+    }
+
+    /// The engine, to look at. A panic elsewhere does not make what it knows unreadable.
+    #[must_use]
+    pub fn engine(&self) -> RwLockReadGuard<'_, Engine> {
+        self.engine.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status as it is now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn engine_mut(&self) -> RwLockWriteGuard<'_, Engine> {
+        self.engine.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
