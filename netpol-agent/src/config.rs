@@ -136,8 +136,10 @@ impl NodeName {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not a name that a Node can have.
-    #[error("a node's name has lower-case letters, digits, '-' and '.', begins and ends with a letter or digit, \
-             and is at most 253 long")]
+    #[error(
+        "a node's name has lower-case letters, digits, '-' and '.', begins and ends with a letter or digit, \
+             and is at most 253 long"
+    )]
     NodeName,
     /// Not a source.
     #[error("a source is dir:PATH")]
@@ -153,7 +155,11 @@ impl FromStr for NodeName {
                 && label.ends_with(alphanumeric)
                 && label.chars().all(|c| alphanumeric(c) || c == '-')
         };
-        if text.len() <= 253 && text.split('.').all(label) { Ok(Self(text.into())) } else { Err(ConfigError::NodeName) }
+        if text.len() <= 253 && text.split('.').all(label) {
+            Ok(Self(text.into()))
+        } else {
+            Err(ConfigError::NodeName)
+        }
     }
 }
 
@@ -207,7 +213,7 @@ mod tests {
     fn bad_values_are_named() {
         for (extra, wanted) in [
             (["--node", "Node_1"], "a node's name has"),
-            (["--node", "-a"], "a node's name has"),
+            (["--node", "a-"], "a node's name has"),
             (["--node", "a..b"], "a node's name has"),
             (["--source", "dir:"], "a source is dir:PATH"),
             (["--source", "/m"], "a source is dir:PATH"),

@@ -161,7 +161,10 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
     fn note_refusals(&self, refusals: Vec<crate::engine::Refusal>) {
         let before = self.shared.status().refusals;
         for refusal in refusals.iter().filter(|refusal| !before.contains(refusal)) {
-            tracing::error!(error = refusal as &dyn std::error::Error, "not written, the last good state stays");
+            tracing::error!(
+                error = refusal as &dyn std::error::Error,
+                "not written, the last good state stays"
+            );
         }
         self.shared.update(|status| status.refusals = refusals);
     }
@@ -172,6 +175,15 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
 pub(super) enum Ended {
     Source,
     Discovery,
+}
+
+impl Ended {
+    pub(super) const fn what(self) -> &'static str {
+        match self {
+            Self::Source => "the source",
+            Self::Discovery => "discovery",
+        }
+    }
 }
 
 /// Something that has an epoch counter.

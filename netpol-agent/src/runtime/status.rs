@@ -40,7 +40,6 @@ impl Shared {
     }
 
     /// The engine, to look at. A panic elsewhere does not make what it knows unreadable.
-    #[must_use]
     pub fn engine(&self) -> RwLockReadGuard<'_, Engine> {
         self.engine.read().unwrap_or_else(PoisonError::into_inner)
     }
