@@ -57,7 +57,7 @@ impl World {
     /// If a row cannot be written.
     pub fn settle(&self, lab: &mut Lab) -> Result<()> {
         use netpol_agent::dataplane::kernel::Switch;
-        lab.maps.switches().turn(config::flags::FAST_PATH, Switch::On);
+        lab.maps.set_flags(config::flags::FAST_PATH, Switch::On);
         let (if_a, if_b) = (lab.pods[0], lab.pods[1]);
         let peer = |addr, ifindex| Op::PutPeer(addr, PeerRow { class: POD, ifindex, flags: 0 });
         lab.write([peer(self.a, if_a), peer(self.b, if_b), peer(self.remote, 0)])?;

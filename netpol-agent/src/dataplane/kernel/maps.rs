@@ -107,6 +107,11 @@ impl Maps {
         self.config.words()[EPOCH].load(Ordering::Relaxed)
     }
 
+    /// See [`Switches::turn`].
+    pub fn set_flags(&self, bits: u32, switch: Switch) {
+        self.switches().turn(bits, switch);
+    }
+
     /// The switches, for whoever has nothing else to do with the maps.
     #[must_use]
     pub fn switches(&self) -> Switches {
