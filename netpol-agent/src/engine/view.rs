@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netpol_common::direction::Direction;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use crate::model::Name;
 
@@ -59,7 +59,7 @@ pub enum Identity {
 }
 
 /// Whether a pod of this node has its policy in place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointState {
     /// Closed: no interface was found, or its policy is not in the maps yet.
@@ -71,7 +71,7 @@ pub enum EndpointState {
 }
 
 /// A pod of this node.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EndpointView {
     /// The pod; `None` for an interface that belongs to no known pod.
     pub pod: Option<Name>,
@@ -94,7 +94,7 @@ pub struct EndpointView {
 }
 
 /// A NetworkPolicy.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PolicyView {
     /// The policy.
     pub policy: Name,
@@ -119,7 +119,7 @@ pub struct PolicyView {
 }
 
 /// A Service that this node balances.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServiceView {
     /// The Service.
     pub service: Name,
@@ -128,7 +128,7 @@ pub struct ServiceView {
 }
 
 /// One address, port and protocol of a Service.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FrontendView {
     /// Service address.
     pub addr: IpAddr,
@@ -145,7 +145,7 @@ pub struct FrontendView {
 }
 
 /// One address and port that answers for a Service.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BackendView {
     /// Address.
     pub addr: IpAddr,

@@ -1,1 +1,14 @@
-//! (to be written)
+//! What single packets have met, told so that people understand it: events of the kernel are decoded, given names, and
+//! kept for `netpolctl flows`.
+
+mod attribute;
+mod decode;
+mod record;
+mod store;
+#[cfg(test)]
+pub(crate) mod tests_support;
+
+pub use attribute::{Names, attribute};
+pub use decode::{Decoded, Ends, Fault, Outcome, decode};
+pub use record::{Filter, FlowRecord, PartyRecord, PolicyRecord, ServiceRecord, Verdict, protocol_name};
+pub use store::{FlowStore, Followed, Follower, StoreCounts};

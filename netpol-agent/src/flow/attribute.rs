@@ -1,0 +1,151 @@
+//! Numbers → names.
+
+use std::{net::IpAddr, time::SystemTime};
+
+use netpol_common::{
+    direction::Direction,
+    net::proto,
+    policy::{RuleId, SlotId},
+    reason::DropReason,
+};
+
+use super::{
+    decode::{Decoded, Outcome},
+    record::{FlowRecord, PartyRecord, PolicyRecord, Verdict, protocol_name, timestamp},
+};
+use crate::{
+    engine::{
+        Attribution,
+        view::{Identity, PodRef, RuleRef, SlotRef},
+    },
+    model::Name,
+};
+
+/// Who knows the names.
+pub trait Names {
+    /// The rule behind a number; `None` for the constants of [`RuleId`].
+    fn rule(&self, id: RuleId) -> Option<&RuleRef>;
+    /// The policies behind a slot.
+    fn slot(&self, id: SlotId) -> Option<&SlotRef>;
+    /// The pod behind an interface of this node.
+    fn interface(&self, ifindex: u32) -> Option<&PodRef>;
+    /// Who has an address.
+    fn address(&self, address: IpAddr) -> Option<&Identity>;
+}
+
+impl Names for Attribution {
+    fn rule(&self, id: RuleId) -> Option<&RuleRef> {
+        Self::rule(self, id)
+    }
+    fn slot(&self, id: SlotId) -> Option<&SlotRef> {
+        Self::slot(self, id)
+    }
+    fn interface(&self, ifindex: u32) -> Option<&PodRef> {
+        Self::interface(self, ifindex)
+    }
+    fn address(&self, address: IpAddr) -> Option<&Identity> {
+        Self::address(self, address)
+    }
+}
+
+/// The record of an event that `node` saw at `time`.
+#[must_use]
+pub fn attribute(event: &Decoded, time: SystemTime, node: &str, names: &dyn Names) -> FlowRecord {
+    let (verdict, reason) = match event.outcome {
+        Outcome::Forwarded => (Verdict::Forwarded, None),
+        Outcome::Dropped(reason) => (Verdict::Dropped, Some(reason)),
+    };
+    let mut source = event.ends.map(|ends| party(ends.source, names));
+    let destination = event.ends.map(|ends| party(ends.destination, names));
+    let translated = event.ends.filter(|ends| ends.translated != ends.destination);
+    let mut translated = translated.map(|ends| party(ends.translated, names));
+    // The interface proves who it is; an address can be forged, or have changed hands since.
+    if let Some(pod) = names.interface(event.endpoint) {
+        let end = match event.direction {
+            Direction::Egress => &mut source,
+            Direction::Ingress if translated.is_some() => &mut translated,
+            Direction::Ingress => &mut None,
+        };
+        if let Some(end) = end.as_mut().filter(|end| end.pod.is_none() && reason != Some(DropReason::Spoofed))
+        {
+            set_pod(end, &pod.pod);
+        }
+    }
+    FlowRecord {
+        time: timestamp(time),
+        node: node.to_owned(),
+        verdict,
+        reason: reason.map(|reason| reason.name().to_owned()),
+        direction: event.direction.name().to_owned(),
+        protocol: if event.ends.is_some() { protocol_name(event.protocol) } else { String::new() },
+        source,
+        destination,
+        translated,
+        policies: policies(event, names),
+        egress: basis(event.rule_egress, names),
+        ingress: basis(event.rule_ingress, names),
+        tcp_flags: if event.protocol == proto::TCP { tcp_flags(event.tcp_flags) } else { String::new() },
+        interface: event.endpoint,
+        length: event.length,
+    }
+}
+
+fn party((address, port): (IpAddr, u16), names: &dyn Names) -> PartyRecord {
+    let mut party = PartyRecord { address, port, namespace: None, pod: None, service: None, node: None };
+    match names.address(address) {
+        Some(Identity::Pod(pod)) => set_pod(&mut party, &pod.pod),
+        Some(Identity::Service(service)) => party.service = Some(service.clone()),
+        Some(Identity::Node(node)) => party.node = Some(node.clone()),
+        None => {}
+    }
+    party
+}
+
+fn set_pod(party: &mut PartyRecord, pod: &Name) {
+    party.namespace = Some(pod.namespace.clone());
+    party.pod = Some(pod.name.clone());
+}
+
+fn policies(event: &Decoded, names: &dyn Names) -> Vec<PolicyRecord> {
+    let of = |name: &Name, rule: Option<&str>| PolicyRecord {
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
+        rule: rule.map(str::to_owned),
+    };
+    match event.outcome {
+        Outcome::Dropped(DropReason::Policy) => {
+            names.slot(event.slot).iter().flat_map(|slot| &slot.policies).map(|name| of(name, None)).collect()
+        }
+        Outcome::Dropped(_) => Vec::new(),
+        Outcome::Forwarded => [event.rule_egress, event.rule_ingress]
+            .into_iter()
+            .filter_map(|id| names.rule(id))
+            .map(|rule| of(&rule.policy, Some(&rule.path)))
+            .collect(),
+    }
+}
+
+/// Why an end lets the connection pass.
+fn basis(id: RuleId, names: &dyn Names) -> String {
+    match id {
+        RuleId::NONE => String::new(),
+        RuleId::NOT_ISOLATED => "not-isolated".to_owned(),
+        RuleId::NODE => "node".to_owned(),
+        RuleId::SELF => "self".to_owned(),
+        RuleId::ELSEWHERE => "elsewhere".to_owned(),
+        id => match names.rule(id) {
+            Some(rule) => format!("{} {}", rule.policy, rule.path),
+            None => format!("rule {:#x}, which is gone", id.0),
+        },
+    }
+}
+
+fn tcp_flags(bits: u8) -> String {
+    let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    let set = names.iter().enumerate().filter(|(i, _)| bits & (1 << i) != 0);
+    set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+#[path = "attribute_tests.rs"]
+mod tests;
