@@ -1,5 +1,6 @@
 //! IPv6 and its extension headers (RFC 8200).
 
+use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{
     conntrack::Tuple,
     fragment::{FragKey6, FragRow},
@@ -120,39 +121,83 @@ pub fn inner(skb: &Skb, l3: u32) -> Option<Inner<V6>> {
     Some(Inner { tuple, l3, l4, l3_check: 0 })
 }
 
+/// Finds the transport header behind the extension headers that begin with one of number `first` at `start`.
 #[inline(always)]
 fn walk(skb: &Skb, first: u8, start: u32) -> Result<Upper, DropReason> {
-    let mut upper = Upper { protocol: first, l4: start, fragment: 0, id: 0 };
-    let mut walked = 0;
-    while walked < MAX_EXTENSIONS {
-        let len = match upper.protocol {
-            next::HOP_BY_HOP
+    if !is_extension(first) {
+        return Ok(Upper { protocol: first, l4: start, fragment: 0, id: 0 });
+    }
+    let answer = np_walk(skb.raw(), u64::from(first), u64::from(start));
+    let (protocol, l4, fragment_header) =
+        (answer as u8, (answer >> 8 & 0xffff) as u32, (answer >> 24 & 0xffff) as u32);
+    match answer >> 40 {
+        FOUND => {}
+        TOO_DEEP => return Err(DropReason::TooDeep),
+        _ => return Err(DropReason::Malformed),
+    }
+    if fragment_header == 0 {
+        return Ok(Upper { protocol, l4, fragment: 0, id: 0 });
+    }
+    let [offset, id_high, id_low]: [u16; 3] = skb.load(fragment_header + 2)?;
+    let id = u32::from(id_low) << 16 | u32::from(id_high);
+    Ok(Upper { protocol, l4, fragment: u16::from_be(offset), id })
+}
+
+const FOUND: u64 = 0;
+const TOO_DEEP: u64 = 1;
+const CUT: u64 = 2;
+
+#[inline(always)]
+fn is_extension(number: u8) -> bool {
+    matches!(
+        number,
+        next::HOP_BY_HOP
             | next::ROUTING
+            | next::FRAGMENT
+            | next::AUTHENTICATION
             | next::DESTINATION
             | next::MOBILITY
             | next::HIP
-            | next::SHIM6 => 8,
-            next::AUTHENTICATION => 4,
-            next::FRAGMENT => 0,
-            _ => return Ok(upper),
-        };
-        let [following, units]: [u8; 2] = skb.load(upper.l4)?;
-        if len == 0 {
-            let [offset, id_high, id_low]: [u16; 3] = skb.load(upper.l4 + 2)?;
-            upper.fragment = u16::from_be(offset);
-            upper.id = u32::from(id_low) << 16 | u32::from(id_high);
-            upper.l4 += 8;
-            upper.protocol = following;
-            // Behind the header of a later fragment lies payload, not another header.
-            if upper.fragment & !7 != 0 {
-                return Ok(upper);
-            }
-        } else {
-            // RFC 4302 §2.2 counts the authentication header in units of four bytes less two, all others in eight less one.
-            upper.l4 += if len == 4 { (u32::from(units) + 2) * 4 } else { (u32::from(units) + 1) * 8 };
-            upper.protocol = following;
+            | next::SHIM6
+    )
+}
+
+/// The walk as a global function: the verifier follows its loop once, on its own. Answers with the protocol (bits 0–7), the
+/// offset of its header (8–23), that of the fragment header or 0 (24–39), and whether it got there (from bit 40 on).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn np_walk(raw: *mut __sk_buff, first: u64, start: u64) -> u64 {
+    let skb = Skb::from_raw(raw);
+    let (mut number, mut at, mut fragment_header) = (first as u8, start as u32 & 0xffff, 0u32);
+    let mut walked = 0;
+    while walked < MAX_EXTENSIONS {
+        if !is_extension(number) {
+            return u64::from(number)
+                | u64::from(at & 0xffff) << 8
+                | u64::from(fragment_header & 0xffff) << 24
+                | FOUND << 40;
         }
+        let Ok([following, units]) = skb.load::<[u8; 2]>(at) else { return CUT << 40 };
+        if number == next::FRAGMENT {
+            let Ok(offset) = skb.load::<u16>(at + 2) else { return CUT << 40 };
+            fragment_header = at;
+            at += 8;
+            if u16::from_be(offset) & !7 != 0 {
+                // Behind the header of a later fragment lies payload, not another header.
+                return u64::from(following)
+                    | u64::from(at & 0xffff) << 8
+                    | u64::from(fragment_header & 0xffff) << 24
+                    | FOUND << 40;
+            }
+        } else if number == next::AUTHENTICATION {
+            // RFC 4302 §2.2: in units of four bytes, less two.
+            at += (u32::from(units) + 2) * 4;
+        } else {
+            // RFC 8200 §4: in units of eight bytes, less one.
+            at += (u32::from(units) + 1) * 8;
+        }
+        number = following;
         walked += 1;
     }
-    Err(DropReason::TooDeep)
+    TOO_DEEP << 40
 }
