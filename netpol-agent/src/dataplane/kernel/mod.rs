@@ -39,6 +39,6 @@ pub use netlink::NetlinkError;
 pub use object::{LoadError, LoadOptions, Object, RunContext, RunError, RunOutcome, Sizes};
 pub use open::{Kernel, KernelOptions, Lock, OpenError, cleanup};
 pub use pins::PinError;
-pub use ring::{Drained, Ring, WaitingRing};
+pub use ring::{Drained, LOOK_EVERY, Ring};
 pub use stats::Stats;
 pub use watch::WatchError;
