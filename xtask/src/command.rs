@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -58,12 +58,33 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
 /// # Errors
 /// If it cannot be started, does not exit with 0 (with the end of its error output), or prints no UTF-8.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let bytes = output_bytes(command)?;
+    String::from_utf8(bytes).with_context(|| format!("`{}` printed no UTF-8", line(command)))
+}
+
+/// As [`output`], whatever the bytes.
+///
+/// # Errors
+/// If it cannot be started or does not exit with 0 (with the end of its error output).
+pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
+    finish(command).map(|output| output.stdout)
+}
+
+/// Runs and returns its error output.
+///
+/// # Errors
+/// As [`output_bytes`].
+pub(crate) fn error_output(command: &mut Command) -> Result<String> {
+    finish(command).map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn finish(command: &mut Command) -> Result<Output> {
     let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         bail!("`{}` failed: {}\n{}", line(command), output.status, tail(&errors));
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{}` printed no UTF-8", line(command)))
+    Ok(output)
 }
 
 /// The first place where `program` lies: the folders of `PATH`, then those of system tools.

@@ -6,6 +6,7 @@ mod paths;
 mod progress;
 mod runner;
 mod setup;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -38,6 +39,8 @@ enum Job {
     Conformance(Passed),
     /// Measure: [--quick] [--json OUT]
     Bench(Passed),
+    /// Load, attach and test the programs on Debian's kernels from 5.10 to the newest, in QEMU
+    Vm(vm::Options),
 }
 
 /// Arguments handed on as they are to the program of that name in the `tests` crate.
@@ -56,5 +59,6 @@ fn main() -> Result<()> {
         Job::Scenario(Passed { args }) => runner::run(&paths, runner::SCENARIO, &args),
         Job::Conformance(Passed { args }) => runner::run(&paths, runner::CONFORMANCE, &args),
         Job::Bench(Passed { args }) => runner::run(&paths, runner::BENCH, &args),
+        Job::Vm(options) => vm::run(&paths, &options),
     }
 }

@@ -93,18 +93,18 @@ impl Apt {
         apt.args(["-q", "-o", "APT::Sandbox::User=root", "download"]).args(packages).current_dir(folder);
         command::output(&mut apt).map(drop)
     }
+}
 
-    /// Unpacks every package in `downloads` into `folder`.
-    ///
-    /// # Errors
-    /// If a folder cannot be read or written, or `dpkg-deb` fails.
-    pub(crate) fn unpack_all(&self, downloads: &Path, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        for package in debs(downloads)? {
-            command::output(Command::new("dpkg-deb").arg("-x").arg(package).arg(folder))?;
-        }
-        Ok(())
+/// Unpacks every package in `downloads` into `folder`.
+///
+/// # Errors
+/// If a folder cannot be read or written, or `dpkg-deb` fails.
+pub(crate) fn unpack_packages(downloads: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for package in debs(downloads)? {
+        command::output(Command::new("dpkg-deb").arg("-x").arg(package).arg(folder))?;
     }
+    Ok(())
 }
 
 fn debs(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -9,6 +9,7 @@ use super::{
     linker::{self, llvm_prefix},
     rustup::llvm_major,
     toolchain::Compiler,
+    unpack_packages,
 };
 use crate::{command, paths::Paths, progress::Progress};
 
@@ -78,7 +79,7 @@ pub(super) fn fetch(paths: &Paths, apt: &Apt) -> Result<Compiler> {
     progress.step("unpacking them", || {
         let unfinished = paths.toolchain().join("debian.unfinished");
         command::remove_folder(&unfinished)?;
-        apt.unpack_all(&downloads, &unfinished)?;
+        unpack_packages(&downloads, &unfinished)?;
         command::remove_folder(&folder(paths))?;
         fs::rename(&unfinished, folder(paths)).context("cannot move the unpacked compiler into place")?;
         command::remove_folder(&downloads)

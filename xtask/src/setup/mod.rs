@@ -10,7 +10,7 @@ mod rustup;
 mod toolchain;
 
 pub(crate) use self::{
-    apt::Apt,
+    apt::{Apt, unpack_packages},
     toolchain::{TARGET as BPF_TARGET, Toolchain},
 };
 
