@@ -8,6 +8,8 @@ mod runner;
 mod setup;
 mod vm;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -50,7 +52,17 @@ struct Passed {
     args: Vec<String>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let paths = Paths::find()?;
     match Cli::parse().job {
         Job::Setup => setup::all(&paths).map(drop),

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{cpio::Archive, modules};
+use super::{cpio::Archive, modules, tools};
 use crate::{build, command, paths::Paths, progress::Progress};
 
 /// One target of the workspace that goes into the guest.
@@ -42,7 +42,7 @@ pub(super) fn build(paths: &Paths) -> Result<Guest> {
         cargo(paths, "build", &INIT)?;
         let tests = TESTS
             .iter()
-            .map(|test| Ok((test.name, test_program(&cargo(paths, "test", test)?)?)))
+            .map(|test| Ok((test.name, paths.root.join(test_program(&cargo(paths, "test", test)?)?))))
             .collect::<Result<_>>()?;
         let init = paths.target.join(TARGET).join(PROFILE).join(INIT.name);
         Ok(Guest { init, tests })
@@ -73,19 +73,16 @@ impl Guest {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub(super) fn archive(&self, root: &Path, modules_folder: &Path) -> Result<Vec<u8>> {
+    pub(super) fn archive(&self, modules_folder: &Path) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
-        for folder in ["dev", "proc", "sys", "tmp", "run", "modules", "tests"] {
+        for folder in ["dev", "proc", "sys", "tmp", "run", "bin", "modules", "tests"] {
             archive.folder(folder);
         }
-        let read = |file: &Path| {
-            let file = root.join(file);
-            fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
-        };
         archive.program("init", &read(&self.init)?);
         for (name, file) in &self.tests {
             archive.program(&format!("tests/{name}"), &read(file)?);
         }
+        tools::add(&mut archive)?;
         let modules = modules::in_order(modules_folder)?;
         ensure!(modules.len() < 100, "the order of {} modules does not fit two digits", modules.len());
         for (index, module) in modules.iter().enumerate() {
@@ -93,6 +90,10 @@ impl Guest {
         }
         Ok(archive.finish())
     }
+}
+
+pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod modules;
 mod qemu;
 mod report;
 mod series;
+mod tools;
 
 use anyhow::{Result, bail, ensure};
 

@@ -61,11 +61,9 @@ impl Qemu {
     fn command(&self) -> Command {
         let mut qemu = Command::new(&self.program);
         if let Some(place) = &self.unpacked {
-            let libraries = place.join("usr/lib/x86_64-linux-gnu");
-            // QEMU's package names some of its own libraries' folders by itself, the rest lies one level up.
-            let more = ["pulseaudio", "ceph"].map(|name| libraries.join(name));
-            let all = std::iter::once(&libraries).chain(&more).map(|path| path.display().to_string());
-            qemu.env("LD_LIBRARY_PATH", all.collect::<Vec<_>>().join(":"));
+            let libraries = ["usr/lib", "lib"].map(|lib| place.join(lib).join("x86_64-linux-gnu"));
+            let list = libraries.map(|folder| folder.display().to_string()).join(":");
+            qemu.env("LD_LIBRARY_PATH", list);
             for firmware in ["usr/share/qemu", "usr/share/seabios"] {
                 qemu.arg("-L").arg(place.join(firmware));
             }
@@ -79,8 +77,7 @@ impl Qemu {
     /// If the archive cannot be made or QEMU cannot be started; a guest that fails is an outcome.
     pub(super) fn boot(&self, kernel: &Kernel, guest: &Guest, log: &Path) -> Result<Outcome> {
         let archive = log.with_extension("cpio");
-        let root = std::env::current_dir().context("cannot read the working directory")?;
-        fs::write(&archive, guest.archive(&root, &kernel.modules)?)
+        fs::write(&archive, guest.archive(&kernel.modules)?)
             .with_context(|| format!("cannot write {}", archive.display()))?;
         let mut qemu = self.command();
         // KVM is left alone on purpose: a machine that claims to have it may not, and QEMU then aborts.
