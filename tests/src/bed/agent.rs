@@ -176,17 +176,18 @@ impl Bed {
         &self.agents
     }
 
-    /// Waits until every agent has put in force what the folder of manifests says.
+    /// Waits until every agent has put in force what the folder of manifests says, for all pods of its node.
     ///
     /// # Errors
     /// If one ends or takes longer than `patience`.
     pub fn await_agents(&mut self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         for agent in &mut self.agents {
+            let pods = self.pods.values().filter(|p| p.node == agent.node && !p.wish.host_network).count();
             loop {
                 agent.check()?;
                 let state = match netpolctl(&agent.socket, &["status"]) {
-                    Ok(status) if status["in_sync"] == true => break,
+                    Ok(status) if status["in_sync"] == true && status["endpoints"]["ready"] == pods => break,
                     Ok(status) => status.to_string(),
                     Err(e) => format!("{e:#}"),
                 };

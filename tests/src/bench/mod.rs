@@ -3,8 +3,11 @@
 //! Absolute times are noise on a shared machine: everything is measured in interleaved rounds of one run, and compared
 //! within the round.
 
+mod connections;
 mod packet;
 mod series;
+mod traffic;
 
+pub use connections::connections;
 pub use packet::packets;
 pub use series::{Report, Series};

@@ -21,6 +21,9 @@ use crate::{
 
 /// How long the agents may take to start.
 const START: Duration = Duration::from_secs(30);
+/// A step with changes lasts at least as long: an answer that a change takes away could else be met, and met again,
+/// before any agent has heard of the change.
+const SETTLED: Duration = Duration::from_millis(400);
 /// Lines of each agent's log that a failure shows.
 const LOG_LINES: usize = 12;
 
@@ -154,6 +157,9 @@ impl<'a> Run<'a> {
         });
         let mut met = this.bed.runtime().block_on(futures_util::future::try_join_all(runs))?;
         // Once met, it must still hold when the step ends.
+        if !(step.apply.is_empty() && step.delete.is_empty()) {
+            this.bed.runtime().block_on(tokio::time::sleep_until((changed + SETTLED).into()));
+        }
         let again = prepared.iter().zip(&mut met).map(|((probe, family, trial), before)| async move {
             if let (true, Ok(trial)) = (before.passed, trial) {
                 let (seen, verdict) = trial.once().await?;

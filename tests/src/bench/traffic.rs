@@ -1,0 +1,269 @@
+//! Load between two network namespaces, as netperf's tests of the same names: client and server share one core, because
+//! wake-ups across cores would drown everything else.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use socket2::SockRef;
+
+use crate::bed::Netns;
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Load {
+    /// One byte there and back, over one TCP connection.
+    Rr,
+    /// Connect, one byte there and back, close.
+    Crr,
+    /// As much as goes over one TCP connection.
+    Stream,
+    /// One byte there and back by UDP.
+    UdpRr,
+}
+
+impl Load {
+    pub(super) const ALL: [Self; 4] = [Self::Rr, Self::Crr, Self::Stream, Self::UdpRr];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Rr => "rr",
+            Self::Crr => "crr",
+            Self::Stream => "stream",
+            Self::UdpRr => "udp_rr",
+        }
+    }
+
+    pub(super) const fn unit(self) -> &'static str {
+        match self {
+            Self::Rr | Self::Crr | Self::UdpRr => "1/s",
+            Self::Stream => "MB/s",
+        }
+    }
+}
+
+/// Two ends of a measurement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends<'a> {
+    pub(super) client: &'a Netns,
+    pub(super) server: &'a Netns,
+    /// The server's address.
+    pub(super) address: IpAddr,
+}
+
+/// The port that the policies of the benchmark allow.
+pub(super) const PORT: u16 = 5001;
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Not measured, before what is.
+const WARM_UP: Duration = Duration::from_millis(10);
+/// Rounds between two looks at the clock.
+const BATCH: u32 = 16;
+const CHUNK: usize = 128 * 1024;
+
+/// Runs a load for a while: transactions, or millions of bytes, per second.
+pub(super) fn measure(load: Load, ends: Ends<'_>, duration: Duration, cpu: usize) -> Result<f64> {
+    let addr = SocketAddr::new(ends.address, PORT);
+    let stop = AtomicBool::new(false);
+    let listening = ends.server.enter(|| listen(load, addr))?;
+    thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            pin_to(cpu)?;
+            serve(&listening, load, &stop)
+        });
+        let client = scope.spawn(|| {
+            ends.client.enter(|| {
+                pin_to(cpu)?;
+                let rate = ask(load, addr, duration);
+                stop.store(true, Ordering::Relaxed);
+                rate
+            })
+        });
+        let rate = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let served = server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let rate = rate.with_context(|| format!("client of {}", load.name()))?;
+        served.with_context(|| format!("server of {}", load.name()))?;
+        Ok(rate)
+    })
+}
+
+/// The last core that this process may use: the first ones have most of the interrupts.
+pub(super) fn last_cpu() -> Result<usize> {
+    let allowed = sched_getaffinity(None)?;
+    (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).context("no CPU")
+}
+
+fn pin_to(cpu: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    sched_setaffinity(None, &only).context("sched_setaffinity")
+}
+
+enum Listening {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+fn listen(load: Load, addr: SocketAddr) -> Result<Listening> {
+    Ok(match load {
+        Load::Rr | Load::Crr | Load::Stream => {
+            let listener = TcpListener::bind(addr)?;
+            // Holds for accepting too: a server does not wait for a client that has failed.
+            SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
+            Listening::Tcp(listener)
+        }
+        Load::UdpRr => Listening::Udp(UdpSocket::bind(addr)?),
+    })
+}
+
+fn serve(listening: &Listening, load: Load, stop: &AtomicBool) -> Result<()> {
+    match listening {
+        // A connection that says nothing ends the server: that is how the client says goodbye.
+        Listening::Tcp(listener) if load == Load::Crr => loop {
+            let mut connection = accept(listener)?;
+            let mut byte = [0];
+            if connection.read(&mut byte)? == 0 {
+                return Ok(());
+            }
+            connection.write_all(&byte)?;
+        },
+        Listening::Tcp(listener) => {
+            let mut connection = accept(listener)?;
+            let mut chunk = vec![0; CHUNK];
+            loop {
+                let bytes = connection.read(&mut chunk)?;
+                match (bytes, load) {
+                    (0, _) => return Ok(()),
+                    (_, Load::Rr) => connection.write_all(&chunk[..bytes])?,
+                    _ => {}
+                }
+            }
+        }
+        Listening::Udp(socket) => {
+            socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+            let mut byte = [0];
+            while !stop.load(Ordering::Relaxed) {
+                match socket.recv_from(&mut byte) {
+                    Ok((_, peer)) => drop(socket.send_to(&byte, peer)?),
+                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn accept(listener: &TcpListener) -> Result<TcpStream> {
+    let (connection, _) = listener.accept()?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &TcpStream) -> Result<()> {
+    connection.set_nodelay(true)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE)).map_err(Into::into)
+}
+
+fn connect(addr: SocketAddr) -> Result<TcpStream> {
+    let connection = TcpStream::connect_timeout(&addr, PATIENCE)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn ask(load: Load, addr: SocketAddr, duration: Duration) -> Result<f64> {
+    let mut byte = [1];
+    match load {
+        Load::Rr => {
+            let mut connection = connect(addr)?;
+            rate(duration, || {
+                connection.write_all(&[1])?;
+                connection.read_exact(&mut byte)?;
+                Ok(1.0)
+            })
+        }
+        Load::Crr => {
+            let result = rate(duration, || {
+                let mut connection = connect(addr)?;
+                connection.write_all(&[1])?;
+                connection.read_exact(&mut byte)?;
+                // The server closes first: TIME_WAIT stays there, and the client's ports are free again.
+                ensure!(connection.read(&mut byte)? == 0, "more than one byte");
+                Ok(1.0)
+            });
+            drop(connect(addr)?);
+            result
+        }
+        Load::Stream => {
+            let mut connection = connect(addr)?;
+            let chunk = vec![0; CHUNK];
+            rate(duration, || {
+                connection.write_all(&chunk)?;
+                Ok(CHUNK as f64 / 1e6)
+            })
+        }
+        Load::UdpRr => {
+            let any: IpAddr = if addr.is_ipv4() { [0, 0, 0, 0].into() } else { [0; 16].into() };
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.connect(addr)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            rate(duration, || {
+                socket.send(&[1])?;
+                socket.recv(&mut byte)?;
+                Ok(1.0)
+            })
+        }
+    }
+}
+
+/// How much of what `once` returns is done per second.
+fn rate(duration: Duration, mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let warm = Instant::now() + WARM_UP;
+    while Instant::now() < warm {
+        once()?;
+    }
+    let started = Instant::now();
+    let mut done = 0.0;
+    loop {
+        for _ in 0..BATCH {
+            done += once()?;
+        }
+        let elapsed = started.elapsed();
+        if elapsed >= duration {
+            return Ok(done / elapsed.as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bed::{Bed, ClusterSpec};
+
+    #[test]
+    fn every_load_moves_something_between_two_pods() {
+        let mut bed = Bed::build(&ClusterSpec::default()).unwrap();
+        let pod = |name: &str| {
+            json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name}, "spec": {
+                "nodeName": "node1", "containers": [{"name": "c"}]}})
+        };
+        bed.apply(&[pod("a"), pod("b")]).unwrap();
+        let (a, b) = (bed.pod("default/a").unwrap(), bed.pod("default/b").unwrap());
+        for address in &b.addresses {
+            for load in Load::ALL {
+                let ends = Ends { client: &a.netns, server: &b.netns, address: *address };
+                let rate = measure(load, ends, Duration::from_millis(50), last_cpu().unwrap()).unwrap();
+                eprintln!("{} {address}: {rate:.0} {}", load.name(), load.unit());
+                assert!(rate > 10.0, "{}: {rate}", load.name());
+            }
+        }
+    }
+}
