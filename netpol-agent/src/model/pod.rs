@@ -25,8 +25,7 @@ pub struct Pod {
     pub ready: bool,
     /// It has a `metadata.deletionTimestamp`.
     pub terminating: bool,
-    /// Container ports with a name: of the containers, then of the init containers that keep running. The first of a
-    /// name and protocol counts.
+    /// Container ports with a name: of the containers, then of the init containers that keep running.
     pub named_ports: Vec<NamedPort>,
 }
 
@@ -47,9 +46,8 @@ impl Pod {
     pub fn policed(&self) -> bool {
         !self.host_network && !self.ended
     }
-    /// The number of a named port.
-    #[must_use]
-    pub fn named_port(&self, name: &str, proto: u8) -> Option<u16> {
-        self.named_ports.iter().find(|p| p.name == name && p.proto == proto).map(|p| p.port)
+    /// The numbers that a name stands for under a protocol. Policies mean all of them, a Service the first.
+    pub fn numbers_of(&self, name: &str, proto: u8) -> impl Iterator<Item = u16> {
+        self.named_ports.iter().filter(move |p| p.name == name && p.proto == proto).map(|p| p.port)
     }
 }

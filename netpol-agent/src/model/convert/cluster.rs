@@ -1,0 +1,28 @@
+use k8s_openapi::api::core::v1;
+
+use super::{address, name_of, report::Report};
+use crate::model::{NAMESPACE_LABEL, Namespace, Node};
+
+pub(super) fn namespace(object: &v1::Namespace) -> Namespace {
+    let name = name_of(&object.metadata).name;
+    let mut labels = object.metadata.labels.clone().unwrap_or_default();
+    labels.insert(NAMESPACE_LABEL.to_owned(), name.clone());
+    Namespace { name, labels }
+}
+
+pub(super) fn node(object: &v1::Node, report: &mut Report<'_>) -> Node {
+    let mut addresses = Vec::new();
+    let listed = object.status.as_ref().and_then(|s| s.addresses.as_deref()).unwrap_or_default();
+    for (i, entry) in listed.iter().enumerate() {
+        if !matches!(entry.type_.as_str(), "InternalIP" | "ExternalIP") {
+            continue;
+        }
+        match address(&entry.address) {
+            Ok(addr) => addresses.push(addr),
+            Err(why) => {
+                report.error(format!("status.addresses[{i}].address"), format!("{why}; it is left out"));
+            }
+        }
+    }
+    Node { name: name_of(&object.metadata).name, addresses }
+}

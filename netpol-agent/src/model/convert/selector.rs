@@ -1,0 +1,47 @@
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+
+use crate::model::{LabelSelector, Requirement, Test};
+
+/// Why a selector has no meaning: the field below it, and what is wrong there.
+pub(super) struct Unreadable {
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+pub(super) fn selector(object: &v1::LabelSelector) -> Result<LabelSelector, Unreadable> {
+    let mut requirements = BTreeSet::new();
+    for (key, value) in object.match_labels.iter().flatten() {
+        let test = Test::In(BTreeSet::from([value.clone()]));
+        requirements.insert(Requirement { key: key.clone(), test });
+    }
+    for (i, expression) in object.match_expressions.iter().flatten().enumerate() {
+        let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
+        let unreadable = |below: &str, message: String| Unreadable {
+            field: format!("matchExpressions[{i}].{below}"),
+            message,
+        };
+        let operator = expression.operator.as_str();
+        let test = match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                return Err(unreadable("values", format!("{operator} needs values")));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                return Err(unreadable("values", format!("{operator} takes no values")));
+            }
+            "In" => Test::In(values),
+            "NotIn" => Test::NotIn(values),
+            "Exists" => Test::Exists,
+            "DoesNotExist" => Test::DoesNotExist,
+            other => {
+                return Err(unreadable(
+                    "operator",
+                    format!("{other:?} is none of In, NotIn, Exists and DoesNotExist"),
+                ));
+            }
+        };
+        requirements.insert(Requirement { key: expression.key.clone(), test });
+    }
+    Ok(LabelSelector { requirements })
+}
