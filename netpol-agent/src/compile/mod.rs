@@ -1,1 +1,157 @@
-//! (to be written)
+//! From objects to rows: what is wanted of each map.
+//!
+//! Work is in proportion to what changed: [`Compiler::update`] looks at what the index calls dirty, and at what that
+//! concerns, and touches only rows that may differ.
+
+mod blocks;
+mod classes;
+mod collision;
+mod desired;
+mod endpoints;
+mod feature;
+mod features;
+mod ids;
+mod policies;
+mod ports;
+mod rule;
+mod selectors;
+mod services;
+mod slot;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+pub use collision::Collision;
+use collision::Collisions;
+pub use desired::{Backends, Desired, Table};
+use features::{ClassContent, Features};
+use ids::Ids;
+use ipnet::IpNet;
+use netpol_common::{
+    direction::Direction,
+    policy::{ClassId, RuleId, SlotId},
+};
+pub use policies::{RuleName, SlotName};
+
+use crate::{
+    dataplane::Frontend,
+    index::{Dirty, Index},
+    model::Name,
+};
+
+/// Turns objects into rows, and remembers enough to do so piecemeal.
+#[derive(Debug)]
+pub struct Compiler {
+    ids: Ids,
+    collisions: Collisions,
+    policies: BTreeMap<Name, policies::CompiledPolicy>,
+    endpoints: BTreeMap<Name, endpoints::CompiledEndpoint>,
+    slots: BTreeMap<SlotId, slot::Slot>,
+    classes: BTreeMap<ClassId, classes::Class>,
+    features: Features,
+    /// Classes of addresses with a row in `np_peer`.
+    peers: BTreeMap<IpAddr, ClassId>,
+    /// Classes of prefixes with a row in `np_cidr`.
+    prefixes: BTreeMap<IpNet, ClassId>,
+    port_sets: ports::PortSets,
+    frontends: services::Frontends,
+    rule_names: Table<RuleId, RuleName>,
+    slot_names: Table<SlotId, SlotName>,
+    desired: Desired,
+}
+
+/// Addresses and prefixes whose class may have changed.
+#[derive(Debug, Default)]
+struct Concerned {
+    addresses: BTreeSet<IpAddr>,
+    prefixes: BTreeSet<IpNet>,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self::with_ids(Ids { mask: u64::MAX })
+    }
+}
+
+impl Compiler {
+    fn with_ids(ids: Ids) -> Self {
+        Self {
+            ids,
+            collisions: Collisions::default(),
+            policies: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            features: Features::default(),
+            peers: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
+            port_sets: ports::PortSets::default(),
+            frontends: services::Frontends::default(),
+            rule_names: Table::default(),
+            slot_names: Table::default(),
+            desired: Desired::default(),
+        }
+    }
+
+    /// Brings the rows up to date with the index.
+    pub fn update(&mut self, index: &Index, dirty: Dirty) {
+        let Dirty { pods, addresses, policies, services } = dirty;
+        let mut concerned = Concerned { addresses, prefixes: BTreeSet::new() };
+        let claimed = pods.iter().filter_map(|name| index.pod(name)).filter(|pod| pod.policed());
+        concerned.addresses.extend(claimed.flat_map(|pod| pod.addresses.iter().copied()));
+
+        let mut endpoints = pods;
+        for name in &policies {
+            self.compile_policy(name, index);
+            endpoints.extend(self.endpoints_in(&name.namespace));
+        }
+        let fresh_slots = self.compile_endpoints(&endpoints, index, &mut concerned);
+        self.classify(&concerned, index);
+        for slot in fresh_slots {
+            self.fill_slot(slot);
+        }
+        for name in &services {
+            self.compile_service(name, index);
+        }
+    }
+
+    /// The rows that are wanted.
+    #[must_use]
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+    /// The rows that are wanted, so that what was touched can be taken.
+    pub fn desired_mut(&mut self) -> &mut Desired {
+        &mut self.desired
+    }
+    /// The rules in force by number.
+    pub fn rule_names(&mut self) -> &mut Table<RuleId, RuleName> {
+        &mut self.rule_names
+    }
+    /// The slots in force by number.
+    pub fn slot_names(&mut self) -> &mut Table<SlotId, SlotName> {
+        &mut self.slot_names
+    }
+    /// Why the rows must not be written.
+    #[must_use]
+    pub fn collision(&self) -> Option<&Collision> {
+        self.collisions.first.as_ref()
+    }
+    /// The policies that isolate a pod of this node, in a direction; `None` unless its interface was found and it is
+    /// isolated.
+    #[must_use]
+    pub fn isolating(&self, pod: &Name, direction: Direction) -> Option<&[Name]> {
+        let slot = self.endpoints.get(pod)?.slots[direction as usize];
+        self.slots.get(&slot).map(|slot| slot.policies.as_slice())
+    }
+    /// Frontends that several Services claim, and those who do not get them.
+    pub fn contested(&self) -> impl Iterator<Item = (Frontend, &Name)> {
+        self.frontends.contested()
+    }
+    /// The frontends of a Service, with those that another Service has.
+    pub fn frontends_of(&self, service: &Name) -> &[Frontend] {
+        self.frontends.of(service)
+    }
+}

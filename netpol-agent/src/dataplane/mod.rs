@@ -1,5 +1,7 @@
 //! What is written where packets are judged: rows, operations on them, and the trait that carries them out.
 
+pub mod fake;
+pub mod judge;
 pub mod kernel;
 mod op;
 mod rows;

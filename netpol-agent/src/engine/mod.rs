@@ -1,14 +1,20 @@
 //! The pure heart of the agent, in one type: `index → compile → plan`, driven from outside.
 
 mod attribution;
+mod status;
 pub mod view;
 
-pub use attribution::Attribution;
-use view::{EndpointView, PolicyView, ServiceView};
+use std::collections::BTreeSet;
 
+pub use attribution::Attribution;
+
+pub use crate::plan::{Plan, Refusal};
 use crate::{
+    compile::Compiler,
     dataplane::{Capacity, Interface, Op, Rows},
-    model::{Converted, ObjectRef, Problem},
+    index::Index,
+    model::{Converted, Object, ObjectRef},
+    plan::Planner,
 };
 
 /// Holds what the cluster wants and what the dataplane has, and says what to do about the difference.
@@ -18,85 +24,93 @@ use crate::{
 /// what is there.
 #[derive(Debug)]
 pub struct Engine {
+    index: Index,
+    compiler: Compiler,
+    planner: Planner,
     attribution: Attribution,
-}
-
-/// What to do next.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Plan {
-    /// To be carried out in this order.
-    pub ops: Vec<Op>,
-    /// Parts of the dataplane that stay as they are because what is wanted does not fit or contradicts itself. Asked
-    /// for again, the same refusal returns until something changes.
-    pub refusals: Vec<Refusal>,
-}
-
-/// Why a part of what is wanted is not written. The last good state stays in force.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
-    /// More rows than the map has room for, counting old ones that can only be removed after new ones are in place.
-    #[error("{map} has room for {capacity} rows, {need} are needed")]
-    Capacity {
-        /// The map.
-        map: &'static str,
-        /// Rows at the peak of the change.
-        need: usize,
-        /// Rows that fit.
-        capacity: usize,
-    },
+    synced: bool,
+    /// Interfaces that went before everything was known.
+    gone: BTreeSet<u32>,
 }
 
 impl Engine {
     /// For the node called `node`, on a dataplane that holds `actual` and has room for `capacity`.
     #[must_use]
-    pub fn new(_node: &str, _capacity: Capacity, _actual: Rows) -> Self {
-        Self { attribution: Attribution::default() }
+    pub fn new(node: &str, capacity: Capacity, actual: Rows) -> Self {
+        Self {
+            index: Index::new(node),
+            compiler: Compiler::default(),
+            planner: Planner::new(capacity, actual),
+            attribution: Attribution::default(),
+            synced: false,
+            gone: BTreeSet::new(),
+        }
     }
-    /// An object is there or has changed, as [`model::convert`](crate::model::convert) read it.
-    pub fn apply(&mut self, _converted: Converted) {}
+
+    /// An object is there or has changed, as [`model::convert`](crate::model::convert) read it. One without a name is
+    /// nobody's; its problems are the source's to report.
+    pub fn apply(&mut self, converted: Converted) {
+        let Some(object) = converted.object else { return };
+        self.index.report(object.reference(), converted.problems);
+        if let Object::Node(node) = &object {
+            self.attribution.update_node(&node.name, Some(node));
+        }
+        self.index.apply(object);
+    }
+
     /// An object is gone.
-    pub fn delete(&mut self, _object: &ObjectRef) {}
+    pub fn delete(&mut self, object: &ObjectRef) {
+        if object.kind == "Node" {
+            self.attribution.update_node(&object.name, None);
+        }
+        self.index.delete(object);
+    }
+
     /// An interface was found, or its addresses have changed.
-    pub fn interface_up(&mut self, _interface: Interface) {}
+    pub fn interface_up(&mut self, interface: Interface) {
+        self.gone.remove(&interface.ifindex);
+        self.index.interface_up(interface);
+    }
+
     /// An interface is gone.
-    pub fn interface_gone(&mut self, _ifindex: u32) {}
+    pub fn interface_gone(&mut self, ifindex: u32) {
+        self.gone.insert(ifindex);
+        self.index.interface_gone(ifindex);
+    }
+
     /// Source and interfaces have been delivered once. Before, a plan contains nothing but the closing of interfaces.
-    pub fn synced(&mut self) {}
+    pub fn synced(&mut self) {
+        self.synced = true;
+    }
+
     /// What to do next; empty when the dataplane holds what is wanted.
     pub fn plan(&mut self) -> Plan {
-        Plan::default()
+        let dirty = self.index.take_dirty();
+        self.attribution.update(&self.index, &dirty);
+        self.compiler.update(&self.index, dirty);
+        self.attribution.update_numbers(&mut self.compiler);
+        if !self.synced {
+            return self.planner.plan_unsynced(self.gone.iter().copied());
+        }
+        self.gone.clear();
+        let collision = self.compiler.collision().cloned();
+        self.planner.plan(self.compiler.desired_mut(), collision.as_ref())
     }
+
     /// The dataplane has carried out an operation of the last plan.
-    pub fn applied(&mut self, _op: &Op) {}
-    /// Names for the numbers in events.
+    pub fn applied(&mut self, op: &Op) {
+        self.planner.applied(op);
+    }
+
+    /// Names for the numbers in events, as of the last plan.
     #[must_use]
     pub fn attribution(&self) -> &Attribution {
         &self.attribution
     }
+
     /// What the dataplane holds, as far as the engine was told.
     #[must_use]
     pub fn actual(&self) -> Rows {
-        Rows::default()
-    }
-    /// The pods of this node and the interfaces without a pod.
-    #[must_use]
-    pub fn endpoints(&self) -> Vec<EndpointView> {
-        Vec::new()
-    }
-    /// The policies.
-    #[must_use]
-    pub fn policies(&self) -> Vec<PolicyView> {
-        Vec::new()
-    }
-    /// The services.
-    #[must_use]
-    pub fn services(&self) -> Vec<ServiceView> {
-        Vec::new()
-    }
-    /// Everything a user must know about the objects in the index: what conversion found, and what only shows when
-    /// objects meet (a policy that selects nothing). Computed at the call.
-    #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        Vec::new()
+        self.planner.actual()
     }
 }

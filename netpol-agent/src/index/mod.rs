@@ -1,1 +1,255 @@
-//! (to be written)
+//! Everything that is known of the cluster and of this node's interfaces, found by what refers to it.
+//!
+//! Synchronous, one writer, no clock, no history: what it holds depends on the objects alone, not on their order.
+
+mod dirty;
+mod endpoints;
+mod interfaces;
+mod owners;
+mod problems;
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+pub use dirty::Dirty;
+pub use endpoints::Endpoint;
+
+use crate::{
+    dataplane::Interface,
+    model::{Labels, Name, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service, Slice},
+};
+
+/// The objects, and who refers to whom.
+#[derive(Debug)]
+pub struct Index {
+    node: String,
+    namespaces: BTreeMap<String, Namespace>,
+    nodes: BTreeMap<String, Node>,
+    pods: BTreeMap<Name, Pod>,
+    policies: BTreeMap<Name, Policy>,
+    services: BTreeMap<Name, Service>,
+    slices: BTreeMap<Name, Slice>,
+    /// Slices by the Service they belong to.
+    slices_of: BTreeMap<Name, BTreeSet<Name>>,
+    /// Pods that policies can see, by the addresses they say are theirs.
+    claims: BTreeMap<IpAddr, BTreeSet<Name>>,
+    interfaces: BTreeMap<u32, Interface>,
+    /// Interfaces by the addresses found on them.
+    holders: BTreeMap<IpAddr, BTreeSet<u32>>,
+    problems: BTreeMap<ObjectRef, Vec<Problem>>,
+    dirty: Dirty,
+}
+
+impl Index {
+    /// Of the node called `node`.
+    #[must_use]
+    pub fn new(node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            namespaces: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            slices_of: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// An object is there or has changed.
+    pub fn apply(&mut self, object: Object) {
+        match object {
+            Object::Namespace(new) => {
+                let name = new.name.clone();
+                if self.namespaces.get(&name) != Some(&new) {
+                    self.namespaces.insert(name.clone(), new);
+                    self.touch_pods_of(&name);
+                }
+            }
+            Object::Node(new) => {
+                self.nodes.insert(new.name.clone(), new);
+            }
+            Object::Pod(new) => self.set_pod(&new.name.clone(), Some(new)),
+            Object::Policy(new) => {
+                self.dirty.policies.insert(new.name.clone());
+                self.policies.insert(new.name.clone(), new);
+            }
+            Object::Service(new) => {
+                self.dirty.services.insert(new.name.clone());
+                self.services.insert(new.name.clone(), new);
+            }
+            Object::Slice(new) => self.set_slice(&new.name.clone(), Some(new)),
+        }
+    }
+
+    /// An object is gone. One that was never there is no matter.
+    pub fn delete(&mut self, object: &ObjectRef) {
+        let name = Name::new(&object.namespace, &object.name);
+        match object.kind.as_str() {
+            "Namespace" => {
+                if self.namespaces.remove(&name.name).is_some() {
+                    self.touch_pods_of(&name.name);
+                }
+            }
+            "Node" => {
+                self.nodes.remove(&name.name);
+            }
+            "Pod" => self.set_pod(&name, None),
+            "NetworkPolicy" => {
+                if self.policies.remove(&name).is_some() {
+                    self.dirty.policies.insert(name);
+                }
+            }
+            "Service" => {
+                if self.services.remove(&name).is_some() {
+                    self.dirty.services.insert(name);
+                }
+            }
+            "EndpointSlice" => self.set_slice(&name, None),
+            _ => {}
+        }
+        self.problems.remove(object);
+    }
+
+    /// Remembers what is wrong with an object, in place of what was wrong before.
+    pub fn report(&mut self, object: ObjectRef, problems: Vec<Problem>) {
+        if problems.is_empty() {
+            self.problems.remove(&object);
+        } else {
+            self.problems.insert(object, problems);
+        }
+    }
+
+    /// What may have changed since the last call.
+    pub fn take_dirty(&mut self) -> Dirty {
+        std::mem::take(&mut self.dirty)
+    }
+
+    fn set_pod(&mut self, name: &Name, new: Option<Pod>) {
+        let old = self.pods.get(name);
+        if old == new.as_ref() {
+            return;
+        }
+        let (old, new_ref) = (old.cloned(), new.clone());
+        for pod in [old.as_ref(), new_ref.as_ref()].into_iter().flatten() {
+            self.touch_services_of(pod);
+        }
+        if let Some(pod) = old.filter(Pod::policed) {
+            for addr in pod.addresses {
+                self.touch_address(addr);
+                remove(&mut self.claims, addr, name);
+            }
+        }
+        match new {
+            Some(pod) => {
+                if pod.policed() {
+                    for addr in &pod.addresses {
+                        self.claims.entry(*addr).or_default().insert(name.clone());
+                        self.touch_address(*addr);
+                    }
+                }
+                self.pods.insert(name.clone(), pod);
+            }
+            None => {
+                self.pods.remove(name);
+            }
+        }
+        self.dirty.pods.insert(name.clone());
+    }
+
+    fn set_slice(&mut self, name: &Name, new: Option<Slice>) {
+        let service_of = |slice: &Slice| slice.service.as_ref().map(|s| Name::new(&name.namespace, s));
+        if let Some(service) = self.slices.get(name).and_then(service_of) {
+            remove(&mut self.slices_of, service.clone(), name);
+            self.dirty.services.insert(service);
+        }
+        match new {
+            Some(slice) => {
+                if let Some(service) = service_of(&slice) {
+                    self.slices_of.entry(service.clone()).or_default().insert(name.clone());
+                    self.dirty.services.insert(service);
+                }
+                self.slices.insert(name.clone(), slice);
+            }
+            None => {
+                self.slices.remove(name);
+            }
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+    /// A pod.
+    #[must_use]
+    pub fn pod(&self, name: &Name) -> Option<&Pod> {
+        self.pods.get(name)
+    }
+    /// A policy.
+    #[must_use]
+    pub fn policy(&self, name: &Name) -> Option<&Policy> {
+        self.policies.get(name)
+    }
+    /// A Service.
+    #[must_use]
+    pub fn service(&self, name: &Name) -> Option<&Service> {
+        self.services.get(name)
+    }
+    /// All pods, by name.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values()
+    }
+    /// All policies, by name.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.values()
+    }
+    /// All Services, by name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+    /// All nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+    /// The pods of a namespace.
+    pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
+        within(&self.pods, namespace)
+    }
+    /// The policies of a namespace.
+    pub fn policies_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Policy> {
+        within(&self.policies, namespace)
+    }
+    /// The labels of a namespace. One without an object has the label that every namespace has.
+    #[must_use]
+    pub fn namespace_labels(&self, name: &str) -> Cow<'_, Labels> {
+        match self.namespaces.get(name) {
+            Some(namespace) => Cow::Borrowed(&namespace.labels),
+            None => Cow::Owned(Namespace::unlabelled(name).labels),
+        }
+    }
+}
+
+/// The values of one namespace.
+fn within<'a, V>(map: &'a BTreeMap<Name, V>, namespace: &'a str) -> impl Iterator<Item = &'a V> {
+    map.range(Name::new(namespace, "")..).take_while(move |(n, _)| n.namespace == namespace).map(|(_, v)| v)
+}
+
+/// Takes a value out of a map of sets, and the set with its last value.
+fn remove<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: K, value: &V) {
+    if let std::collections::btree_map::Entry::Occupied(mut entry) = map.entry(key) {
+        entry.get_mut().remove(value);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+    }
+}

@@ -1,1 +1,233 @@
-//! (to be written)
+//! From what is wanted and what is there to an ordered list of operations.
+//!
+//! The order is the point: whoever stops between any two operations leaves each pod and each service in its old or its
+//! new state. `docs/adr/0021-change-of-policy.md` says why the order does that.
+
+mod arena;
+mod capacity;
+mod join;
+mod numbers;
+mod policy;
+mod services;
+mod track;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use netpol_common::{
+    endpoint::EndpointRow,
+    peer::{CidrRow, PeerRow},
+    policy::{ClassId, PolicyKey, PolicyRow, PortKey, RuleId},
+};
+use track::Track;
+
+use crate::{
+    compile::{Collision, Desired},
+    dataplane::{Capacity, Op, Rows},
+};
+
+/// What to do next.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Plan {
+    /// To be carried out in this order.
+    pub ops: Vec<Op>,
+    /// Parts of the dataplane that stay as they are because what is wanted does not fit or contradicts itself. Asked
+    /// for again, the same refusal returns until something changes.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Why a part of what is wanted is not written. The last good state stays in force.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// More rows than the map has room for, counting old ones that can only be removed after new ones are in place.
+    #[error("{map} has room for {capacity} rows, {need} are needed")]
+    Capacity {
+        /// The map.
+        map: &'static str,
+        /// Rows at the peak of the change.
+        need: usize,
+        /// Rows that fit.
+        capacity: usize,
+    },
+    /// Two contents have one number.
+    #[error(transparent)]
+    Collision(Collision),
+}
+
+/// Knows what is there, and plans the way to what is wanted.
+#[derive(Debug)]
+pub struct Planner {
+    capacity: Capacity,
+    ports: Track<PortKey, RuleId>,
+    policy: Track<PolicyKey, PolicyRow>,
+    cidrs: Track<IpNet, CidrRow>,
+    peers: Track<IpAddr, PeerRow>,
+    endpoints: Track<u32, EndpointRow>,
+    services: services::Services,
+    /// How many addresses and prefixes have a class.
+    class_uses: BTreeMap<ClassId, usize>,
+    /// Something that can alter a verdict was done since the epoch was advanced.
+    epoch_owed: bool,
+}
+
+impl Planner {
+    /// On a dataplane that holds `actual`.
+    #[must_use]
+    pub fn new(capacity: Capacity, actual: Rows) -> Self {
+        let mut class_uses = BTreeMap::new();
+        let of_peers = actual.peers.values().map(|row| row.class);
+        for class in of_peers.chain(actual.cidrs.values().map(|row| row.class)) {
+            *class_uses.entry(class).or_default() += 1;
+        }
+        let services = services::Services::new(&capacity, &actual);
+        let Rows { ports, policy, cidrs, peers, endpoints, .. } = actual;
+        Self {
+            capacity,
+            ports: Track::new(ports),
+            policy: Track::new(policy),
+            cidrs: Track::new(cidrs),
+            peers: Track::new(peers),
+            endpoints: Track::new(endpoints),
+            services,
+            class_uses,
+            epoch_owed: false,
+        }
+    }
+
+    /// What to do about the difference; empty when there is none.
+    pub fn plan(&mut self, desired: &mut Desired, collision: Option<&Collision>) -> Plan {
+        self.ports.touch(desired.ports.take_touched());
+        self.policy.touch(desired.policy.take_touched());
+        self.cidrs.touch(desired.cidrs.take_touched());
+        self.peers.touch(desired.peers.take_touched());
+        self.endpoints.touch(desired.endpoints.take_touched());
+        self.services.touch(desired.services.take_touched());
+
+        let mut plan = Plan::default();
+        let policy = match collision {
+            Some(collision) => Err(Refusal::Collision(collision.clone())),
+            None => self.plan_policy(desired),
+        };
+        let policy = policy.unwrap_or_else(|refusal| {
+            plan.refusals.push(refusal);
+            self.withdraw(desired)
+        });
+        let services = self.services.plan(desired.services.rows()).unwrap_or_else(|refusal| {
+            plan.refusals.push(refusal);
+            services::Steps::default()
+        });
+        plan.refusals.extend(services.refusals);
+
+        let ops = &mut plan.ops;
+        ops.extend(policy.change);
+        let alters = services.alters || ops.iter().any(|op| self.alters_verdicts(op));
+        ops.extend(services.ops);
+        if self.epoch_owed || alters {
+            ops.push(Op::AdvanceEpoch);
+        }
+        if !policy.settle.is_empty() {
+            ops.push(Op::AwaitGrace);
+            ops.extend(policy.settle);
+            ops.push(Op::AdvanceEpoch);
+        }
+        if !policy.sweep.is_empty() || services.retires || self.services.in_quarantine() {
+            ops.push(Op::AwaitGrace);
+            ops.extend(policy.sweep);
+        }
+        plan
+    }
+
+    /// What to do before everything is known: nothing but the closing of interfaces that are gone, because their
+    /// numbers may come back as somebody else's.
+    pub fn plan_unsynced(&mut self, gone: impl IntoIterator<Item = u32>) -> Plan {
+        let known = gone.into_iter().filter(|ifindex| self.endpoints.actual().contains_key(ifindex));
+        let ops = known.map(Op::DeleteEndpoint).collect();
+        Plan { ops, refusals: Vec::new() }
+    }
+
+    /// An operation was carried out.
+    pub fn applied(&mut self, op: &Op) {
+        self.epoch_owed |= self.alters_verdicts(op);
+        match op {
+            Op::PutPort(key, rule) => self.ports.put(*key, *rule),
+            Op::DeletePort(key) => self.ports.delete(key),
+            Op::PutPolicy(key, row) => self.policy.put(*key, *row),
+            Op::DeletePolicy(key) => self.policy.delete(key),
+            Op::PutCidr(prefix, row) => {
+                self.count_class(self.cidrs.actual().get(prefix).map(|r| r.class), Some(row.class));
+                self.cidrs.put(*prefix, *row);
+            }
+            Op::DeleteCidr(prefix) => {
+                self.count_class(self.cidrs.actual().get(prefix).map(|r| r.class), None);
+                self.cidrs.delete(prefix);
+            }
+            Op::PutPeer(addr, row) => {
+                self.count_class(self.peers.actual().get(addr).map(|r| r.class), Some(row.class));
+                self.peers.put(*addr, *row);
+            }
+            Op::DeletePeer(addr) => {
+                self.count_class(self.peers.actual().get(addr).map(|r| r.class), None);
+                self.peers.delete(addr);
+            }
+            Op::PutEndpoint(ifindex, row) => self.endpoints.put(*ifindex, *row),
+            Op::DeleteEndpoint(ifindex) => self.endpoints.delete(ifindex),
+            Op::PutFrontend(..)
+            | Op::DeleteFrontend(_)
+            | Op::WriteBackends { .. }
+            | Op::PutService(..)
+            | Op::AwaitGrace => self.services.applied(op),
+            Op::AdvanceEpoch => self.epoch_owed = false,
+        }
+    }
+
+    /// Whether a connection that was judged before an operation may be judged otherwise after it.
+    fn alters_verdicts(&self, op: &Op) -> bool {
+        match op {
+            Op::PutPolicy(key, row) => self.policy.actual().get(key).is_some_and(|old| old != row),
+            Op::PutCidr(..) | Op::DeleteCidr(_) | Op::PutPeer(..) | Op::DeletePeer(_) => true,
+            Op::PutEndpoint(..) | Op::DeleteEndpoint(_) => true,
+            Op::PutFrontend(..) | Op::DeleteFrontend(_) => true,
+            Op::PutService(number, row) => self.services.loses_backend(*number, *row),
+            Op::PutPort(..) | Op::DeletePort(_) | Op::DeletePolicy(_) => false,
+            Op::WriteBackends { .. } | Op::AdvanceEpoch | Op::AwaitGrace => false,
+        }
+    }
+
+    fn count_class(&mut self, old: Option<ClassId>, new: Option<ClassId>) {
+        if let Some(class) = new {
+            *self.class_uses.entry(class).or_default() += 1;
+        }
+        if let Some(class) = old
+            && let std::collections::btree_map::Entry::Occupied(mut uses) = self.class_uses.entry(class)
+        {
+            *uses.get_mut() -= 1;
+            if *uses.get() == 0 {
+                uses.remove();
+            }
+        }
+    }
+
+    /// What is there, as far as the planner was told.
+    #[must_use]
+    pub fn actual(&self) -> Rows {
+        let mut rows = self.services.rows();
+        rows.ports.clone_from(self.ports.actual());
+        rows.policy.clone_from(self.policy.actual());
+        rows.cidrs.clone_from(self.cidrs.actual());
+        rows.peers.clone_from(self.peers.actual());
+        rows.endpoints.clone_from(self.endpoints.actual());
+        rows
+    }
+
+    /// The row of an interface that is there.
+    #[must_use]
+    pub fn endpoint(&self, ifindex: u32) -> Option<&EndpointRow> {
+        self.endpoints.actual().get(&ifindex)
+    }
+
+    /// What answers for a frontend: how many backends on this node, and all of them.
+    #[must_use]
+    pub fn frontend(&self, frontend: &crate::dataplane::Frontend) -> Option<(u32, &[crate::dataplane::Backend])> {
+        self.services.frontend(frontend)
+    }
+}

@@ -1,0 +1,80 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use netpol_common::{
+    endpoint::EndpointRow,
+    peer::{CidrRow, PeerRow},
+    policy::{PolicyKey, PolicyRow, PortKey, RuleId},
+};
+
+use crate::dataplane::{Backend, Frontend};
+
+/// What is wanted of one map, and which rows were touched since the last look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Table<K, V> {
+    rows: BTreeMap<K, V>,
+    touched: BTreeSet<K>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), touched: BTreeSet::new() }
+    }
+}
+
+impl<K: Ord + Clone, V: PartialEq> Table<K, V> {
+    /// Wants a row, or wants it gone.
+    pub fn set(&mut self, key: K, row: Option<V>) {
+        let changed = match row {
+            Some(row) => {
+                let same = self.rows.get(&key) == Some(&row);
+                if !same {
+                    self.rows.insert(key.clone(), row);
+                }
+                !same
+            }
+            None => self.rows.remove(&key).is_some(),
+        };
+        if changed {
+            self.touched.insert(key);
+        }
+    }
+    /// The rows that are wanted.
+    #[must_use]
+    pub fn rows(&self) -> &BTreeMap<K, V> {
+        &self.rows
+    }
+    /// Keys of rows that were written or removed since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<K> {
+        std::mem::take(&mut self.touched)
+    }
+}
+
+/// The backends that are wanted for a frontend.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Backends {
+    /// How many of them are on this node; they come first.
+    pub n_local: usize,
+    /// All of them.
+    pub all: Vec<Backend>,
+}
+
+/// What is wanted of the dataplane, apart from row numbers and ranges, which the plan hands out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Desired {
+    /// `np_port`
+    pub ports: Table<PortKey, RuleId>,
+    /// `np_policy`
+    pub policy: Table<PolicyKey, PolicyRow>,
+    /// `np_cidr4`, `np_cidr6`
+    pub cidrs: Table<IpNet, CidrRow>,
+    /// `np_peer4`, `np_peer6`
+    pub peers: Table<IpAddr, PeerRow>,
+    /// `np_ep`
+    pub endpoints: Table<u32, EndpointRow>,
+    /// `np_fe4`, `np_fe6`, `np_svc`, `np_be4`, `np_be6`
+    pub services: Table<Frontend, Backends>,
+}

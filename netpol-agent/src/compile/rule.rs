@@ -1,0 +1,98 @@
+use netpol_common::{direction::Direction, policy::RuleId};
+
+use super::{
+    feature::{Feature, FeatureId, PortName},
+    ids::Ids,
+};
+use crate::model::{Peer, Peers, Pod, Policy, Port, PortRange, Ports};
+
+/// A rule of a policy with its number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct CompiledRule {
+    pub(super) id: RuleId,
+    pub(super) peers: Option<Vec<(FeatureId, Feature)>>,
+    pub(super) ports: Ports,
+}
+
+/// Which peers a rule allows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum PeerTerm {
+    /// Everybody.
+    Any,
+    /// Whoever has one of these; sorted.
+    Of(Vec<FeatureId>),
+}
+
+/// A rule as a slot holds it: named ports of ingress rules are the pod's own numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ResolvedRule {
+    pub(super) id: RuleId,
+    pub(super) peers: PeerTerm,
+    /// Every port of every protocol.
+    pub(super) any_port: bool,
+    /// Otherwise these; sorted.
+    pub(super) ranges: Vec<PortRange>,
+    /// And the ports that the peer (egress) calls so; sorted.
+    pub(super) names: Vec<PortName>,
+}
+
+/// The rules of one direction, in the order of the policy; `None` if it does not isolate in it.
+pub(super) fn compile(
+    policy: &Policy,
+    direction: Direction,
+    ids: Ids,
+) -> Option<Vec<CompiledRule>> {
+    let rules = policy.rules(direction)?.iter().enumerate().map(|(index, rule)| {
+        let id = ids.rule(policy, direction, index);
+        let peers = match &rule.peers {
+            Peers::Any => None,
+            Peers::Of(peers) => Some(peers.iter().map(|peer| feature(peer, ids)).collect()),
+        };
+        CompiledRule { id, peers, ports: rule.ports.clone() }
+    });
+    Some(rules.collect())
+}
+
+fn feature(peer: &Peer, ids: Ids) -> (FeatureId, Feature) {
+    let feature = match peer {
+        Peer::Pods(selector) => Feature::Pods(selector.clone()),
+        Peer::Block(block) => Feature::Block(block.clone()),
+    };
+    (ids.feature(&feature), feature)
+}
+
+impl CompiledRule {
+    /// The rule as it holds for a pod; `None` if it can allow nothing.
+    pub(super) fn resolve(&self, pod: &Pod, direction: Direction) -> Option<ResolvedRule> {
+        let peers = match &self.peers {
+            None => PeerTerm::Any,
+            Some(peers) => {
+                let mut features: Vec<FeatureId> = peers.iter().map(|(id, _)| *id).collect();
+                features.sort_unstable();
+                features.dedup();
+                PeerTerm::Of(features)
+            }
+        };
+        let (mut ranges, mut names) = (Vec::new(), Vec::new());
+        if let Ports::Of(ports) = &self.ports {
+            for port in ports {
+                match (port, direction) {
+                    (Port::Range(range), _) => ranges.push(*range),
+                    (Port::Named { proto, name }, Direction::Ingress) => {
+                        let own = pod.numbers_of(name, *proto);
+                        ranges.extend(own.map(|port| PortRange { proto: *proto, first: port, last: port }));
+                    }
+                    (Port::Named { proto, name }, Direction::Egress) => names.push((name.clone(), *proto)),
+                }
+            }
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        names.sort_unstable();
+        names.dedup();
+        let any_port = self.ports == Ports::Any;
+        let nobody = peers == PeerTerm::Of(Vec::new());
+        let nowhere = !any_port && ranges.is_empty() && names.is_empty();
+        (!nobody && !nowhere).then_some(ResolvedRule { id: self.id, peers, any_port, ranges, names })
+    }
+}

@@ -1,0 +1,189 @@
+//! A dataplane in memory, for tests: it has the maps' capacities and complains as the kernel does.
+
+use std::{collections::BTreeMap, io};
+
+use netpol_common::names;
+
+use super::{Backend, Capacity, Dataplane, Error, Op, Rows};
+
+/// Holds rows as the maps would.
+#[derive(Clone, Debug)]
+pub struct Fake {
+    rows: Rows,
+    capacity: Capacity,
+    /// The arenas, IPv6 and IPv4.
+    arenas: [BTreeMap<u32, Backend>; 2],
+    /// Operations carried out, by their name.
+    counts: BTreeMap<&'static str, usize>,
+    /// Value of the epoch.
+    epoch: u32,
+    /// Operations until one fails; `None`: none does.
+    fail_after: Option<usize>,
+}
+
+impl Fake {
+    /// An empty one.
+    #[must_use]
+    pub fn new(capacity: Capacity) -> Self {
+        Self {
+            rows: Rows::default(),
+            capacity,
+            arenas: [BTreeMap::new(), BTreeMap::new()],
+            counts: BTreeMap::new(),
+            epoch: 0,
+            fail_after: None,
+        }
+    }
+    /// What it holds.
+    #[must_use]
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+    /// How often the epoch was advanced.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+    /// How many operations of each kind were carried out since the last call.
+    pub fn take_counts(&mut self) -> BTreeMap<&'static str, usize> {
+        std::mem::take(&mut self.counts)
+    }
+    /// Lets the operation after the next `n` fail, once.
+    pub fn fail_after(&mut self, n: usize) {
+        self.fail_after = Some(n);
+    }
+
+    fn write_backends(&mut self, base: u32, backends: &[Backend]) -> Result<(), Error> {
+        let Some(first) = backends.first() else {
+            return Err(refused("write", names::BE4, io::ErrorKind::InvalidInput));
+        };
+        let v4 = first.addr.is_ipv4();
+        let map = if v4 { names::BE4 } else { names::BE6 };
+        if base as usize + backends.len() > self.capacity.backends
+            || backends.iter().any(|b| b.addr.is_ipv4() != v4)
+        {
+            return Err(refused("write", map, io::ErrorKind::InvalidInput));
+        }
+        // A range that a service names is never written: readers would see half of it.
+        let named = |(frontend, row): (&super::Frontend, &netpol_common::service::FrontendRow)| {
+            let service = self.rows.services.get(&row.svc).filter(|_| frontend.addr.is_ipv4() == v4);
+            service.is_some_and(|s| s.base() < base + backends.len() as u32 && base < s.base() + s.n_all())
+        };
+        if self.rows.frontends.iter().any(named) {
+            return Err(refused("write", map, io::ErrorKind::ResourceBusy));
+        }
+        let arena = &mut self.arenas[usize::from(v4)];
+        arena.extend((base..).zip(backends.iter().copied()));
+        Ok(())
+    }
+
+    /// Reads the backends that a frontend's row names, as the kernel program would.
+    fn refresh_backends(&mut self) {
+        let ranges = self.rows.frontends.iter().map(|(frontend, row)| {
+            let service = self.rows.services.get(&row.svc).copied().unwrap_or_default();
+            let arena = &self.arenas[usize::from(frontend.addr.is_ipv4())];
+            let range = service.base()..service.base() + service.n_all();
+            (row.svc, range.filter_map(|at| arena.get(&at).copied()).collect())
+        });
+        self.rows.backends = ranges.collect();
+    }
+}
+
+impl Dataplane for Fake {
+    fn read(&self) -> Result<Rows, Error> {
+        let mut rows = self.rows.clone();
+        let named: std::collections::BTreeSet<u32> = rows.frontends.values().map(|row| row.svc).collect();
+        rows.services.retain(|number, _| named.contains(number));
+        Ok(rows)
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), Error> {
+        if let Some(left) = self.fail_after {
+            self.fail_after = left.checked_sub(1);
+            if left == 0 {
+                return Err(refused("update", "any", io::ErrorKind::Interrupted));
+            }
+        }
+        let Capacity { ports, policy, cidrs, peers, endpoints, frontends, services, .. } = self.capacity;
+        let rows = &mut self.rows;
+        let name = match op {
+            Op::PutPort(key, rule) => put(&mut rows.ports, *key, *rule, names::PORT, ports, |_| true)?,
+            Op::DeletePort(key) => delete(&mut rows.ports, key, names::PORT)?,
+            Op::PutPolicy(key, row) => put(&mut rows.policy, *key, *row, names::POLICY, policy, |_| true)?,
+            Op::DeletePolicy(key) => delete(&mut rows.policy, key, names::POLICY)?,
+            Op::PutCidr(prefix, row) => {
+                let v4 = prefix.addr().is_ipv4();
+                let map = if v4 { names::CIDR4 } else { names::CIDR6 };
+                put(&mut rows.cidrs, *prefix, *row, map, cidrs, |p| p.addr().is_ipv4() == v4)?
+            }
+            Op::DeleteCidr(prefix) => delete(&mut rows.cidrs, prefix, "np_cidr")?,
+            Op::PutPeer(addr, row) => {
+                let v4 = addr.is_ipv4();
+                let map = if v4 { names::PEER4 } else { names::PEER6 };
+                put(&mut rows.peers, *addr, *row, map, peers, |a| a.is_ipv4() == v4)?
+            }
+            Op::DeletePeer(addr) => delete(&mut rows.peers, addr, "np_peer")?,
+            Op::PutEndpoint(ifindex, row) => {
+                put(&mut rows.endpoints, *ifindex, *row, names::EP, endpoints, |_| true)?
+            }
+            Op::DeleteEndpoint(ifindex) => delete(&mut rows.endpoints, ifindex, names::EP)?,
+            Op::PutFrontend(frontend, row) => {
+                let v4 = frontend.addr.is_ipv4();
+                let map = if v4 { names::FE4 } else { names::FE6 };
+                put(&mut rows.frontends, *frontend, *row, map, frontends, |f| f.addr.is_ipv4() == v4)?
+            }
+            Op::DeleteFrontend(frontend) => delete(&mut rows.frontends, frontend, "np_fe")?,
+            Op::WriteBackends { base, backends } => {
+                self.write_backends(*base, backends)?;
+                "write"
+            }
+            Op::PutService(number, row) => {
+                if *number as usize >= services {
+                    return Err(refused("write", names::SVC, io::ErrorKind::InvalidInput));
+                }
+                rows.services.insert(*number, *row);
+                "put np_svc"
+            }
+            Op::AdvanceEpoch => {
+                self.epoch += 1;
+                "epoch"
+            }
+            Op::AwaitGrace => "grace",
+        };
+        *self.counts.entry(name).or_default() += 1;
+        if matches!(op, Op::PutFrontend(..) | Op::DeleteFrontend(_) | Op::WriteBackends { .. } | Op::PutService(..)) {
+            self.refresh_backends();
+        }
+        Ok(())
+    }
+}
+
+fn put<K: Ord, V>(
+    map: &mut BTreeMap<K, V>,
+    key: K,
+    value: V,
+    name: &'static str,
+    capacity: usize,
+    counts: impl Fn(&K) -> bool,
+) -> Result<&'static str, Error> {
+    if map.len() >= capacity && !map.contains_key(&key) && map.keys().filter(|k| counts(k)).count() >= capacity {
+        return Err(refused("put", name, io::ErrorKind::StorageFull));
+    }
+    map.insert(key, value);
+    Ok(name)
+}
+
+fn delete<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K, name: &'static str) -> Result<&'static str, Error> {
+    match map.remove(key) {
+        Some(_) => Ok(name),
+        None => Err(refused("delete", name, io::ErrorKind::NotFound)),
+    }
+}
+
+fn refused(call: &'static str, map: &str, kind: io::ErrorKind) -> Error {
+    Error { call, map: map.to_owned(), source: Box::new(io::Error::from(kind)) }
+}

@@ -1,0 +1,149 @@
+use std::collections::BTreeSet;
+
+use netpol_common::direction::Direction;
+
+use super::{
+    Engine,
+    view::{BackendView, EndpointState, EndpointView, FrontendView, Name, PolicyView, ServiceView},
+};
+use crate::{
+    dataplane::{Frontend, Interface},
+    model::{Level, ObjectRef, Pod, Policy, Problem, Service, ServicePort},
+};
+
+impl Engine {
+    /// The pods of this node, and the interfaces without a pod.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        let local: Vec<&Pod> = self.index.pods().filter(|pod| self.index.is_local(pod)).collect();
+        let pods = local.iter().map(|pod| self.endpoint(pod));
+        let matched: BTreeSet<u32> =
+            local.iter().filter_map(|pod| self.index.interface_of(pod)).map(|i| i.ifindex).collect();
+        let strangers = self.index.interfaces().filter(|i| !matched.contains(&i.ifindex));
+        pods.chain(strangers.map(stranger)).collect()
+    }
+
+    fn endpoint(&self, pod: &Pod) -> EndpointView {
+        let interface = self.index.interface_of(pod);
+        let isolating = |direction| {
+            let policies = self.index.policies_in(&pod.name.namespace);
+            let isolates = |p: &&Policy| p.rules(direction).is_some() && p.subject.matches(&pod.labels);
+            policies.filter(isolates).map(|p| p.name.clone()).collect::<Vec<Name>>()
+        };
+        let (policies_in, policies_out) = (isolating(Direction::Ingress), isolating(Direction::Egress));
+        EndpointView {
+            pod: Some(pod.name.clone()),
+            addresses: pod.addresses.clone(),
+            ifindex: interface.map(|i| i.ifindex),
+            interface: interface.map(|i| i.name.clone()),
+            state: interface.map_or(EndpointState::Pending, |i| self.state(i.ifindex)),
+            isolated_in: !policies_in.is_empty(),
+            isolated_out: !policies_out.is_empty(),
+            policies_in,
+            policies_out,
+        }
+    }
+
+    fn state(&self, ifindex: u32) -> EndpointState {
+        let wanted = self.compiler.desired().endpoints.rows().get(&ifindex);
+        match self.planner.endpoint(ifindex) {
+            None => EndpointState::Pending,
+            actual if actual == wanted => EndpointState::Ready,
+            Some(_) => EndpointState::Changing,
+        }
+    }
+
+    /// The policies.
+    #[must_use]
+    pub fn policies(&self) -> Vec<PolicyView> {
+        self.index.policies().map(|policy| self.policy(policy)).collect()
+    }
+
+    fn policy(&self, policy: &Policy) -> PolicyView {
+        let rules = |direction| policy.rules(direction).map_or(0, <[_]>::len);
+        PolicyView {
+            policy: policy.name.clone(),
+            origin: policy.origin.clone(),
+            generation: policy.generation,
+            ingress: policy.ingress.is_some(),
+            egress: policy.egress.is_some(),
+            rules_in: rules(Direction::Ingress),
+            rules_out: rules(Direction::Egress),
+            pods: self.index.selected(policy).count(),
+            local_pods: self.index.selected(policy).filter(|pod| self.index.is_local(pod)).count(),
+            problems: self.index.problems_of(&reference("NetworkPolicy", &policy.name)),
+        }
+    }
+
+    /// The Services that have a cluster address.
+    #[must_use]
+    pub fn services(&self) -> Vec<ServiceView> {
+        let balanced = self.index.services().filter(|service| !service.addresses.is_empty());
+        balanced.map(|service| self.service(service)).collect()
+    }
+
+    fn service(&self, service: &Service) -> ServiceView {
+        let pairs = service.ports.iter().flat_map(|port| service.addresses.iter().map(move |a| (port, *a)));
+        let frontends = pairs.map(|(port, addr)| {
+            self.frontend(port, Frontend { addr, port: port.port, proto: port.proto })
+        });
+        ServiceView { service: service.name.clone(), frontends: frontends.collect() }
+    }
+
+    fn frontend(&self, port: &ServicePort, frontend: Frontend) -> FrontendView {
+        let wanted = self.compiler.desired().services.rows().get(&frontend).cloned().unwrap_or_default();
+        let actual = self.planner.frontend(&frontend);
+        let ready = actual.is_some_and(|(n, all)| n as usize == wanted.n_local && all == wanted.all);
+        let backends = wanted.all.iter().enumerate().map(|(place, backend)| BackendView {
+            addr: backend.addr,
+            port: backend.port,
+            pod: self.index.owner(backend.addr).map(|pod| pod.name.clone()),
+            local: place < wanted.n_local,
+        });
+        FrontendView {
+            addr: frontend.addr,
+            port: frontend.port,
+            proto: frontend.proto,
+            port_name: port.name.clone(),
+            backends: backends.collect(),
+            ready,
+        }
+    }
+
+    /// Everything a user must know about the objects in the index: what conversion found, and what only shows when
+    /// objects meet (a policy that selects nothing). Computed at the call.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.index.problems();
+        problems.extend(self.compiler.contested().map(|(frontend, service)| {
+            let Frontend { addr, port, .. } = frontend;
+            Problem {
+                level: Level::Error,
+                origin: String::new(),
+                object: Some(reference("Service", service)),
+                field: "spec.clusterIPs".to_owned(),
+                message: format!("{addr} port {port} belongs to another Service already; it is not served"),
+            }
+        }));
+        problems.sort();
+        problems
+    }
+}
+
+fn stranger(interface: &Interface) -> EndpointView {
+    EndpointView {
+        pod: None,
+        addresses: interface.addresses.clone(),
+        ifindex: Some(interface.ifindex),
+        interface: Some(interface.name.clone()),
+        state: EndpointState::Pending,
+        isolated_in: false,
+        isolated_out: false,
+        policies_in: Vec::new(),
+        policies_out: Vec::new(),
+    }
+}
+
+fn reference(kind: &str, name: &Name) -> ObjectRef {
+    ObjectRef { kind: kind.to_owned(), namespace: name.namespace.clone(), name: name.name.clone() }
+}
