@@ -103,7 +103,8 @@ impl Compiler {
     }
 
     fn make_row(&mut self, slot_id: SlotId, class_id: ClassId) {
-        let (Some(slot), Some(class)) = (self.slots.get_mut(&slot_id), self.classes.get_mut(&class_id)) else {
+        let (Some(slot), Some(class)) = (self.slots.get_mut(&slot_id), self.classes.get_mut(&class_id))
+        else {
             return;
         };
         if slot.classes.contains(&class_id) {

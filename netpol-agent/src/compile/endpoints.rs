@@ -78,7 +78,12 @@ impl Compiler {
     }
 
     /// What isolates a pod in a direction; `None` if nothing does.
-    fn slot_for(&self, pod: &Pod, direction: netpol_common::direction::Direction, index: &Index) -> Option<Slot> {
+    fn slot_for(
+        &self,
+        pod: &Pod,
+        direction: netpol_common::direction::Direction,
+        index: &Index,
+    ) -> Option<Slot> {
         let selecting =
             index.policies_in(&pod.name.namespace).filter(|policy| policy.subject.matches(&pod.labels));
         let isolating: Vec<_> = selecting

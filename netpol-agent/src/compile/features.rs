@@ -167,9 +167,7 @@ impl Features {
 
     /// What can be told of the addresses whose longest prefix is this one; `None` if no block names it.
     pub(super) fn of_prefix(&self, prefix: &IpNet, ids: Ids) -> Option<ClassContent> {
-        self.blocks
-            .names(prefix)
-            .then(|| ClassContent::new(self.blocks.covering(prefix), Vec::new(), ids))
+        self.blocks.names(prefix).then(|| ClassContent::new(self.blocks.covering(prefix), Vec::new(), ids))
     }
 }
 

@@ -37,11 +37,7 @@ pub(super) struct ResolvedRule {
 }
 
 /// The rules of one direction, in the order of the policy; `None` if it does not isolate in it.
-pub(super) fn compile(
-    policy: &Policy,
-    direction: Direction,
-    ids: Ids,
-) -> Option<Vec<CompiledRule>> {
+pub(super) fn compile(policy: &Policy, direction: Direction, ids: Ids) -> Option<Vec<CompiledRule>> {
     let rules = policy.rules(direction)?.iter().enumerate().map(|(index, rule)| {
         let id = ids.rule(policy, direction, index);
         let peers = match &rule.peers {

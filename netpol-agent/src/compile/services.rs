@@ -48,7 +48,8 @@ impl Compiler {
         }
         for frontend in touched {
             let claims = self.frontends.claims.get(&frontend);
-            let winner = claims.and_then(|claims| claims.first_key_value()).map(|(_, backends)| backends.clone());
+            let winner =
+                claims.and_then(|claims| claims.first_key_value()).map(|(_, backends)| backends.clone());
             if winner.is_none() {
                 self.frontends.claims.remove(&frontend);
             }

@@ -40,7 +40,12 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Of the rules of policies that isolate `pod`, in the order of their names.
-    pub(super) fn new(direction: Direction, isolating: &[(&Name, &[CompiledRule])], pod: &Pod, ids: Ids) -> Self {
+    pub(super) fn new(
+        direction: Direction,
+        isolating: &[(&Name, &[CompiledRule])],
+        pod: &Pod,
+        ids: Ids,
+    ) -> Self {
         let mut rules = Vec::new();
         let mut features = BTreeMap::new();
         for rule in isolating.iter().flat_map(|(_, rules)| *rules) {

@@ -155,7 +155,10 @@ impl Dataplane for Fake {
             Op::AwaitGrace => "grace",
         };
         *self.counts.entry(name).or_default() += 1;
-        if matches!(op, Op::PutFrontend(..) | Op::DeleteFrontend(_) | Op::WriteBackends { .. } | Op::PutService(..)) {
+        if matches!(
+            op,
+            Op::PutFrontend(..) | Op::DeleteFrontend(_) | Op::WriteBackends { .. } | Op::PutService(..)
+        ) {
             self.refresh_backends();
         }
         Ok(())
@@ -170,7 +173,10 @@ fn put<K: Ord, V>(
     capacity: usize,
     counts: impl Fn(&K) -> bool,
 ) -> Result<&'static str, Error> {
-    if map.len() >= capacity && !map.contains_key(&key) && map.keys().filter(|k| counts(k)).count() >= capacity {
+    if map.len() >= capacity
+        && !map.contains_key(&key)
+        && map.keys().filter(|k| counts(k)).count() >= capacity
+    {
         return Err(refused("put", name, io::ErrorKind::StorageFull));
     }
     map.insert(key, value);

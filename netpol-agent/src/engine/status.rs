@@ -84,9 +84,8 @@ impl Engine {
 
     fn service(&self, service: &Service) -> ServiceView {
         let pairs = service.ports.iter().flat_map(|port| service.addresses.iter().map(move |a| (port, *a)));
-        let frontends = pairs.map(|(port, addr)| {
-            self.frontend(port, Frontend { addr, port: port.port, proto: port.proto })
-        });
+        let frontends = pairs
+            .map(|(port, addr)| self.frontend(port, Frontend { addr, port: port.port, proto: port.proto }));
         ServiceView { service: service.name.clone(), frontends: frontends.collect() }
     }
 

@@ -18,7 +18,12 @@ impl Index {
     /// The endpoints of a Service's port in one family, from its EndpointSlices; if it has none, from the pods that its
     /// selector matches, as the cluster's controller would derive them.
     #[must_use]
-    pub fn endpoints(&self, service: &Service, port: &ServicePort, v4: bool) -> BTreeMap<(IpAddr, u16), Endpoint> {
+    pub fn endpoints(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        v4: bool,
+    ) -> BTreeMap<(IpAddr, u16), Endpoint> {
         let mut found = BTreeMap::new();
         match self.slices_of.get(&service.name) {
             Some(names) => {

@@ -95,23 +95,20 @@ impl Index {
         let name = Name::new(&object.namespace, &object.name);
         match object.kind.as_str() {
             "Namespace" => {
-                if self.namespaces.remove(&name.name).is_some() {
-                    self.touch_pods_of(&name.name);
-                }
+                self.namespaces.remove(&name.name);
+                self.touch_pods_of(&name.name);
             }
             "Node" => {
                 self.nodes.remove(&name.name);
             }
             "Pod" => self.set_pod(&name, None),
             "NetworkPolicy" => {
-                if self.policies.remove(&name).is_some() {
-                    self.dirty.policies.insert(name);
-                }
+                self.policies.remove(&name);
+                self.dirty.policies.insert(name);
             }
             "Service" => {
-                if self.services.remove(&name).is_some() {
-                    self.dirty.services.insert(name);
-                }
+                self.services.remove(&name);
+                self.dirty.services.insert(name);
             }
             "EndpointSlice" => self.set_slice(&name, None),
             _ => {}

@@ -15,7 +15,10 @@ impl Index {
     /// The addresses that are a pod's, without those that another pod has taken over.
     pub fn owned<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = IpAddr> + 'a {
         let policed = pod.policed();
-        pod.addresses.iter().copied().filter(move |a| policed && self.owner(*a).is_some_and(|p| p.name == pod.name))
+        pod.addresses
+            .iter()
+            .copied()
+            .filter(move |a| policed && self.owner(*a).is_some_and(|p| p.name == pod.name))
     }
 
     /// Addresses within a range that pods claim.

@@ -38,7 +38,8 @@ impl Index {
         if !self.is_local(pod) || self.interface_of(pod).is_some() {
             return None;
         }
-        let displaced = pod.addresses.iter().find(|addr| self.displaced(**addr).any(|name| *name == pod.name));
+        let displaced =
+            pod.addresses.iter().find(|addr| self.displaced(**addr).any(|name| *name == pod.name));
         let message = if let Some(addr) = displaced {
             format!("{addr} has passed to another pod; the pod stays closed")
         } else if self.candidates(pod).len() > 1 {

@@ -227,7 +227,10 @@ impl Planner {
 
     /// What answers for a frontend: how many backends on this node, and all of them.
     #[must_use]
-    pub fn frontend(&self, frontend: &crate::dataplane::Frontend) -> Option<(u32, &[crate::dataplane::Backend])> {
+    pub fn frontend(
+        &self,
+        frontend: &crate::dataplane::Frontend,
+    ) -> Option<(u32, &[crate::dataplane::Backend])> {
         self.services.frontend(frontend)
     }
 }

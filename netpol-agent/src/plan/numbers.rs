@@ -21,7 +21,8 @@ impl Numbers {
     }
     /// A free number, for the current plan.
     pub(super) fn reserve(&mut self) -> Option<u32> {
-        let taken = |n: &u32| [&self.used, &self.reserved, &self.quarantine].iter().any(|set| set.contains(n));
+        let taken =
+            |n: &u32| [&self.used, &self.reserved, &self.quarantine].iter().any(|set| set.contains(n));
         let start = if self.next < self.capacity { self.next } else { 0 };
         let number = (start..self.capacity).chain(0..start).find(|n| !taken(n))?;
         self.next = number + 1;

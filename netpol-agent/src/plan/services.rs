@@ -91,7 +91,8 @@ impl Services {
         steps.ops.extend(gone.map(|frontend| Op::DeleteFrontend(*frontend)));
         steps.retires = !steps.ops.is_empty();
         steps.alters = steps.retires;
-        let changed: Vec<Frontend> = self.pending.iter().filter(|f| desired.contains_key(f)).copied().collect();
+        let changed: Vec<Frontend> =
+            self.pending.iter().filter(|f| desired.contains_key(f)).copied().collect();
         for frontend in changed {
             let Some(backends) = desired.get(&frontend) else { continue };
             if let Err(refusal) = self.plan_frontend(frontend, backends, &mut steps) {
@@ -120,8 +121,7 @@ impl Services {
             Some(len) => arena.reserve(len),
             None => None,
         };
-        let Some((base, row)) =
-            base.and_then(|base| Some((base, ServiceRow::new(base, n_local?, len?)?)))
+        let Some((base, row)) = base.and_then(|base| Some((base, ServiceRow::new(base, n_local?, len?)?)))
         else {
             return Err(too_many);
         };

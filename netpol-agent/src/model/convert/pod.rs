@@ -56,7 +56,9 @@ fn named_ports(spec: &v1::PodSpec, report: &mut Report<'_>) -> Vec<NamedPort> {
             match proto.and_then(|proto| Ok(NamedPort { name, proto, port: number? })) {
                 Ok(named) if found.contains(&named) => {}
                 Ok(named) => found.push(named),
-                Err((field, why)) => report.error(format!("{path}.{field}"), format!("{why}; the port has no name")),
+                Err((field, why)) => {
+                    report.error(format!("{path}.{field}"), format!("{why}; the port has no name"))
+                }
             }
         }
     }

@@ -57,7 +57,9 @@ fn directions(spec: &NetworkPolicySpec, report: &mut Report<'_>) -> (bool, bool)
             other => {
                 report.error(
                     format!("spec.policyTypes[{i}]"),
-                    format!("{other:?} is neither Ingress nor Egress; the policy isolates in both directions"),
+                    format!(
+                        "{other:?} is neither Ingress nor Egress; the policy isolates in both directions"
+                    ),
                 );
                 (isolates_in, isolates_out) = (true, true);
             }
@@ -114,14 +116,17 @@ impl Reader<'_, '_> {
                 None
             }
             (None, None, None) => {
-                let message = "none of podSelector, namespaceSelector and ipBlock is set; the peer matches nothing";
+                let message =
+                    "none of podSelector, namespaceSelector and ipBlock is set; the peer matches nothing";
                 self.report.error(path, message);
                 None
             }
             (None, namespaces, pods) => {
                 let namespaces = match namespaces {
                     None => Some(Namespaces::Named(self.home.to_owned())),
-                    Some(s) => self.selector(s, &format!("{path}.namespaceSelector")).map(Namespaces::Labelled),
+                    Some(s) => {
+                        self.selector(s, &format!("{path}.namespaceSelector")).map(Namespaces::Labelled)
+                    }
                 };
                 let pods = match pods {
                     None => Some(LabelSelector::default()),

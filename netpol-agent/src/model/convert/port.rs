@@ -1,6 +1,4 @@
-use k8s_openapi::{
-    api::networking::v1::NetworkPolicyPort, apimachinery::pkg::util::intstr::IntOrString,
-};
+use k8s_openapi::{api::networking::v1::NetworkPolicyPort, apimachinery::pkg::util::intstr::IntOrString};
 
 use super::{port_number, protocol, report::Report};
 use crate::model::{Port, PortRange};

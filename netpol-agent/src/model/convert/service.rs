@@ -73,7 +73,9 @@ fn ports(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Vec<ServicePort> {
                 report.error(format!("spec.ports[{i}].port"), message);
             }
             Ok(port) => found.push(port),
-            Err((field, why)) => report.error(format!("spec.ports[{i}].{field}"), format!("{why}; it is not served")),
+            Err((field, why)) => {
+                report.error(format!("spec.ports[{i}].{field}"), format!("{why}; it is not served"))
+            }
         }
     }
     found

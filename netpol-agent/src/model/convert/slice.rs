@@ -17,7 +17,12 @@ pub(super) fn slice(object: &v1::EndpointSlice, report: &mut Report<'_>) -> Slic
             Vec::new()
         }
     };
-    Slice { name: name_of(&object.metadata), service: service.cloned(), ports: ports(object, report), endpoints }
+    Slice {
+        name: name_of(&object.metadata),
+        service: service.cloned(),
+        ports: ports(object, report),
+        endpoints,
+    }
 }
 
 fn ports(object: &v1::EndpointSlice, report: &mut Report<'_>) -> Vec<SlicePort> {
@@ -31,7 +36,9 @@ fn ports(object: &v1::EndpointSlice, report: &mut Report<'_>) -> Vec<SlicePort> 
             Ok((proto, port)) => {
                 found.push(SlicePort { name: entry.name.clone().unwrap_or_default(), proto, port });
             }
-            Err((field, why)) => report.error(format!("ports[{i}].{field}"), format!("{why}; it is left out")),
+            Err((field, why)) => {
+                report.error(format!("ports[{i}].{field}"), format!("{why}; it is left out"))
+            }
         }
     }
     found
