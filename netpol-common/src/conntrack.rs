@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
+    direction::Direction,
     net::{Address, Be16, V4, V6},
     policy::RuleId,
 };
@@ -60,8 +61,8 @@ pub struct CtEntry {
     pub rule_egress: RuleId,
     /// The rule that allowed the responder to receive, or a constant of [`RuleId`].
     pub rule_ingress: RuleId,
-    /// [`Config::epoch`](crate::config::Config::epoch) that the decision was made under.
-    pub epoch: u32,
+    /// The decision and its epoch, always read and written as one word, see [`Judged`].
+    pub judged: Judged,
     /// Low 32 bits of the kernel's jiffies at the last packet.
     pub last_seen: u32,
     /// Interface index of the initiator if it is a pod of this node, else 0.
@@ -76,13 +77,44 @@ pub struct CtEntry {
     pub nat_addr: [u32; 4],
     /// Port that belongs to `nat_addr`.
     pub nat_port: Be16,
-    /// The other entry's port that is not in this entry's key or `nat_port`: always 0 here, room for source translation.
+    /// Always 0: room for a translated source port.
     pub nat_sport: Be16,
-    /// Always 0.
-    pub pad: u32,
 }
 
-/// Bits of [`CtEntry::flags`].
+/// A decision and the epoch it was made under. One aligned word: a decision of one epoch is never seen under another, and
+/// following the state of a connection (which changes [`CtEntry::flags`] without a lock) cannot undo it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Judged(u64);
+
+impl Judged {
+    /// Allowed under `epoch` ([`Config::epoch`](crate::config::Config::epoch)).
+    #[must_use]
+    #[inline(always)]
+    pub const fn allowed(epoch: u32) -> Self {
+        Self(epoch as u64)
+    }
+    /// Denied under `epoch` by the rules of the end that `direction` names: its packets drop until it is judged otherwise.
+    #[must_use]
+    #[inline(always)]
+    pub const fn denied(epoch: u32, direction: Direction) -> Self {
+        Self(epoch as u64 | (direction as u64 + 1) << 32)
+    }
+    /// The epoch of the decision.
+    #[must_use]
+    #[inline(always)]
+    pub const fn epoch(self) -> u32 {
+        self.0 as u32
+    }
+    /// Whether its packets drop.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_denied(self) -> bool {
+        self.0 >> 32 != 0
+    }
+}
+
+/// Bits of [`CtEntry::flags`]. The first four never change.
 pub mod flags {
     /// The packet that opened the connection went from the higher end of the key to the lower one.
     pub const FROM_HIGH: u32 = 1;
@@ -92,18 +124,14 @@ pub mod flags {
     pub const BACK: u32 = 1 << 2;
     /// The node itself opened it towards its own pod.
     pub const NODE: u32 = 1 << 3;
-    /// Policy denies it since the entry's epoch: its packets drop until it is judged otherwise.
-    pub const DENIED: u32 = 1 << 4;
     /// An answer was seen.
-    pub const REPLIED: u32 = 1 << 5;
+    pub const REPLIED: u32 = 1 << 4;
     /// TCP: a FIN in original direction was seen.
-    pub const FIN_ORIG: u32 = 1 << 6;
+    pub const FIN_ORIG: u32 = 1 << 5;
     /// TCP: a FIN in reply direction was seen.
-    pub const FIN_REPLY: u32 = 1 << 7;
+    pub const FIN_REPLY: u32 = 1 << 6;
     /// TCP: a RST was seen.
-    pub const RST: u32 = 1 << 8;
-    /// `DENIED` was decided by the ingress rules of the responder (else by the egress rules of the initiator).
-    pub const DENIED_IN: u32 = 1 << 9;
+    pub const RST: u32 = 1 << 7;
     /// The connection is over: a new SYN opens a new one.
     pub const fn closed(flags: u32) -> bool {
         flags & RST != 0 || flags & (FIN_ORIG | FIN_REPLY) == FIN_ORIG | FIN_REPLY

@@ -7,7 +7,7 @@ use aya_ebpf::{
     helpers::bpf_jiffies64,
 };
 use netpol_common::{
-    conntrack::{CtEntry, Tuple, flags},
+    conntrack::{CtEntry, Judged, Tuple, flags},
     net::{Address, Be16, proto},
     reason::DropReason,
 };
@@ -37,6 +37,13 @@ pub struct Hit {
 }
 
 impl Hit {
+    /// What was decided last.
+    #[inline(always)]
+    pub fn judged(&self) -> Judged {
+        // SAFETY: a non-null pointer into a hash map; one aligned load.
+        unsafe { (&raw const (*self.entry).judged).read_volatile() }
+    }
+
     /// Interfaces of the packet's sender and receiver, 0 where the end is no pod of this node.
     #[inline(always)]
     pub fn interfaces(&self) -> (u32, u32) {
@@ -161,7 +168,7 @@ fn create_in_frame<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32, 
         bytes: [0; 2],
         rule_egress: case.decision.rule_egress,
         rule_ingress: case.decision.rule_ingress,
-        epoch,
+        judged: Judged::allowed(epoch),
         // SAFETY: helper without arguments.
         last_seen: unsafe { bpf_jiffies64() } as u32,
         if_orig: case.ends.initiator,
@@ -171,7 +178,6 @@ fn create_in_frame<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32, 
         nat_addr: [0; 4],
         nat_port: Be16::from_raw(0),
         nat_sport: Be16::from_raw(0),
-        pad: 0,
     });
     let table = F::ct();
     if svc == u32::MAX {

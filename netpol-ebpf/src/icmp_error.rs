@@ -29,7 +29,7 @@ pub fn related<F: Family>(
 ) -> Option<Result<i32, DropReason>> {
     let inner = F::inner(skb, packet.l4 + 8)?;
     let hit = conntrack::find::<F>(&inner.tuple)?;
-    if hit.flags & flags::DENIED != 0 {
+    if hit.judged().is_denied() {
         return None;
     }
     // The error goes back to whoever sent the quoted packet.

@@ -6,7 +6,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{
-    conntrack::{Tuple, flags},
+    conntrack::{Judged, Tuple, flags},
     direction::Direction,
     net::{Address, proto},
     policy::{RuleId, SlotId},
@@ -105,9 +105,9 @@ fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u3
         && conntrack::owns(&hit, skb, hook)
     {
         let config = settings::read();
-        // SAFETY: a non-null pointer into a hash map.
-        let current = unsafe { (*hit.entry).epoch } == config.epoch || settled != 0;
-        if current && hit.flags & flags::DENIED == 0 && !reopens(&packet, &hit) {
+        let judged = hit.judged();
+        let current = judged == Judged::allowed(config.epoch) || (settled != 0 && !judged.is_denied());
+        if current && !reopens(&packet, &hit) {
             conntrack::touch(&hit, skb.len(), &packet);
             match forward::established::<F>(skb, hook, &config, &packet, &hit) {
                 Ok(action) => return action,
@@ -223,18 +223,15 @@ fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, DropRea
         // Not a decision: the next packet asks again.
         return Err(DropReason::Pending);
     }
-    let denied = match (outcome.is_err(), case.decision.direction) {
-        (false, _) => 0,
-        (true, Direction::Egress) => flags::DENIED,
-        (true, Direction::Ingress) => flags::DENIED | flags::DENIED_IN,
+    let judged = match outcome {
+        Ok(()) => Judged::allowed(epoch),
+        Err(_) => Judged::denied(epoch, case.decision.direction),
     };
-    // SAFETY: as above. The epoch is stored last: a reader that sees it sees the decision that belongs to it.
+    // SAFETY: as above. The decision is stored last and as one word: whoever sees it sees the rules that made it.
     unsafe {
         (*hit.entry).rule_egress = case.decision.rule_egress;
         (*hit.entry).rule_ingress = case.decision.rule_ingress;
-        (&raw mut (*hit.entry).flags)
-            .write_volatile(hit.flags & !(flags::DENIED | flags::DENIED_IN) | denied);
-        (&raw mut (*hit.entry).epoch).write_volatile(epoch);
+        (&raw mut (*hit.entry).judged).write_volatile(judged);
     }
     outcome.map(|()| true)
 }

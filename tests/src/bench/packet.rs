@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use anyhow::{Result, bail};
 use netpol_agent::dataplane::{Op, kernel::ConnectionKey};
 use netpol_common::{
-    conntrack::{CtEntry, CtKey4, CtKey6, Tuple, flags},
+    conntrack::{CtEntry, CtKey4, CtKey6, Judged, Tuple, flags},
     endpoint::{self, EndpointRow},
     net::{Address, Be16, V4, V6, proto},
     policy::SlotId,
@@ -76,7 +76,7 @@ fn service(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<C
             _ => bail!("a world of two families"),
         };
         let entry = CtEntry {
-            epoch: lab.maps.epoch(),
+            judged: Judged::allowed(lab.maps.epoch()),
             if_orig: lab.pods[0],
             if_reply: lab.pods[1],
             flags: flags::FRONT | if from_high { flags::FROM_HIGH } else { 0 },
