@@ -5,7 +5,10 @@ use std::{path::PathBuf, str::FromStr};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use netpol_common::limits;
 
-use crate::dataplane::kernel::{AttachMode, KernelOptions, Sizes, Switch, Timeouts};
+use crate::{
+    ctl::DEFAULT_SOCKET,
+    dataplane::kernel::{AttachMode, KernelOptions, Sizes, Switch, Timeouts},
+};
 
 /// Enforces NetworkPolicies and balances Services for the pods of one node.
 #[derive(Clone, PartialEq, Eq, Parser, Debug)]
@@ -41,7 +44,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = PIN_DIR)]
     pub pin_dir: PathBuf,
     /// Socket for netpolctl
-    #[arg(long, value_name = "PATH", default_value = "/run/netpol/agent.sock")]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
     /// Hand packets between pods of this node over directly, past the host's routing and netfilter
     #[arg(long, default_value = "auto")]

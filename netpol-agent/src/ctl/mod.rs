@@ -1,1 +1,19 @@
-//! (to be written)
+//! The control socket: how people see what the agent knows. Nothing can be changed through it.
+
+pub mod api;
+mod client;
+mod explain;
+mod maps;
+mod party;
+mod server;
+mod socket;
+mod state;
+mod status;
+mod target;
+
+pub use client::{Client, ClientError};
+pub use explain::{ExplainError, Knowledge, explain};
+pub use server::serve;
+pub use socket::{DEFAULT_SOCKET, Socket, SocketError};
+pub use state::State;
+pub use status::{endpoint_counts, event_counters, packet_counters, table_fills};

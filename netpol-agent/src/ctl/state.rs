@@ -1,0 +1,25 @@
+//! What the server asks the running agent.
+
+use std::{future::Future, sync::Arc};
+
+use super::api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status};
+use crate::{ctl::ExplainError, flow::FlowStore};
+
+/// The running agent, as the control socket sees it. Every call is one look; nothing here changes anything.
+pub trait State: Send + Sync + 'static {
+    /// How it is doing. Asks the source whether it has something new before it says that it is in sync.
+    fn status(&self) -> impl Future<Output = Status> + Send;
+    /// The pods of this node, and interfaces without a pod.
+    fn endpoints(&self) -> Vec<EndpointView>;
+    /// The policies.
+    fn policies(&self) -> Vec<PolicyView>;
+    /// The Services.
+    fn services(&self) -> Vec<ServiceView>;
+    /// What a connection would meet.
+    ///
+    /// # Errors
+    /// If it is not clear what is asked, or about whom.
+    fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError>;
+    /// The flow records.
+    fn flows(&self) -> &Arc<FlowStore>;
+}

@@ -1,0 +1,86 @@
+//! Numbers of the dataplane → words of [`Status`](super::api::Status).
+
+use netpol_common::{
+    direction::Direction,
+    reason::DropReason,
+    stats::{self, Counter, Extra},
+};
+
+use super::api::{EndpointCounts, EndpointState, EndpointView, EventCounter, PacketCounter, TableFill};
+use crate::dataplane::{Capacity, Rows};
+
+/// Packets by verdict and direction, from the rows of `np_stats`; what never happened is left out.
+#[must_use]
+pub fn packet_counters(rows: &[Counter]) -> Vec<PacketCounter> {
+    let verdicts = std::iter::once((0, "forwarded"))
+        .chain(DropReason::ALL.iter().map(|reason| (*reason as u8, reason.name())));
+    let all = verdicts.flat_map(|verdict| [Direction::Ingress, Direction::Egress].map(|d| (verdict, d)));
+    all.filter_map(|((number, name), direction)| {
+        let Counter { packets, bytes } = *rows.get(stats::index(number, direction) as usize)?;
+        let direction = direction.name().to_owned();
+        (packets > 0).then(|| PacketCounter { verdict: name.to_owned(), direction, packets, bytes })
+    })
+    .collect()
+}
+
+/// The counters that are no verdict, all of them.
+#[must_use]
+pub fn event_counters(rows: &[Counter]) -> Vec<EventCounter> {
+    let count = |extra: &Extra| rows.get(extra.index() as usize).map_or(0, |row| row.packets);
+    Extra::ALL.iter().map(|e| EventCounter { name: e.name().to_owned(), count: count(e) }).collect()
+}
+
+/// How full the maps that the agent writes are. `connections` are the entries of both connection tables.
+#[must_use]
+pub fn table_fills(rows: &Rows, capacity: &Capacity, connections: [(usize, usize); 2]) -> Vec<TableFill> {
+    let [(four, room), (six, _)] = connections;
+    let backends = rows.backends.values().map(Vec::len).sum();
+    [
+        ("np_ct", four + six, room),
+        ("np_ep", rows.endpoints.len(), capacity.endpoints),
+        ("np_peer", rows.peers.len(), capacity.peers),
+        ("np_cidr", rows.cidrs.len(), capacity.cidrs),
+        ("np_policy", rows.policy.len(), capacity.policy),
+        ("np_port", rows.ports.len(), capacity.ports),
+        ("np_fe", rows.frontends.len(), capacity.frontends),
+        ("np_svc", rows.services.len(), capacity.services),
+        ("np_be", backends, capacity.backends),
+    ]
+    .map(|(table, rows, capacity)| TableFill { table: table.to_owned(), rows, capacity })
+    .into()
+}
+
+/// Pods by state.
+#[must_use]
+pub fn endpoint_counts(endpoints: &[EndpointView]) -> EndpointCounts {
+    let mut counts = EndpointCounts::default();
+    for endpoint in endpoints {
+        match endpoint.state {
+            EndpointState::Ready => counts.ready += 1,
+            EndpointState::Pending => counts.pending += 1,
+            EndpointState::Changing => counts.changing += 1,
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_and_silent_ones_left_out() {
+        let mut rows = vec![Counter::default(); stats::ROWS as usize];
+        rows[stats::index(0, Direction::Egress) as usize] = Counter { packets: 7, bytes: 700 };
+        rows[stats::index(DropReason::Policy as u8, Direction::Ingress) as usize] =
+            Counter { packets: 2, bytes: 148 };
+        rows[Extra::LostDrops.index() as usize].packets = 3;
+        let packets = packet_counters(&rows);
+        let words: Vec<_> =
+            packets.iter().map(|p| (p.verdict.as_str(), p.direction.as_str(), p.packets)).collect();
+        assert_eq!(words, [("forwarded", "egress", 7), ("policy", "ingress", 2)]);
+        let events = event_counters(&rows);
+        assert_eq!((events[0].name.as_str(), events[0].count), ("lost-drop-events", 3));
+        assert_eq!(events.len(), Extra::ALL.len());
+    }
+}
