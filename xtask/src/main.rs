@@ -1,11 +1,13 @@
 //! Everything one does with the project goes through here: `cargo xtask COMMAND`.
 
 mod build;
+mod check;
 mod command;
 mod paths;
 mod progress;
 mod runner;
 mod setup;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ enum Job {
         #[arg(long)]
         release: bool,
     },
+    /// Run every test: unit, kernel, scenarios, demo, conformance, kernel matrix
+    Test,
     /// Show the web shop on two nodes: services, policies, drops and why
     Demo(Passed),
     /// Run scenario files: FILE|DIR [--json OUT]
@@ -43,6 +47,8 @@ enum Job {
     Bench(Passed),
     /// Load, attach and test the programs on Debian's kernels from 5.10 to the newest, in QEMU
     Vm(vm::Options),
+    /// Formatting, clippy (kernel programs included), documentation, house rules
+    Check,
 }
 
 /// Arguments handed on as they are to the program of that name in the `tests` crate.
@@ -67,6 +73,8 @@ fn run() -> Result<()> {
     match Cli::parse().job {
         Job::Setup => setup::all(&paths).map(drop),
         Job::Build { release } => build::all(&paths, build::Profile::from_release_flag(release)),
+        Job::Test => test::run(&paths),
+        Job::Check => check::run(&paths),
         Job::Demo(Passed { args }) => runner::run(&paths, runner::DEMO, &args),
         Job::Scenario(Passed { args }) => runner::run(&paths, runner::SCENARIO, &args),
         Job::Conformance(Passed { args }) => runner::run(&paths, runner::CONFORMANCE, &args),

@@ -10,7 +10,7 @@ mod rustup;
 mod toolchain;
 
 pub(crate) use self::{
-    apt::{Apt, unpack_packages},
+    apt::{Apt, is_root, unpack_packages},
     toolchain::{TARGET as BPF_TARGET, Toolchain},
 };
 

@@ -1,0 +1,122 @@
+//! `cargo xtask test`: everything that must hold, part by part, to the end even if one fails.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    build::{self, Profile},
+    command,
+    paths::Paths,
+    runner::{self, Runner},
+    setup, vm,
+};
+
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+struct Part {
+    name: String,
+    outcome: Outcome,
+    seconds: f32,
+}
+
+#[derive(Default)]
+struct Session {
+    parts: Vec<Part>,
+}
+
+/// Sets up, builds, and runs all tests.
+///
+/// # Errors
+/// If set-up or build fails, or any part did.
+pub(crate) fn run(paths: &Paths) -> Result<()> {
+    if !setup::is_root() {
+        bail!("the tests make network namespaces and load BPF programs: run `cargo xtask test` as root");
+    }
+    let mut session = Session::default();
+    headline("set-up and build");
+    let toolchain = setup::all(paths)?;
+    build::object(paths, &toolchain)?;
+    runner::build(paths, Profile::Dev)?;
+
+    session.part("unit and kernel tests", || {
+        command::run(build::cargo(paths, "test").args(["--workspace", "--locked", "--no-fail-fast"]))
+    });
+    session.part("scenarios", || runner(paths, runner::SCENARIO, &["tests/scenarios"]));
+    session.part("demo", || runner(paths, runner::DEMO, &[]));
+    for family in ["4", "6"] {
+        let name = format!("conformance, own cases, IPv{family}");
+        session
+            .part(&name, || runner(paths, runner::CONFORMANCE, &["tests/conformance", "--family", family]));
+        let name = format!("conformance, public cases, IPv{family}");
+        if paths.root.join(PUBLIC_CASES).is_dir() {
+            session.part(&name, || runner(paths, runner::CONFORMANCE, &[PUBLIC_CASES, "--family", family]));
+        } else {
+            session.skip(&name, format!("{PUBLIC_CASES} is not there"));
+        }
+    }
+    session.part("kernel matrix", || vm::boot_all(paths, &vm::Options::default()));
+    session.verdict()
+}
+
+/// Cases that other implementations are measured by too; a clone stands alone without them.
+const PUBLIC_CASES: &str = "../shared/conformance/cyclonus";
+
+fn runner(paths: &Paths, which: Runner, args: &[&str]) -> Result<()> {
+    command::run(runner::command(paths, which).args(args).current_dir(&paths.root))
+}
+
+fn headline(name: &str) {
+    println!("\n======== {name} ========");
+}
+
+impl Session {
+    fn part(&mut self, name: &str, work: impl FnOnce() -> Result<()>) {
+        headline(name);
+        let start = Instant::now();
+        let outcome = match work() {
+            Ok(()) => Outcome::Passed,
+            Err(error) => {
+                println!("FAILED: {error:#}");
+                Outcome::Failed(format!("{error:#}"))
+            }
+        };
+        self.parts.push(Part { name: name.to_owned(), outcome, seconds: start.elapsed().as_secs_f32() });
+    }
+
+    fn skip(&mut self, name: &str, why: String) {
+        headline(name);
+        println!("skipped: {why}");
+        self.parts.push(Part { name: name.to_owned(), outcome: Outcome::Skipped(why), seconds: 0.0 });
+    }
+
+    /// Prints what became of each part; the last line is plain: `N passed, N failed`.
+    fn verdict(&self) -> Result<()> {
+        headline("summary");
+        for Part { name, outcome, seconds } in &self.parts {
+            match outcome {
+                Outcome::Passed => println!("passed   {seconds:6.1} s  {name}"),
+                Outcome::Failed(_) => println!("FAILED   {seconds:6.1} s  {name}"),
+                Outcome::Skipped(why) => println!("skipped             {name}: {why}"),
+            }
+        }
+        for Part { name, outcome, .. } in &self.parts {
+            if let Outcome::Failed(error) = outcome {
+                println!("\n{name}: {}", error.lines().next().unwrap_or_default());
+            }
+        }
+        let count =
+            |wanted: fn(&Outcome) -> bool| self.parts.iter().filter(|part| wanted(&part.outcome)).count();
+        let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let passed = count(|outcome| matches!(outcome, Outcome::Passed));
+        println!("\n{passed} passed, {failed} failed");
+        match failed {
+            0 => Ok(()),
+            _ => bail!("{failed} of {} parts failed", self.parts.len()),
+        }
+    }
+}
