@@ -18,6 +18,8 @@ pub(super) fn check(tree: &Tree, found: &mut Vec<String>) {
             open.push(format!("{folder}/{name}.rs"));
             open.push(format!("{folder}/{name}/mod.rs"));
         }
+        let beside = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        open.extend(named_by_path(text).map(|file| format!("{beside}/{file}")));
     }
     for (path, _) in tree.rust().filter(|(path, _)| !reached.contains(*path)) {
         found.push(format!("{path}: no `mod` leads to it"));
@@ -58,6 +60,11 @@ fn declared(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The files in lines such as `#[path = "a_tests.rs"]`, relative to the file that holds the line.
+fn named_by_path(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +84,16 @@ mod tests {
             ("a/src/z.rs", ""),
         ];
         assert_eq!(findings(&files), ["a/src/z.rs: no `mod` leads to it"]);
+    }
+
+    #[test]
+    fn tests_in_a_file_of_their_own_are_reached() {
+        let files = [
+            ("a/src/lib.rs", "mod x;"),
+            ("a/src/x.rs", "#[cfg(test)]\n#[path = \"x_tests.rs\"]\nmod tests;"),
+            ("a/src/x_tests.rs", ""),
+        ];
+        assert!(findings(&files).is_empty());
     }
 
     #[test]
