@@ -14,7 +14,13 @@ pub(super) fn contains(block: &IPBlock, address: IpAddr) -> Result<(), PeerMiss>
     // All of them first: an `except` that cannot be read must not let anybody in.
     let mut excepts = Vec::new();
     for (i, text) in block.except.iter().flatten().enumerate() {
-        excepts.push(parse(text, &format!("except[{i}]"))?);
+        let field = format!("except[{i}]");
+        let except = parse(text, &field)?;
+        if except.addr().is_ipv4() != cidr.addr().is_ipv4() {
+            let message = format!("{text:?} is of another family than {:?}", block.cidr);
+            return Err(PeerMiss::Invalid { field: format!("ipBlock.{field}"), message });
+        }
+        excepts.push(except);
     }
     if cidr.addr().is_ipv4() != address.is_ipv4() {
         return Err(PeerMiss::OtherFamily { block: block.cidr.clone() });

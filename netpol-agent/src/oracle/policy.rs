@@ -11,7 +11,7 @@ use super::{
     peer, port,
     rule::{Outcome, rules_of},
     selector::selects,
-    world::{World, labels_of, name_of, namespace_of, node_of},
+    world::{World, labels_of, name_of, namespace_in, namespace_of, node_of},
 };
 
 /// Whether a new connection is allowed, by what, or for want of what.
@@ -84,7 +84,7 @@ fn at_end(
 
 fn policy_name(policy: &NetworkPolicy) -> ObjectName {
     ObjectName {
-        namespace: policy.metadata.namespace.clone().unwrap_or_else(|| "default".into()),
+        namespace: namespace_in(&policy.metadata).into(),
         name: policy.metadata.name.clone().unwrap_or_default(),
     }
 }

@@ -31,16 +31,11 @@ pub(super) fn matches(
         Allowed::Every => Ok(()),
         Allowed::Range(first, last) if (first..=last).contains(&port) => Ok(()),
         Allowed::Range(first, last) => Err(PortMiss::OtherPort { first, last }),
-        Allowed::Named(wanted) => {
-            let numbers = named_ports(destination, wanted, number);
-            if numbers.contains(&port) {
-                Ok(())
-            } else if numbers.is_empty() {
-                Err(PortMiss::NoSuchName { name: wanted.into(), protocol: name.into() })
-            } else {
-                Err(PortMiss::NamedElsewhere { name: wanted.into(), numbers })
-            }
-        }
+        Allowed::Named(wanted) => match named_port(destination, wanted, number) {
+            Some(found) if found == port => Ok(()),
+            Some(number) => Err(PortMiss::NamedElsewhere { name: wanted.into(), number }),
+            None => Err(PortMiss::NoSuchName { name: wanted.into(), protocol: name.into() }),
+        },
     }
 }
 
@@ -77,10 +72,10 @@ fn allowed(entry: &NetworkPolicyPort) -> Result<Allowed<'_>, PortMiss> {
     }
 }
 
-/// The numbers that a name stands for on a pod, under a protocol: ports of containers and of sidecars (init containers
-/// that keep running). Nobody else's ports have names.
-pub(super) fn named_ports(pod: Option<&Pod>, name: &str, protocol: u8) -> Vec<u16> {
-    let Some(spec) = pod.and_then(|pod| pod.spec.as_ref()) else { return Vec::new() };
+/// The number that a name stands for on a pod, under a protocol: the first such port of its containers, then of its
+/// sidecars (init containers that keep running). Nobody else's ports have names.
+pub(super) fn named_port(pod: Option<&Pod>, name: &str, protocol: u8) -> Option<u16> {
+    let spec = pod?.spec.as_ref()?;
     let sidecars =
         spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let is_meant = |port: &&ContainerPort| {
@@ -92,8 +87,7 @@ pub(super) fn named_ports(pod: Option<&Pod>, name: &str, protocol: u8) -> Vec<u1
         .chain(sidecars)
         .flat_map(|container| container.ports.iter().flatten())
         .filter(is_meant)
-        .filter_map(|port| u16::try_from(port.container_port).ok())
-        .collect()
+        .find_map(|port| u16::try_from(port.container_port).ok().filter(|number| *number > 0))
 }
 
 /// The number of a protocol that can stand in a port.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     judgement::ObjectName,
     party::Family,
-    port::{named_ports, protocol_number},
-    world::{World, addresses_of, is_live, labels_of, name_of, namespace_of},
+    port::{named_port, protocol_number},
+    world::{World, addresses_of, is_live, labels_of, name_of, namespace_in, namespace_of},
 };
 
 /// What a Service address stands for at the moment.
@@ -62,7 +62,7 @@ pub fn translate(world: &World, address: IpAddr, port: u16, protocol: u8) -> Opt
         own.any(|a| a == address).then_some((service, entry))
     })?;
     let name = ObjectName {
-        namespace: service.metadata.namespace.clone().unwrap_or_else(|| "default".into()),
+        namespace: namespace_in(&service.metadata).into(),
         name: service.metadata.name.clone().unwrap_or_default(),
     };
     let slices: Vec<&EndpointSlice> = world.slices.iter().filter(|slice| belongs_to(slice, &name)).collect();
@@ -94,8 +94,7 @@ fn pod_name(world: &World, address: IpAddr) -> Option<ObjectName> {
 
 fn belongs_to(slice: &EndpointSlice, service: &ObjectName) -> bool {
     let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
-    slice.metadata.namespace.as_deref().unwrap_or("default") == service.namespace
-        && label == Some(&service.name)
+    namespace_in(&slice.metadata) == service.namespace && label == Some(&service.name)
 }
 
 fn from_slice(slice: &EndpointSlice, entry: &ServicePort, family: Family) -> Vec<Candidate> {
@@ -165,9 +164,7 @@ fn says_ready(pod: &Pod) -> bool {
 
 fn target_port(entry: &ServicePort, pod: &Pod) -> Option<u16> {
     match &entry.target_port {
-        Some(IntOrString::String(name)) => {
-            named_ports(Some(pod), name, protocol_number(protocol_of(entry))?).first().copied()
-        }
+        Some(IntOrString::String(name)) => named_port(Some(pod), name, protocol_number(protocol_of(entry))?),
         // The API server fills in 0 or nothing with the Service's own port.
         Some(IntOrString::Int(number)) if *number > 0 => u16::try_from(*number).ok(),
         _ => u16::try_from(entry.port).ok(),

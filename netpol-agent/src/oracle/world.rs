@@ -1,9 +1,12 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::api::{
-    core::v1::{Namespace, Node, Pod, Service},
-    discovery::v1::EndpointSlice,
-    networking::v1::NetworkPolicy,
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Node, Pod, Service},
+        discovery::v1::EndpointSlice,
+        networking::v1::NetworkPolicy,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
 use crate::model::Manifest;
@@ -75,8 +78,12 @@ impl World {
 }
 
 /// An object without a namespace lives in `default`, as after `kubectl apply`.
+pub(super) fn namespace_in(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or("default")
+}
+
 pub(super) fn namespace_of(pod: &Pod) -> &str {
-    pod.metadata.namespace.as_deref().unwrap_or("default")
+    namespace_in(&pod.metadata)
 }
 
 pub(super) fn name_of(pod: &Pod) -> &str {

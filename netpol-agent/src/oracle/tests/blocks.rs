@@ -24,6 +24,9 @@ fn a_block_matches_addresses_of_its_family() {
         ("8.8.8.8", json!([]), "8.8.8.8", false),
         ("8.8.8.8/33", json!([]), "8.8.8.8", false),
         ("0.0.0.0/0", json!(["nonsense"]), "8.8.8.8", false),
+        ("0.0.0.0/0", json!(["2001:db8::/32"]), "8.8.8.8", false),
+        ("10.0.2.0/24", json!(["10.0.0.0/8"]), "10.0.2.1", false),
+        ("10.0.2.0/24", json!(["11.0.0.0/8"]), "10.0.2.1", true),
         ("192.168.0.0/24", json!([]), "node:n2", true),
     ] {
         let world = into_db(json!([{"from": [{"ipBlock": {"cidr": cidr, "except": except}}]}]));
