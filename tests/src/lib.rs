@@ -2,6 +2,8 @@
 //!
 //! `bed` builds clusters out of network namespaces, `serve` answers in their pods, `probe` tries out connections,
 //! `scenario` runs files that say what must be seen, `conformance` runs cases that say who may reach whom.
+//! `packet` runs the kernel programs on packets by hand; on a `station` the agent's engine writes their maps, and `random`
+//! holds both against the reference evaluator.
 
 pub mod bed;
 pub mod bench;
@@ -9,5 +11,7 @@ pub mod conformance;
 pub mod flows;
 pub mod packet;
 pub mod probe;
+pub mod random;
 pub mod scenario;
 pub mod serve;
+pub mod station;

@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use netpol_tests::conformance::{Family, OracleTarget, Report, Suite, Target, run_suite};
+use netpol_tests::{
+    conformance::{Family, OracleTarget, Report, SocketTarget, Stage, Suite, Target, run_suite},
+    station::{KernelGround, ModelGround},
+};
 
 /// Runs NetworkPolicy conformance cases. The last line is `N passed, N failed`; exit code 1 if any failed.
 #[derive(Parser)]
@@ -27,6 +30,12 @@ struct Options {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
+    /// The kernel programs, packet by packet through `BPF_PROG_TEST_RUN` (needs root).
+    Packet,
+    /// Real agents and sockets in pods, TCP and UDP only (needs root).
+    Socket,
+    /// The agent's engine and rows in memory: no kernel, no root.
+    Model,
     /// The reference evaluator alone.
     Oracle,
 }
@@ -44,6 +53,9 @@ fn main() -> Result<ExitCode> {
     let suite = Suite::read(&options.dir, &options.case)?;
     let started = Instant::now();
     let mut target: Box<dyn Target> = match options.mode {
+        Mode::Packet => Box::new(Stage::new(KernelGround::enter()?)?),
+        Mode::Socket => Box::new(SocketTarget::build(options.family)?),
+        Mode::Model => Box::new(Stage::new(ModelGround::default())?),
         Mode::Oracle => Box::new(OracleTarget::default()),
     };
     let report: Report = run_suite(&suite, options.family, target.as_mut());

@@ -5,7 +5,7 @@
 //! case (JSON) → cluster (replays the actions) → target (something that judges) → report
 //! ```
 //!
-//! The format of a case is described in `tests/README.md`.
+//! The format of a case is described in `tests/conformance/README.md`.
 
 mod case;
 mod cluster;
@@ -13,6 +13,8 @@ mod family;
 mod oracle;
 mod report;
 mod run;
+mod socket;
+mod stage;
 mod target;
 mod truth;
 
@@ -22,5 +24,7 @@ pub use family::Family;
 pub use oracle::OracleTarget;
 pub use report::{CaseReport, Counts, Failure, Report};
 pub use run::run_suite;
+pub use socket::SocketTarget;
+pub use stage::Stage;
 pub use target::{Probe, Seen, Target};
 pub use truth::{Ends, truth};

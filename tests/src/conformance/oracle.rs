@@ -5,7 +5,7 @@ use super::{
     cluster::Cluster,
     family::Family,
     target::{Probe, Seen, Target},
-    truth::{evaluate, world_of},
+    truth::{Ends, evaluate, world_of},
 };
 
 /// The reference evaluator under test.
@@ -28,8 +28,15 @@ impl Target for OracleTarget {
         Ok(())
     }
 
-    fn probe(&mut self, probe: &Probe<'_>) -> Result<Seen> {
-        let ends = evaluate(&self.world, self.family, probe.from, probe.to, probe.port)?;
-        Ok(Seen { egress: Some(ends.egress), ingress: Some(ends.ingress), combined: Some(ends.combined()) })
+    fn probe_all(&mut self, probes: &[(Probe<'_>, Ends)]) -> Result<Vec<Seen>> {
+        let seen = probes.iter().map(|(probe, _)| {
+            let ends = evaluate(&self.world, self.family, probe.from, probe.to, probe.port)?;
+            Ok(Seen {
+                egress: Some(ends.egress),
+                ingress: Some(ends.ingress),
+                combined: Some(ends.combined()),
+            })
+        });
+        seen.collect()
     }
 }

@@ -1,4 +1,4 @@
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{
     case::{Case, InitialCluster, Step, Suite},
@@ -72,40 +72,43 @@ fn run_step(
     round: u16,
     report: &mut CaseReport,
 ) -> Result<()> {
+    let mut probes = Vec::new();
     for from in cluster.pods.keys() {
         for to in cluster.pods.keys() {
             for (i, port) in step.matrix_ports.iter().enumerate() {
                 if from == to {
                     report.counts.skipped_self += 1;
-                    continue;
-                }
-                if !target.knows(port) {
+                } else if !target.knows(port) {
                     report.counts.skipped_protocol += 1;
-                    continue;
+                } else {
+                    let expected = truth(cluster, family, step, from, to, i)?;
+                    probes.push((Probe { from, to, port, round }, expected));
                 }
-                let expected = truth(cluster, family, step, from, to, i)?;
-                let seen = target.probe(&Probe { from, to, port, round })?;
-                report.counts.probes += 1;
-                report.counts.denied += usize::from(!expected.combined());
-                for (end, expected, seen) in [
-                    ("egress", expected.egress, seen.egress),
-                    ("ingress", expected.ingress, seen.ingress),
-                    ("combined", expected.combined(), seen.combined),
-                ] {
-                    let Some(seen) = seen else { continue };
-                    report.counts.verdicts += 1;
-                    if seen != expected {
-                        report.failures.push(Failure {
-                            step: number,
-                            from: format!("{}/{}", from.0, from.1),
-                            to: format!("{}/{}", to.0, to.1),
-                            port: port.text.clone(),
-                            end,
-                            expected: word(expected).into(),
-                            seen: word(seen).into(),
-                        });
-                    }
-                }
+            }
+        }
+    }
+    let seen = target.probe_all(&probes)?;
+    ensure!(seen.len() == probes.len(), "{} answers to {} probes", seen.len(), probes.len());
+    for ((probe, expected), seen) in probes.into_iter().zip(seen) {
+        report.counts.probes += 1;
+        report.counts.denied += usize::from(!expected.combined());
+        for (end, expected, seen) in [
+            ("egress", expected.egress, seen.egress),
+            ("ingress", expected.ingress, seen.ingress),
+            ("combined", expected.combined(), seen.combined),
+        ] {
+            let Some(seen) = seen else { continue };
+            report.counts.verdicts += 1;
+            if seen != expected {
+                report.failures.push(Failure {
+                    step: number,
+                    from: format!("{}/{}", probe.from.0, probe.from.1),
+                    to: format!("{}/{}", probe.to.0, probe.to.1),
+                    port: probe.port.text.clone(),
+                    end,
+                    expected: word(expected).into(),
+                    seen: word(seen).into(),
+                });
             }
         }
     }

@@ -1,20 +1,21 @@
 use anyhow::Result;
 
-use super::{case::Port, cluster::Cluster, family::Family};
+use super::{case::Port, cluster::Cluster, family::Family, truth::Ends};
 
 /// Something that judges connections: the thing under test.
 pub trait Target {
-    /// Brings it from the state it is in to this one by the smallest changes, one at a time.
+    /// Brings it from the state it is in to this one.
     ///
     /// # Errors
     /// If a change is refused.
     fn follow(&mut self, cluster: &Cluster, family: Family) -> Result<()>;
 
-    /// Opens a new connection, as often as it takes to see each end alone.
+    /// Opens a new connection for each probe, as often as it takes to see each end alone. What is true is given so that a
+    /// target that takes its time can wait for it; what it answers is what it saw, in the order of the probes.
     ///
     /// # Errors
-    /// If it cannot be tried; a denied connection is no error.
-    fn probe(&mut self, probe: &Probe<'_>) -> Result<Seen>;
+    /// If they cannot be tried; a denied connection is no error.
+    fn probe_all(&mut self, probes: &[(Probe<'_>, Ends)]) -> Result<Vec<Seen>>;
 
     /// Whether it can be asked about this port at all; what it cannot is counted as skipped.
     fn knows(&self, port: &Port) -> bool {
@@ -44,6 +45,6 @@ pub struct Seen {
     pub egress: Option<bool>,
     /// At the destination alone.
     pub ingress: Option<bool>,
-    /// Between two pods of one node.
+    /// With both ends in the way.
     pub combined: Option<bool>,
 }

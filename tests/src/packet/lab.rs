@@ -196,7 +196,7 @@ impl Lab {
 }
 
 /// Program and context of a hook.
-pub(super) fn run_context(hook: Hook) -> (&'static str, RunContext) {
+pub(crate) fn run_context(hook: Hook) -> (&'static str, RunContext) {
     match hook {
         Hook::FromPod(ifindex) => {
             (names::FROM_POD, RunContext { ifindex, ingress_ifindex: ifindex, repeat: 1 })

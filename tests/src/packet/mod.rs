@@ -11,5 +11,6 @@ pub use build::{
     extended, fragment, icmp_error, other, packet_too_big, sctp, tcp, udp, unreachable, with_ipv4_options,
 };
 pub use checksum::verify;
+pub(crate) use lab::run_context;
 pub use lab::{Counted, Hook, Lab, Seen, Verdict, in_lab};
 pub use world::{World, open, slot_for_pods};

@@ -1,0 +1,14 @@
+//! Random clusters, policies and packets, for tests that hold the node against the reference evaluator.
+//!
+//! Names, labels, ports and blocks are drawn from small pools, so that policies meet pods and one world overlaps the
+//! next.
+
+mod policy;
+mod question;
+mod run;
+mod selector;
+mod world;
+
+use question::{Draw, asked, check, draws};
+pub use run::{Effort, differential};
+use world::{HERE, desired, world};

@@ -1,0 +1,130 @@
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    env,
+    net::IpAddr,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use netpol_agent::{dataplane::Rows, oracle::World};
+use netpol_common::net::proto;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+
+use super::{Draw, HERE, asked, check, desired, draws, world};
+use crate::station::{Desired, Ground, Opening, Station};
+
+/// Worlds that follow each other on one node, at most.
+const WORLDS: usize = 4;
+/// Questions per world.
+const QUESTIONS: usize = 60;
+/// The seed, unless [`SEED_VARIABLE`] names another one.
+const SEED: u64 = 0x6e65_7470_6f6c;
+const SEED_VARIABLE: &str = "NETPOL_TEST_SEED";
+/// Room for the connections of all lives of a run.
+const CONNECTIONS: u32 = 65_536;
+
+/// How much to try.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Nodes that live through random worlds.
+    pub lives: u32,
+    /// Attempts to make a failing life smaller.
+    pub shrinking: u32,
+}
+
+/// Leads nodes through random worlds, one after the other, and holds every answer against the reference evaluator.
+/// Returns how many questions were answered.
+///
+/// # Errors
+/// With the smallest failing life that was found, and the seed to get there again.
+pub fn differential<G: Ground>(effort: Effort, ground: G) -> Result<usize> {
+    let seed = match env::var(SEED_VARIABLE) {
+        Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE}={text}"))?,
+        Err(_) => SEED,
+    };
+    println!("{} lives from seed {seed} (another one: {SEED_VARIABLE}=<number>)", effort.lives);
+    let mut bytes = [0u8; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config {
+        cases: effort.lives,
+        max_shrink_iters: effort.shrinking,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let lives = proptest::collection::vec((world(), draws(QUESTIONS)), 1..=WORLDS);
+    let (tester, answered) = (RefCell::new(Tester::new(ground)), Cell::new(0));
+    let outcome = runner.run(&lives, |life| {
+        let count = tester.borrow_mut().lead(&life).map_err(|e| TestCaseError::fail(format!("{e:#}")))?;
+        answered.set(answered.get() + count);
+        Ok(())
+    });
+    outcome.map_err(|error| anyhow!("seed {seed}: {error}"))?;
+    println!("{} questions answered alike", answered.get());
+    Ok(answered.get())
+}
+
+struct Tester<G: Ground> {
+    ground: G,
+    /// Kept from life to life, because making one takes long; not kept after a failure.
+    station: Option<Station<G::Judge>>,
+    next_port: u16,
+    /// Connections of protocols without ports: the same two ends cannot open another one.
+    portless: BTreeSet<(u8, IpAddr, IpAddr)>,
+}
+
+impl<G: Ground> Tester<G> {
+    fn new(ground: G) -> Self {
+        Self { ground, station: None, next_port: 0, portless: BTreeSet::new() }
+    }
+
+    fn lead(&mut self, life: &[(World, Vec<Draw>)]) -> Result<usize> {
+        let mut station = match self.station.take() {
+            Some(station) => station,
+            None => {
+                self.portless.clear();
+                Station::new(HERE, self.ground.dataplane(CONNECTIONS)?)?
+            }
+        };
+        let mut answered = 0;
+        for (number, (world, draws)) in life.iter().enumerate() {
+            answered += self
+                .live(&mut station, world, draws)
+                .with_context(|| format!("world {} of {}", number + 1, life.len()))?;
+        }
+        station.follow(Desired::default())?;
+        let left = station.check_rows()?;
+        ensure!(left == Rows::default(), "rows are left in an empty cluster: {left:#?}");
+        self.station = Some(station);
+        Ok(answered)
+    }
+
+    fn live(&mut self, station: &mut Station<G::Judge>, world: &World, draws: &[Draw]) -> Result<usize> {
+        station.follow(desired(world, &mut self.ground)?)?;
+        station.check_rows()?;
+        let mut answered = 0;
+        for draw in draws {
+            // Far from every port that is asked about, and a new one each time.
+            self.next_port = (self.next_port + 1) % 50_000;
+            let Some(asked) = asked(world, *draw, 10_000 + self.next_port, &mut self.ground)? else {
+                continue;
+            };
+            if !self.is_new(&asked.opening) {
+                continue;
+            }
+            let outcome = station.judge(&asked.opening)?;
+            check(world, &asked, outcome, station.attribution())?;
+            answered += 1;
+        }
+        Ok(answered)
+    }
+
+    fn is_new(&mut self, opening: &Opening) -> bool {
+        let Opening { src, dst, protocol, .. } = *opening;
+        let has_ports = [proto::TCP, proto::UDP, proto::SCTP, proto::ICMP, proto::ICMPV6].contains(&protocol);
+        has_ports || self.portless.insert((protocol, src.min(dst), src.max(dst)))
+    }
+}

@@ -1,0 +1,95 @@
+use anyhow::{Context, Result, bail, ensure};
+use netpol_agent::dataplane::{
+    Capacity, Dataplane, Error, Op, Rows,
+    kernel::{LoadOptions, Maps, Object, Ring, Sizes, Switch},
+};
+use netpol_common::{
+    config::flags, direction::Direction, event::PacketEvent, names, policy::RuleId, reason::DropReason,
+};
+
+use super::{Judge, Opening, Outcome};
+use crate::packet::run_context;
+
+/// `TC_ACT_UNSPEC`: go on.
+const NEXT: i32 = -1;
+/// `TC_ACT_SHOT`
+const DROP: i32 = 2;
+/// `TC_ACT_REDIRECT`
+const REDIRECT: i32 = 7;
+
+/// The programs and maps, loaded and verified, but attached to nothing: packets go through `BPF_PROG_TEST_RUN`.
+pub struct KernelJudge {
+    object: Object,
+    maps: Maps,
+    drops: Ring,
+    flows: Ring,
+}
+
+impl KernelJudge {
+    /// Loads the programs. Interfaces in openings are those of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or this binary was built without the kernel object.
+    pub fn load(sizes: Sizes) -> Result<Self> {
+        let mut object =
+            Object::load(&LoadOptions { pin_dir: None, sizes }).context("loading the programs")?;
+        let maps = Maps::new(&mut object)?;
+        // Every new connection is reported, so that a packet that some older connection lets pass cannot go unnoticed.
+        maps.set_flags(flags::FAST_PATH | flags::FLOW_EVENTS, Switch::On);
+        let drops = Ring::new(&mut object, names::DROP)?;
+        let flows = Ring::new(&mut object, names::FLOW)?;
+        Ok(Self { object, maps, drops, flows })
+    }
+}
+
+impl Dataplane for KernelJudge {
+    fn read(&self) -> Result<Rows, Error> {
+        self.maps.read()
+    }
+    fn capacity(&self) -> Capacity {
+        self.maps.capacity()
+    }
+    fn apply(&mut self, op: &Op) -> Result<(), Error> {
+        self.maps.apply(op)
+    }
+}
+
+impl Judge for KernelJudge {
+    fn judge(&mut self, opening: &Opening) -> Result<Outcome> {
+        let (program, context) = run_context(opening.hook);
+        let run = self.object.test_run(program, &opening.frame(), context)?;
+        let (drop, flow) = (only(&mut self.drops)?, only(&mut self.flows)?);
+        match (run.action, drop, flow) {
+            (NEXT | REDIRECT, None, Some(flow)) => {
+                Ok(Outcome::Forwarded { egress: flow.rule_egress, ingress: flow.rule_ingress })
+            }
+            (DROP, Some(drop), None) => outcome_of(&drop),
+            (action, drop, flow) => {
+                bail!("{program} returned {action} for {opening:?}, with drop {drop:?} and flow {flow:?}")
+            }
+        }
+    }
+}
+
+fn outcome_of(drop: &PacketEvent) -> Result<Outcome> {
+    let reason = DropReason::from_u8(drop.reason).with_context(|| format!("reason of {drop:?}"))?;
+    let direction = Direction::from_u8(drop.direction).with_context(|| format!("direction of {drop:?}"))?;
+    match reason {
+        DropReason::Policy => {
+            let allowed_by = match direction {
+                Direction::Egress => drop.rule_egress,
+                Direction::Ingress => drop.rule_ingress,
+            };
+            ensure!(allowed_by == RuleId::NONE, "denied, but a rule is named that allowed it: {drop:?}");
+            Ok(Outcome::Denied(direction))
+        }
+        reason => Ok(Outcome::Dropped(reason)),
+    }
+}
+
+/// The one event of one packet.
+fn only(ring: &mut Ring) -> Result<Option<PacketEvent>> {
+    let drained = ring.drain(2);
+    ensure!(drained.foreign == 0 && drained.events.len() < 2, "events nobody asked for: {drained:?}");
+    Ok(drained.events.first().copied())
+}
