@@ -8,6 +8,8 @@
 //! `index`, `compile` and `plan` are pure and synchronous: no client, no clock, no I/O. `dataplane::kernel` is the only
 //! module that talks to the kernel. `runtime` is the only one that sees both ends. `oracle` stands beside all of this.
 
+#![deny(unsafe_code)]
+
 pub mod compile;
 pub mod config;
 pub mod ctl;

@@ -2,6 +2,7 @@
 
 pub mod fake;
 pub mod judge;
+#[expect(unsafe_code, reason = "memory shared with the kernel, and system calls that no crate offers")]
 pub mod kernel;
 mod op;
 mod rows;
