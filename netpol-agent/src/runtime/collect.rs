@@ -1,6 +1,6 @@
 //! Removing old connections, a slice at a time.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::{task::block_in_place, time::sleep};
 
@@ -30,7 +30,7 @@ pub(super) async fn run(shared: Shared, mut conntrack: Conntrack, mut clock: Clo
                 continue;
             }
         };
-        shared.update(|status| status.jiffies = Some(now));
+        shared.update(|status| status.moment = Some((now, SystemTime::now())));
         match block_in_place(|| conntrack.slice(now)) {
             Ok(Progress::Underway) => sleep(BREATH).await,
             Ok(Progress::Finished) => {

@@ -1,4 +1,7 @@
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::SystemTime,
+};
 
 use crate::{
     dataplane::kernel::{Fill, Jiffies},
@@ -30,8 +33,8 @@ pub struct Status {
     pub epoch: u32,
     /// How full the connection tables are, IPv4 and IPv6.
     pub connections: [Fill; 2],
-    /// A moment of the kernel's clock, for dating its events.
-    pub jiffies: Option<Jiffies>,
+    /// One moment on the kernel's clock and on the wall, for dating events.
+    pub moment: Option<(Jiffies, SystemTime)>,
 }
 
 impl Shared {
@@ -48,6 +51,13 @@ impl Shared {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The time of an event of the kernel. What comes before its clock is known has happened just now.
+    pub(super) fn time_of(&self, jiffies: u64) -> SystemTime {
+        let now = SystemTime::now();
+        let moment = self.status.read().unwrap_or_else(PoisonError::into_inner).moment;
+        moment.map_or(now, |(moment, at)| moment.time_of(jiffies, at).min(now))
     }
 
     pub(super) fn engine_mut(&self) -> RwLockWriteGuard<'_, Engine> {

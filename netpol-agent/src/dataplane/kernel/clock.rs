@@ -71,17 +71,23 @@ impl Jiffies {
     #[must_use]
     pub fn age(self, then: u32) -> Duration {
         let passed = self.now.wrapping_sub(then) & MASK;
-        if passed > MASK / 2 {
-            return Duration::ZERO;
-        }
-        Duration::from_secs(u64::from(passed / self.hz))
-            + Duration::from_secs(1) * (passed % self.hz) / self.hz
+        if passed > MASK / 2 { Duration::ZERO } else { self.last(passed) }
     }
 
-    /// The time of an event, if it is `now` now.
+    /// The time of an event before or after this moment, which was at `at`.
     #[must_use]
-    pub fn time_of(self, event: u64, now: SystemTime) -> SystemTime {
-        now.checked_sub(self.age(event as u32)).unwrap_or(SystemTime::UNIX_EPOCH)
+    pub fn time_of(self, event: u64, at: SystemTime) -> SystemTime {
+        let before = self.now.wrapping_sub(event as u32) & MASK;
+        let time = if before > MASK / 2 {
+            at.checked_add(self.last((MASK - before) + 1))
+        } else {
+            at.checked_sub(self.last(before))
+        };
+        time.unwrap_or(at)
+    }
+
+    fn last(self, jiffies: u32) -> Duration {
+        Duration::from_secs(u64::from(jiffies / self.hz)) + Duration::from_secs(1) * (jiffies % self.hz) / self.hz
     }
 }
 
@@ -108,5 +114,6 @@ mod tests {
         assert_eq!(now.age(101), Duration::ZERO);
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         assert_eq!(now.time_of(0x7_0000_0032, wall), wall - Duration::from_millis(200));
+        assert_eq!(now.time_of(125, wall), wall + Duration::from_millis(100), "after the moment");
     }
 }
