@@ -26,7 +26,9 @@ pub(super) async fn run(ring: Ring, shared: Shared, store: Arc<FlowStore>, node:
                     let time = shared.time_of(event.jiffies);
                     store.add(flow::attribute(&decoded, time, &node, engine.attribution()));
                 }
-                Err(fault) => tracing::warn!(error = &fault as &dyn std::error::Error, "a record is left out"),
+                Err(fault) => {
+                    tracing::warn!(error = &fault as &dyn std::error::Error, "a record is left out")
+                }
             }
         }
     }

@@ -5,11 +5,13 @@
 //! | source | the reader of objects | tells what the cluster wants |
 //! | discovery (a thread of the kernel side) | links, netlink | closes pods' interfaces, tells which there are |
 //! | reconcile | the engine's writing side, the maps | events in, operations out |
+//! | events, one per ring | a ring | events in, named records out |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
 //! Stopping it, in any way and at any moment, leaves the dataplane at work.
 
 mod collect;
+mod events;
 mod reconcile;
 mod status;
 
@@ -28,6 +30,7 @@ use crate::{
         kernel::{AttachMode, Kernel, OpenError, Switch},
     },
     engine::Engine,
+    flow::FlowStore,
     source::{self, DirSource},
 };
 
@@ -36,6 +39,8 @@ pub use status::{Shared, Status};
 
 /// Batches of the source that may wait for the loop.
 const BATCHES: usize = 64;
+/// Records of packets that are kept for `netpolctl flows`.
+const RECORDS: usize = 8192;
 /// How long tasks may take to come to an end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -54,6 +59,15 @@ pub enum RunError {
     /// Threads or signals are not to be had.
     #[error("cannot start")]
     Start(#[source] io::Error),
+    /// A ring cannot be read any more.
+    #[error("{task}")]
+    Ring {
+        /// Which.
+        task: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// A task that runs for ever has ended.
     #[error("{0} has ended")]
     Ended(&'static str),
@@ -98,10 +112,16 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
         "netpol-agent runs"
     );
 
+    let records = FlowStore::new(RECORDS, move |wanted| {
+        switches.turn(flags::FLOW_EVENTS, if wanted { Switch::On } else { Switch::Off });
+    });
     let (sender, batches) = mpsc::channel(BATCHES);
     let source = tokio::spawn(source.run(sender));
     let reconcile = tokio::spawn(Reconciler::new(shared.clone(), maps).run(batches, known, changes));
     let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
+    let node = args.node.as_str();
+    let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));
+    let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
     let result = tokio::select! {
         ended = source => match ended {
             Ok(result) => result.map_err(RunError::from).and(Err(RunError::Ended("the source"))),
@@ -115,11 +135,24 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
             Ok(()) => Err(RunError::Ended("the collection of connections")),
             Err(error) => panicked(error, "the collection of connections"),
         },
+        ended = drops => ended_reading(ended, "reading drops"),
+        ended = flows => ended_reading(ended, "reading flows"),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     drop(lock);
     result
+}
+
+fn ended_reading(
+    ended: Result<io::Result<()>, tokio::task::JoinError>,
+    task: &'static str,
+) -> Result<(), RunError> {
+    match ended {
+        Ok(Ok(())) => Err(RunError::Ended(task)),
+        Ok(Err(source)) => Err(RunError::Ring { task, source }),
+        Err(error) => panicked(error, task),
+    }
 }
 
 fn panicked(error: tokio::task::JoinError, task: &'static str) -> Result<(), RunError> {

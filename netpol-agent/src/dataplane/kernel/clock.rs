@@ -87,7 +87,8 @@ impl Jiffies {
     }
 
     fn last(self, jiffies: u32) -> Duration {
-        Duration::from_secs(u64::from(jiffies / self.hz)) + Duration::from_secs(1) * (jiffies % self.hz) / self.hz
+        Duration::from_secs(u64::from(jiffies / self.hz))
+            + Duration::from_secs(1) * (jiffies % self.hz) / self.hz
     }
 }
 
