@@ -1,5 +1,10 @@
 //! The node agent. See `netpol-agent help`.
 
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+};
+
 use anyhow::{Context, Result};
 use clap::Parser;
 use netpol_agent::{
@@ -9,11 +14,22 @@ use netpol_agent::{
 };
 use tracing_subscriber::EnvFilter;
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match act(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("netpol-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: Command) -> Result<()> {
+    match command {
         Command::Run(args) => {
             let filter = EnvFilter::try_new(&args.log).context("--log")?;
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+            log.with_ansi(stderr().is_terminal()).init();
             Ok(runtime::run(&args)?)
         }
         Command::Cleanup(args) => kernel::cleanup(&args.pin_dir).context("cleanup is not complete"),

@@ -54,7 +54,7 @@ pub enum RunError {
     #[error("cannot read the rows in the maps")]
     Read(#[from] dataplane::Error),
     /// The source cannot be opened, or has failed.
-    #[error("the source of objects")]
+    #[error(transparent)]
     Source(#[from] source::Error),
     /// Threads or signals are not to be had.
     #[error("cannot start")]
@@ -95,7 +95,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
-    let Kernel { maps, known, changes, drops, flows, stats, conntrack, clock, mode, lock } = kernel;
+    let Kernel { maps, known, changes, look, drops, flows, stats, conntrack, clock, mode, lock } = kernel;
 
     let switches = maps.switches();
     switches.turn(flags::FAST_PATH, args.fast_path.into());
@@ -103,7 +103,7 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
     switches.turn(flags::FLOW_EVENTS, Switch::Off);
 
     let engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
-    let shared = Shared::new(engine);
+    let (shared, asked) = Shared::new(engine, look);
     tracing::info!(
         node = args.node.as_str(),
         source = %args.source,
@@ -117,7 +117,7 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
     });
     let (sender, batches) = mpsc::channel(BATCHES);
     let source = tokio::spawn(source.run(sender));
-    let reconcile = tokio::spawn(Reconciler::new(shared.clone(), maps).run(batches, known, changes));
+    let reconcile = tokio::spawn(Reconciler::new(shared.clone(), maps).run(batches, known, changes, asked));
     let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
     let node = args.node.as_str();
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, future::pending, time::Duration};
 
 use tokio::{
-    sync::mpsc::{Receiver, UnboundedReceiver},
+    sync::{
+        mpsc::{Receiver, UnboundedReceiver},
+        oneshot,
+    },
     task::block_in_place,
     time::{Instant, sleep_until},
 };
@@ -47,12 +50,14 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         mut source: Receiver<Vec<SourceEvent>>,
         known: Vec<Change>,
         mut changes: UnboundedReceiver<Change>,
+        mut asked: Receiver<oneshot::Sender<()>>,
     ) -> Ended {
         for change in known {
             self.change(change);
         }
         loop {
             let retry = self.retry.map(|(at, _)| at);
+            let mut waiting = None;
             tokio::select! {
                 batch = source.recv() => match batch {
                     Some(batch) => self.batch(batch),
@@ -62,10 +67,20 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                     Some(change) => self.change(change),
                     None => return Ended::Discovery,
                 },
+                Some(done) = asked.recv() => {
+                    // What was sent before the question was asked is there already.
+                    while let Ok(batch) = source.try_recv() {
+                        self.batch(batch);
+                    }
+                    while let Ok(change) = changes.try_recv() {
+                        self.change(change);
+                    }
+                    waiting = Some(done);
+                }
                 () = at(retry) => {}
             }
             let latest = Instant::now() + DEBOUNCE_MOST;
-            loop {
+            while waiting.is_none() {
                 let quiet = latest.min(Instant::now() + DEBOUNCE);
                 tokio::select! {
                     biased;
@@ -78,6 +93,9 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 }
             }
             self.settle();
+            if waiting.is_some_and(|waiting: oneshot::Sender<()>| waiting.send(()).is_err()) {
+                tracing::trace!("whoever asked did not wait for the answer");
+            }
         }
     }
 

@@ -3,8 +3,10 @@ use std::{
     time::SystemTime,
 };
 
+use tokio::sync::{mpsc, oneshot};
+
 use crate::{
-    dataplane::kernel::{Fill, Jiffies},
+    dataplane::kernel::{Fill, Jiffies, Look},
     engine::{Engine, Refusal},
     model::Problem,
 };
@@ -14,6 +16,8 @@ use crate::{
 pub struct Shared {
     engine: Arc<RwLock<Engine>>,
     status: Arc<RwLock<Status>>,
+    look: Look,
+    reconciler: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 /// How the agent is doing.
@@ -38,8 +42,20 @@ pub struct Status {
 }
 
 impl Shared {
-    pub(super) fn new(engine: Engine) -> Self {
-        Self { engine: Arc::new(RwLock::new(engine)), status: Arc::default() }
+    /// And what the loop is asked through.
+    pub(super) fn new(engine: Engine, look: Look) -> (Self, mpsc::Receiver<oneshot::Sender<()>>) {
+        let (reconciler, asked) = mpsc::channel(16);
+        (Self { engine: Arc::new(RwLock::new(engine)), status: Arc::default(), look, reconciler }, asked)
+    }
+
+    /// Returns when everything that the source has sent and every interface that is there at the time of the call has been
+    /// acted on, as far as it could be; `false` if the agent is about to end.
+    pub async fn caught_up(&self) -> bool {
+        if !self.look.now().await {
+            return false;
+        }
+        let (done, wait) = oneshot::channel();
+        self.reconciler.send(done).await.is_ok() && wait.await.is_ok()
     }
 
     /// The engine, to look at. A panic elsewhere does not make what it knows unreadable.

@@ -45,7 +45,7 @@ pub struct Rescan(mpsc::Sender<oneshot::Sender<()>>);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read at the start.
-    #[error("--source dir:{}: {source}", path.display())]
+    #[error("--source dir:{}", path.display())]
     Unreadable {
         /// The folder.
         path: PathBuf,

@@ -141,6 +141,7 @@ async fn a_folder_that_vanishes_takes_nothing_with_it() {
 
 #[test]
 fn a_folder_that_is_not_there_is_refused() {
-    let error = DirSource::open("/nowhere/at-all").unwrap_err().to_string();
+    let error = anyhow::Error::new(DirSource::open("/nowhere/at-all").unwrap_err());
+    let error = format!("{error:#}");
     assert!(error.starts_with("--source dir:/nowhere/at-all: No such file"), "{error}");
 }

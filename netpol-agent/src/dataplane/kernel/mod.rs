@@ -41,4 +41,4 @@ pub use open::{Kernel, KernelOptions, Lock, OpenError, cleanup};
 pub use pins::PinError;
 pub use ring::{Drained, LOOK_EVERY, Ring};
 pub use stats::Stats;
-pub use watch::WatchError;
+pub use watch::{Look, WatchError};

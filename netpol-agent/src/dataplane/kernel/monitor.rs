@@ -62,23 +62,35 @@ impl Monitor {
 
     /// Waits for the next notification, and takes all that are there.
     pub(super) async fn next(&mut self) -> Result<Vec<Event>, NetlinkError> {
-        let failed = |source| NetlinkError { request: "read notifications", source };
-        let mut events = Vec::new();
         loop {
             let mut ready = self.socket.readable_mut().await.map_err(failed)?;
-            loop {
-                match receive(ready.get_inner(), &mut self.buffer) {
-                    Ok((length, nsid)) => events.extend(decode(&self.buffer[..length], nsid)),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => events.push(Event::Lost),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(failed(error)),
-                }
-            }
+            let events = take(ready.get_inner(), &mut self.buffer)?;
             ready.clear_ready();
             if !events.is_empty() {
                 return Ok(events);
             }
+        }
+    }
+
+    /// What is there now. The kernel queues a notification before the change that it is about returns.
+    pub(super) fn pending(&mut self) -> Result<Vec<Event>, NetlinkError> {
+        take(self.socket.get_ref(), &mut self.buffer)
+    }
+}
+
+fn failed(source: io::Error) -> NetlinkError {
+    NetlinkError { request: "read notifications", source }
+}
+
+fn take(socket: &Socket, buffer: &mut [u8]) -> Result<Vec<Event>, NetlinkError> {
+    let mut events = Vec::new();
+    loop {
+        match receive(socket, buffer) {
+            Ok((length, nsid)) => events.extend(decode(buffer.get(..length).unwrap_or_default(), nsid)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => events.push(Event::Lost),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     PinError, Ring, Sizes, Stats, Timeouts, WatchError, layout,
     links::{self, Links},
     pins::{self, Pins},
-    watch,
+    watch::{self, Look, Started},
 };
 use crate::dataplane;
 
@@ -37,6 +37,8 @@ pub struct Kernel {
     pub known: Vec<Change>,
     /// What comes and goes after that.
     pub changes: UnboundedReceiver<Change>,
+    /// Has it look at once.
+    pub look: Look,
     /// Events of dropped packets.
     pub drops: Ring,
     /// Events of forwarded connections.
@@ -93,11 +95,12 @@ impl Kernel {
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
         let links = Links::open(&mut object, pins.links(), *attach)?;
         let mode = links.mode();
-        let (known, changes) = watch::start(netns_dir, pins.maps(), links)?;
+        let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links)?;
         Ok(Self {
             maps: Maps::new(&mut object)?,
             known,
             changes,
+            look,
             drops: Ring::new(&mut object, names::DROP)?,
             flows: Ring::new(&mut object, names::FLOW)?,
             stats: Stats::new(&mut object)?,

@@ -3,12 +3,16 @@
 use std::{path::Path, thread, time::Duration};
 
 use notify::{EventKind, RecursiveMode, Watcher, event::ModifyKind};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::{
+    mpsc::{self, UnboundedReceiver, UnboundedSender},
+    oneshot,
+};
 
 use super::{
     discover::{Change, DiscoverError, Discovery, Settled},
     links::Links,
-    monitor::Monitor,
+    monitor::{Event, Monitor},
+    netlink::NetlinkError,
 };
 
 /// How soon an attempt that failed is repeated, at first.
@@ -36,14 +40,31 @@ pub enum WatchError {
     Thread(#[source] std::io::Error),
 }
 
+/// What discovery knows, and how to hear more.
+pub(super) struct Started {
+    /// The interfaces that are there.
+    pub(super) known: Vec<Change>,
+    /// What changes after that, in order. Dropping it ends discovery; the programs stay.
+    pub(super) changes: UnboundedReceiver<Change>,
+    pub(super) look: Look,
+}
+
+/// Asks discovery to look now.
+#[derive(Clone, Debug)]
+pub struct Look(UnboundedSender<oneshot::Sender<()>>);
+
+impl Look {
+    /// Returns when every interface, namespace and address that was there at the time of the call has been acted on, and
+    /// the changes sent; `false` if discovery has ended.
+    pub async fn now(&self) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.0.send(done).is_ok() && wait.await.is_ok()
+    }
+}
+
 /// Closes every pod's interface that is there, and follows what comes and goes in the network namespace of the calling
-/// thread. The changes that are already known are returned, the others arrive in the channel, in order; dropping the
-/// receiver ends discovery. The programs stay.
-pub(super) fn start(
-    netns_dir: &Path,
-    pins: &Path,
-    links: Links,
-) -> Result<(Vec<Change>, UnboundedReceiver<Change>), WatchError> {
+/// thread.
+pub(super) fn start(netns_dir: &Path, pins: &Path, links: Links) -> Result<Started, WatchError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WatchError::Thread)?;
     // Both subscriptions before the first look, so that nothing falls in between.
@@ -58,15 +79,17 @@ pub(super) fn start(
     watcher.watch(netns_dir, RecursiveMode::NonRecursive).map_err(failed)?;
     let (known, settled) = discovery.settle();
     let settled = settled? == Settled::Yes;
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, changes) = mpsc::unbounded_channel();
+    let (look, looks) = mpsc::unbounded_channel();
+    let follower = Follower { discovery, monitor, folder, looks, sender, settled };
     thread::Builder::new()
         .name("discovery".into())
         .spawn(move || {
-            runtime.block_on(follow(discovery, monitor, folder, sender, settled));
+            runtime.block_on(follower.run());
             drop(watcher);
         })
         .map_err(WatchError::Thread)?;
-    Ok((known, receiver))
+    Ok(Started { known, changes, look: Look(look) })
 }
 
 fn forward(event: notify::Result<notify::Event>, files: &UnboundedSender<()>) {
@@ -89,43 +112,66 @@ fn forward(event: notify::Result<notify::Event>, files: &UnboundedSender<()>) {
     }
 }
 
-async fn follow(
-    mut discovery: Discovery,
-    mut monitor: Monitor,
-    mut folder: UnboundedReceiver<()>,
+struct Follower {
+    discovery: Discovery,
+    monitor: Monitor,
+    folder: UnboundedReceiver<()>,
+    looks: UnboundedReceiver<oneshot::Sender<()>>,
     sender: UnboundedSender<Change>,
-    mut settled: bool,
-) {
-    let mut retry = RETRY_FIRST;
-    loop {
-        tokio::select! {
-            events = monitor.next() => match events {
-                Ok(events) => events.into_iter().for_each(|event| discovery.note(event)),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "notifications");
-                    discovery.note(super::monitor::Event::Lost);
-                    tokio::time::sleep(retry).await;
+    settled: bool,
+}
+
+impl Follower {
+    /// Until nobody wants to know any more.
+    async fn run(mut self) {
+        let mut retry = RETRY_FIRST;
+        loop {
+            let mut asked = None;
+            tokio::select! {
+                events = self.monitor.next() => {
+                    if events.is_err() {
+                        // The socket may be broken for good.
+                        tokio::time::sleep(retry).await;
+                    }
+                    self.note(events);
                 }
-            },
-            Some(()) = folder.recv() => discovery.note_namespaces(),
-            () = tokio::time::sleep(retry), if !settled => retry = (retry * 2).min(RETRY_LAST),
-            () = sender.closed() => return,
+                Some(()) = self.folder.recv() => self.discovery.note_namespaces(),
+                Some(look) = self.looks.recv() => {
+                    let events = self.monitor.pending();
+                    self.note(events);
+                    self.discovery.note_namespaces();
+                    asked = Some(look);
+                }
+                () = tokio::time::sleep(retry), if !self.settled => {}
+                () = self.sender.closed() => return,
+            }
+            let (changes, result) = self.discovery.settle();
+            match result {
+                Ok(Settled::Yes) => retry = RETRY_FIRST,
+                Ok(Settled::NotYet) => retry = (retry * 2).min(RETRY_LAST),
+                Err(ref error) => {
+                    tracing::warn!(error = error as &dyn std::error::Error, "discovery, will be tried again");
+                    retry = (retry * 2).min(RETRY_LAST);
+                }
+            }
+            self.settled = matches!(result, Ok(Settled::Yes));
+            for change in changes {
+                if self.sender.send(change).is_err() {
+                    return;
+                }
+            }
+            if asked.is_some_and(|asked: oneshot::Sender<()>| asked.send(()).is_err()) {
+                tracing::trace!("whoever asked for a look did not wait for it");
+            }
         }
-        let (changes, result) = discovery.settle();
-        settled = match result {
-            Ok(Settled::Yes) => {
-                retry = RETRY_FIRST;
-                true
-            }
-            Ok(Settled::NotYet) => false,
+    }
+
+    fn note(&mut self, events: Result<Vec<Event>, NetlinkError>) {
+        match events {
+            Ok(events) => events.into_iter().for_each(|event| self.discovery.note(event)),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "discovery, will be tried again");
-                false
-            }
-        };
-        for change in changes {
-            if sender.send(change).is_err() {
-                return;
+                tracing::error!(error = &error as &dyn std::error::Error, "notifications");
+                self.discovery.note(Event::Lost);
             }
         }
     }
