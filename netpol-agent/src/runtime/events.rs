@@ -1,6 +1,6 @@
 //! From the programs' rings to the store of records.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use super::Shared;
 use crate::{
@@ -11,11 +11,10 @@ use crate::{
 /// Records taken from a ring at a time; between two handfuls the loop may write what it knows.
 const HANDFUL: usize = 256;
 
-/// Decodes what comes, gives it names and keeps it, for as long as the ring can be read.
-pub(super) async fn run(ring: Ring, shared: Shared, store: Arc<FlowStore>, node: String) -> io::Result<()> {
-    let mut ring = ring.waiting()?;
+/// Decodes what comes, gives it names and keeps it.
+pub(super) async fn run(mut ring: Ring, shared: Shared, store: Arc<FlowStore>, node: String) {
     loop {
-        let drained = ring.next(HANDFUL).await?;
+        let drained = ring.next(HANDFUL).await;
         if drained.foreign > 0 {
             tracing::warn!(records = drained.foreign, "records of a layout that is not this agent's");
         }

@@ -59,15 +59,6 @@ pub enum RunError {
     /// Threads or signals are not to be had.
     #[error("cannot start")]
     Start(#[source] io::Error),
-    /// A ring cannot be read any more.
-    #[error("{task}")]
-    Ring {
-        /// Which.
-        task: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
     /// A task that runs for ever has ended.
     #[error("{0} has ended")]
     Ended(&'static str),
@@ -131,12 +122,9 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
             Ok(ended) => Err(RunError::Ended(ended.what())),
             Err(error) => panicked(error, "the loop"),
         },
-        ended = collect => match ended {
-            Ok(()) => Err(RunError::Ended("the collection of connections")),
-            Err(error) => panicked(error, "the collection of connections"),
-        },
-        ended = drops => ended_reading(ended, "reading drops"),
-        ended = flows => ended_reading(ended, "reading flows"),
+        ended = collect => ended_or_panicked(ended, "the collection of connections"),
+        ended = drops => ended_or_panicked(ended, "reading drops"),
+        ended = flows => ended_or_panicked(ended, "reading flows"),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -144,13 +132,9 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
     result
 }
 
-fn ended_reading(
-    ended: Result<io::Result<()>, tokio::task::JoinError>,
-    task: &'static str,
-) -> Result<(), RunError> {
+fn ended_or_panicked(ended: Result<(), tokio::task::JoinError>, task: &'static str) -> Result<(), RunError> {
     match ended {
-        Ok(Ok(())) => Err(RunError::Ended(task)),
-        Ok(Err(source)) => Err(RunError::Ring { task, source }),
+        Ok(()) => Err(RunError::Ended(task)),
         Err(error) => panicked(error, task),
     }
 }
