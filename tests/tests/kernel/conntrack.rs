@@ -55,7 +55,7 @@ fn a_connection_is_forgotten_when_it_has_had_its_time_and_not_before() {
     }
     let spoken = Instant::now();
     let entries = walk(&mut kernel, since);
-    assert_eq!(entries, 4, "two protocols, two families");
+    assert_eq!(entries, 4, "two protocols, two families: {:?}", kernel.conntrack.fill());
     // A slice reports what it found before it removed anything: so the next but one shows it.
     eventually("only TCP is left", || walk(&mut kernel, since) == 2);
     assert!(spoken.elapsed() >= timeout, "forgotten after {:?}", spoken.elapsed());
