@@ -19,6 +19,7 @@ use super::{
     cluster::{Cluster, Key, namespace_object, pod_object},
     family::Family,
     target::{Probe, Seen, Target},
+    truth::Ends,
 };
 
 const NODE: &str = "node1";
@@ -172,14 +173,18 @@ impl Target for RowsTarget {
         Ok(())
     }
 
-    fn probe(&mut self, probe: &Probe<'_>) -> Result<Seen> {
-        let Port { protocol, port, .. } = probe.port;
-        let (src, dst) = (self.address(probe.from)?, self.address(probe.to)?);
-        let judgement = judge(self.dataplane.rows(), Packet { src, dst, proto: *protocol, dport: *port });
-        Ok(Seen {
-            egress: Some(judgement.egress.is_allowed()),
-            ingress: Some(judgement.ingress.is_allowed()),
-            combined: Some(judgement.is_allowed()),
-        })
+    fn probe_all(&mut self, probes: &[(Probe<'_>, Ends)]) -> Result<Vec<Seen>> {
+        let seen = probes.iter().map(|(probe, _)| {
+            let Port { protocol, port, .. } = probe.port;
+            let (src, dst) = (self.address(probe.from)?, self.address(probe.to)?);
+            let packet = Packet { src, dst, proto: *protocol, dport: *port };
+            let judgement = judge(self.dataplane.rows(), packet);
+            Ok(Seen {
+                egress: Some(judgement.egress.is_allowed()),
+                ingress: Some(judgement.ingress.is_allowed()),
+                combined: Some(judgement.is_allowed()),
+            })
+        });
+        seen.collect()
     }
 }
