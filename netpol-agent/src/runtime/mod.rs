@@ -6,16 +6,18 @@
 //! | discovery (a thread of the kernel side) | links, netlink | closes pods' interfaces, tells which there are |
 //! | reconcile | the engine's writing side, the maps | events in, operations out |
 //! | events, one per ring | a ring | events in, named records out |
+//! | control socket | nothing | answers `netpolctl` |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
 //! Stopping it, in any way and at any moment, leaves the dataplane at work.
 
+mod agent;
 mod collect;
 mod events;
 mod reconcile;
 mod status;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use netpol_common::config::flags;
 use tokio::{
@@ -25,6 +27,7 @@ use tokio::{
 
 use crate::{
     config::{RunArgs, Source},
+    ctl::{self, Socket, SocketError},
     dataplane::{
         self, Dataplane,
         kernel::{AttachMode, Kernel, OpenError, Switch},
@@ -34,6 +37,7 @@ use crate::{
     source::{self, DirSource},
 };
 
+use agent::Agent;
 use reconcile::Reconciler;
 pub use status::{Shared, Status};
 
@@ -53,6 +57,12 @@ pub enum RunError {
     /// What an agent left in the maps cannot be read.
     #[error("cannot read the rows in the maps")]
     Read(#[from] dataplane::Error),
+    /// The control socket cannot be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The control socket takes no connections any more.
+    #[error("the control socket")]
+    Serve(#[source] io::Error),
     /// The source cannot be opened, or has failed.
     #[error(transparent)]
     Source(#[from] source::Error),
@@ -72,18 +82,19 @@ pub enum RunError {
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let Source::Dir(folder) = &args.source;
     let source = DirSource::open(folder)?;
+    let socket = Socket::bind(&args.socket)?;
     let kernel = Kernel::open(&args.kernel())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(RunError::Start)?;
-    let result = runtime.block_on(live(args, source, kernel));
+    let result = runtime.block_on(live(args, source, socket, kernel));
     runtime.shutdown_timeout(LAST_WORDS);
     result
 }
 
-async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), RunError> {
+async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
     let Kernel { maps, known, changes, look, drops, flows, stats, conntrack, clock, mode, lock } = kernel;
@@ -106,6 +117,15 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
     let records = FlowStore::new(RECORDS, move |wanted| {
         switches.turn(flags::FLOW_EVENTS, if wanted { Switch::On } else { Switch::Off });
     });
+    let agent = Agent {
+        node: args.node.as_str().to_owned(),
+        source: args.source.to_string(),
+        shared: shared.clone(),
+        rescan: source.rescan(),
+        capacity: maps.capacity(),
+        stats,
+        records: records.clone(),
+    };
     let (sender, batches) = mpsc::channel(BATCHES);
     let source = tokio::spawn(source.run(sender));
     let reconcile = tokio::spawn(Reconciler::new(shared.clone(), maps).run(batches, known, changes, asked));
@@ -113,6 +133,7 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
     let node = args.node.as_str();
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));
     let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
+    let serve = tokio::spawn(ctl::serve(socket, Arc::new(agent)));
     let result = tokio::select! {
         ended = source => match ended {
             Ok(result) => result.map_err(RunError::from).and(Err(RunError::Ended("the source"))),
@@ -121,6 +142,10 @@ async fn live(args: &RunArgs, source: DirSource, kernel: Kernel) -> Result<(), R
         ended = reconcile => match ended {
             Ok(ended) => Err(RunError::Ended(ended.what())),
             Err(error) => panicked(error, "the loop"),
+        },
+        ended = serve => match ended {
+            Ok(result) => result.map_err(RunError::Serve).and(Err(RunError::Ended("the control socket"))),
+            Err(error) => panicked(error, "the control socket"),
         },
         ended = collect => ended_or_panicked(ended, "the collection of connections"),
         ended = drops => ended_or_panicked(ended, "reading drops"),

@@ -17,6 +17,7 @@ use crate::{
         self, Dataplane, Interface,
         kernel::{Change, Maps},
     },
+    engine::Refusal,
     model,
     source::SourceEvent,
 };
@@ -103,8 +104,14 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         let mut engine = self.shared.engine_mut();
         for event in batch {
             match event {
-                SourceEvent::Apply { manifest, origin } => engine.apply(model::convert(&manifest, &origin)),
-                SourceEvent::Delete(object) => engine.delete(&object),
+                SourceEvent::Apply { manifest, origin } => {
+                    self.shared.keep(&manifest);
+                    engine.apply(model::convert(&manifest, &origin));
+                }
+                SourceEvent::Delete(object) => {
+                    self.shared.forget(&object);
+                    engine.delete(&object);
+                }
                 SourceEvent::Problems(problems) => self.shared.update(|status| status.problems = problems),
                 SourceEvent::Synced => {
                     engine.synced();
@@ -176,7 +183,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         }
     }
 
-    fn note_refusals(&self, refusals: Vec<crate::engine::Refusal>) {
+    fn note_refusals(&self, refusals: Vec<Refusal>) {
         let before = self.shared.status().refusals;
         for refusal in refusals.iter().filter(|refusal| !before.contains(refusal)) {
             tracing::error!(

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::SystemTime,
 };
@@ -8,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     dataplane::kernel::{Fill, Jiffies, Look},
     engine::{Engine, Refusal},
-    model::Problem,
+    model::{self, Manifest, ObjectRef, Problem},
+    oracle::World,
 };
 
 /// What the tasks share. Locks are held for moments, never over an `await`.
@@ -16,6 +18,8 @@ use crate::{
 pub struct Shared {
     engine: Arc<RwLock<Engine>>,
     status: Arc<RwLock<Status>>,
+    /// Every object as the source delivered it, for the reference evaluator.
+    manifests: Arc<RwLock<BTreeMap<ObjectRef, Manifest>>>,
     look: Look,
     reconciler: mpsc::Sender<oneshot::Sender<()>>,
 }
@@ -45,7 +49,16 @@ impl Shared {
     /// And what the loop is asked through.
     pub(super) fn new(engine: Engine, look: Look) -> (Self, mpsc::Receiver<oneshot::Sender<()>>) {
         let (reconciler, asked) = mpsc::channel(16);
-        (Self { engine: Arc::new(RwLock::new(engine)), status: Arc::default(), look, reconciler }, asked)
+        (
+            Self {
+                engine: Arc::new(RwLock::new(engine)),
+                status: Arc::default(),
+                manifests: Arc::default(),
+                look,
+                reconciler,
+            },
+            asked,
+        )
     }
 
     /// Returns when everything that the source has sent and every interface that is there at the time of the call has been
@@ -67,6 +80,21 @@ impl Shared {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every object that the source has delivered and not taken back.
+    #[must_use]
+    pub fn world(&self) -> World {
+        self.manifests.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(super) fn keep(&self, manifest: &Manifest) {
+        let mut manifests = self.manifests.write().unwrap_or_else(PoisonError::into_inner);
+        manifests.insert(model::reference(manifest), manifest.clone());
+    }
+
+    pub(super) fn forget(&self, object: &ObjectRef) {
+        self.manifests.write().unwrap_or_else(PoisonError::into_inner).remove(object);
     }
 
     /// The time of an event of the kernel. What comes before its clock is known has happened just now.

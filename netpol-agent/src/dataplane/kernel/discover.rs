@@ -218,7 +218,10 @@ impl Discovery {
             return Ok(());
         }
         // A row of an interface that had this index before must not open it.
-        table::delete(&mut self.endpoints, &ifindex, names::EP)?;
+        if table::contains(&self.endpoints, &ifindex, names::EP)? {
+            table::delete(&mut self.endpoints, &ifindex, names::EP)?;
+            self.changes.push(Change::Gone(ifindex));
+        }
         self.links.attach(ifindex)?;
         seen.attached = true;
         Ok(())

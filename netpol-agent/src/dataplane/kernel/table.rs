@@ -67,6 +67,14 @@ pub(super) fn put<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, value: &V, name
     map.insert(Abi(*key), Abi(*value), 0).map_err(|source| error("bpf_map_update_elem", name, source))
 }
 
+pub(super) fn contains<K: Pod, V: Pod>(map: &Hash<K, V>, key: &K, name: &str) -> Result<bool, Error> {
+    match map.get(&Abi(*key), 0) {
+        Ok(_) => Ok(true),
+        Err(MapError::KeyNotFound) => Ok(false),
+        Err(source) => Err(error("bpf_map_lookup_elem", name, source)),
+    }
+}
+
 /// Removes a row if it is there.
 pub(super) fn delete<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, name: &str) -> Result<(), Error> {
     gone(map.remove(&Abi(*key)), name)

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use netpol_common::version::ABI_VERSION;
+
+use super::Shared;
+use crate::{
+    ctl::{
+        self, ExplainError, Knowledge, State,
+        api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
+    },
+    dataplane::{Capacity, kernel::Stats},
+    flow::FlowStore,
+    source::Rescan,
+};
+
+/// The running agent, as the control socket sees it.
+pub(super) struct Agent {
+    pub(super) node: String,
+    pub(super) source: String,
+    pub(super) shared: Shared,
+    pub(super) rescan: Rescan,
+    pub(super) capacity: Capacity,
+    pub(super) stats: Stats,
+    pub(super) records: Arc<FlowStore>,
+}
+
+impl State for Agent {
+    async fn status(&self) -> Status {
+        let caught_up = self.rescan.now().await && self.shared.caught_up().await;
+        let now = self.shared.status();
+        let counters = self.stats.read().unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "reading the counters");
+            Vec::new()
+        });
+        let engine = self.shared.engine();
+        let mut problems = now.problems;
+        problems.extend(engine.problems());
+        let refusals = now.refusals.iter().map(ToString::to_string).chain(now.failure);
+        Status {
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            abi: ABI_VERSION,
+            source: self.source.clone(),
+            synced: now.synced,
+            in_sync: caught_up && now.in_sync,
+            epoch: now.epoch,
+            endpoints: ctl::endpoint_counts(&engine.endpoints()),
+            policies: engine.policies().len(),
+            services: engine.services().len(),
+            tables: ctl::table_fills(
+                &engine.actual(),
+                &self.capacity,
+                now.connections.map(|fill| (fill.entries, fill.capacity)),
+            ),
+            packets: ctl::packet_counters(&counters),
+            counters: ctl::event_counters(&counters),
+            flows: self.records.counts(),
+            refusals: refusals.collect(),
+            problems,
+        }
+    }
+
+    fn endpoints(&self) -> Vec<EndpointView> {
+        self.shared.engine().endpoints()
+    }
+
+    fn policies(&self) -> Vec<PolicyView> {
+        self.shared.engine().policies()
+    }
+
+    fn services(&self) -> Vec<ServiceView> {
+        self.shared.engine().services()
+    }
+
+    fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {
+        let world = self.shared.world();
+        let engine = self.shared.engine();
+        let known = Knowledge {
+            world: &world,
+            node: &self.node,
+            rows: &engine.actual(),
+            names: engine.attribution(),
+        };
+        ctl::explain(request, known)
+    }
+
+    fn flows(&self) -> &Arc<FlowStore> {
+        &self.records
+    }
+}
