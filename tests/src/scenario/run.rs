@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
         let mut met = this.bed.runtime().block_on(futures_util::future::try_join_all(runs))?;
         // Once met, it must still hold when the step ends.
         if !(step.apply.is_empty() && step.delete.is_empty()) {
-            this.bed.runtime().block_on(tokio::time::sleep_until((changed + SETTLED).into()));
+            this.bed.runtime().block_on(async { tokio::time::sleep_until((changed + SETTLED).into()).await });
         }
         let again = prepared.iter().zip(&mut met).map(|((probe, family, trial), before)| async move {
             if let (true, Ok(trial)) = (before.passed, trial) {
