@@ -54,6 +54,12 @@ pub(super) struct Started {
 pub struct Look(UnboundedSender<oneshot::Sender<()>>);
 
 impl Look {
+    /// And what answers its questions.
+    pub(crate) fn channel() -> (Self, UnboundedReceiver<oneshot::Sender<()>>) {
+        let (sender, looks) = mpsc::unbounded_channel();
+        (Self(sender), looks)
+    }
+
     /// Returns when every interface, namespace and address that was there at the time of the call has been acted on, and
     /// the changes sent; `false` if discovery has ended.
     pub async fn now(&self) -> bool {
@@ -80,7 +86,7 @@ pub(super) fn start(netns_dir: &Path, pins: &Path, links: Links) -> Result<Start
     let (known, settled) = discovery.settle();
     let settled = settled? == Settled::Yes;
     let (sender, changes) = mpsc::unbounded_channel();
-    let (look, looks) = mpsc::unbounded_channel();
+    let (look, looks) = Look::channel();
     let follower = Follower { discovery, monitor, folder, looks, sender, settled };
     thread::Builder::new()
         .name("discovery".into())
@@ -89,7 +95,7 @@ pub(super) fn start(netns_dir: &Path, pins: &Path, links: Links) -> Result<Start
             drop(watcher);
         })
         .map_err(WatchError::Thread)?;
-    Ok(Started { known, changes, look: Look(look) })
+    Ok(Started { known, changes, look })
 }
 
 fn forward(event: notify::Result<notify::Event>, files: &UnboundedSender<()>) {

@@ -1,0 +1,190 @@
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use netpol_common::endpoint::flags;
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::*;
+use crate::{
+    dataplane::{Capacity, Error, Op, Rows, fake::Fake, kernel::Look},
+    engine::Engine,
+    model::Manifest,
+    runtime::Status,
+};
+
+/// The fake, still to be looked at while the loop has it.
+#[derive(Clone)]
+struct Shown(Arc<Mutex<Inner>>);
+
+struct Inner {
+    fake: Fake,
+    ops: Vec<Op>,
+    /// Operations that are still to fail.
+    failures: usize,
+}
+
+impl Shown {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Dataplane for Shown {
+    fn read(&self) -> Result<Rows, Error> {
+        self.inner().fake.read()
+    }
+    fn capacity(&self) -> Capacity {
+        self.inner().fake.capacity()
+    }
+    fn apply(&mut self, op: &Op) -> Result<(), Error> {
+        let mut inner = self.inner();
+        if let Some(left) = inner.failures.checked_sub(1) {
+            inner.failures = left;
+            return Err(Error { call: "update", map: "any".into(), source: "refused".into() });
+        }
+        inner.fake.apply(op)?;
+        inner.ops.push(op.clone());
+        Ok(())
+    }
+}
+
+impl Epoch for Shown {
+    fn epoch(&self) -> u32 {
+        self.inner().fake.epoch()
+    }
+}
+
+struct Bench {
+    dataplane: Shown,
+    shared: Shared,
+    source: mpsc::Sender<Vec<SourceEvent>>,
+    changes: mpsc::UnboundedSender<Change>,
+    _loop: JoinHandle<Ended>,
+}
+
+const CAPACITY: Capacity = Capacity {
+    ports: 99,
+    policy: 99,
+    cidrs: 99,
+    peers: 99,
+    endpoints: 99,
+    frontends: 99,
+    services: 99,
+    backends: 99,
+};
+
+impl Bench {
+    fn start(failures: usize) -> Self {
+        let inner = Inner { fake: Fake::new(CAPACITY), ops: Vec::new(), failures };
+        let dataplane = Shown(Arc::new(Mutex::new(inner)));
+        let engine = Engine::new("node1", CAPACITY, dataplane.read().unwrap());
+        let (look, mut looks) = Look::channel();
+        tokio::spawn(async move {
+            while let Some(done) = looks.recv().await {
+                done.send(()).unwrap();
+            }
+        });
+        let (shared, asked) = Shared::new(engine, look);
+        let (source, batches) = mpsc::channel(8);
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let reconciler = Reconciler::new(shared.clone(), dataplane.clone());
+        let _loop = tokio::spawn(reconciler.run(batches, Vec::new(), receiver, asked));
+        Self { dataplane, shared, source, changes, _loop }
+    }
+
+    async fn send(&self, events: Vec<SourceEvent>) {
+        self.source.send(events).await.unwrap();
+    }
+
+    fn change(&self, change: Change) {
+        self.changes.send(change).unwrap();
+    }
+
+    fn endpoint(&self, ifindex: u32) -> Option<u32> {
+        self.dataplane.inner().fake.rows().endpoints.get(&ifindex).map(|row| row.flags)
+    }
+}
+
+fn pod(name: &str, address: &str) -> SourceEvent {
+    let pod = json!({
+        "metadata": {"name": name, "namespace": "t"},
+        "spec": {"nodeName": "node1", "containers": []},
+        "status": {"podIPs": [{"ip": address}], "phase": "Running"},
+    });
+    SourceEvent::Apply {
+        manifest: Manifest::Pod(serde_json::from_value(pod).unwrap()),
+        origin: "test".into(),
+    }
+}
+
+fn interface(ifindex: u32, address: &str) -> Interface {
+    Interface {
+        ifindex,
+        name: format!("veth{ifindex}"),
+        netns: "ns".into(),
+        addresses: vec![address.parse().unwrap()],
+        master: 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_opened_when_object_and_interface_are_known_and_the_source_has_delivered() {
+    let bench = Bench::start(0);
+    bench.change(Change::Up(interface(5, "10.0.0.5")));
+    bench.send(vec![pod("a", "10.0.0.5")]).await;
+    assert!(bench.shared.caught_up().await);
+    assert_eq!(bench.endpoint(5), None, "the source may hold a policy yet");
+    assert!(!bench.shared.status().in_sync);
+    bench.send(vec![SourceEvent::Synced]).await;
+    assert!(bench.shared.caught_up().await);
+    assert_eq!(bench.endpoint(5).unwrap() & flags::READY, flags::READY);
+    assert!(bench.shared.status().in_sync);
+    assert_eq!(bench.shared.world().pods.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_that_fails_is_shown_and_repeated() {
+    let bench = Bench::start(3);
+    bench.change(Change::Up(interface(5, "10.0.0.5")));
+    bench.send(vec![pod("a", "10.0.0.5"), SourceEvent::Synced]).await;
+    let until = async |wanted: fn(&Status) -> bool| {
+        let seen = async {
+            while !wanted(&bench.shared.status()) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), seen).await.unwrap();
+    };
+    until(|status| status.failure.as_deref() == Some("update on any: refused") && !status.in_sync).await;
+    until(|status| status.in_sync).await;
+    assert_eq!(bench.shared.status().failure, None);
+    assert!(bench.endpoint(5).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_goes_to_another_interface_at_once_has_its_row_written_anew() {
+    let bench = Bench::start(0);
+    bench.change(Change::Up(interface(5, "10.0.0.5")));
+    bench.send(vec![pod("a", "10.0.0.5"), SourceEvent::Synced]).await;
+    assert!(bench.shared.caught_up().await);
+    bench.dataplane.inner().ops.clear();
+    bench.change(Change::Gone(5));
+    bench.change(Change::Up(interface(5, "10.0.0.5")));
+    assert!(bench.shared.caught_up().await);
+    let ops = std::mem::take(&mut bench.dataplane.inner().ops);
+    let deleted = ops.iter().position(|op| matches!(op, Op::DeleteEndpoint(5)));
+    let put = ops.iter().position(|op| matches!(op, Op::PutEndpoint(5, _)));
+    assert!(deleted.is_some() && put > deleted, "{ops:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loop_ends_with_its_source() {
+    let Bench { source, _loop, changes, .. } = Bench::start(0);
+    drop(source);
+    assert_eq!(_loop.await.unwrap(), Ended::Source);
+    assert!(changes.is_closed());
+}
