@@ -6,12 +6,12 @@ use netpol_common::net::proto;
 
 use super::{
     api::{ExplainRequest, Explanation, MapsAnswer, Way},
-    maps::{self, Connection},
+    maps::{self, Origin},
     party::{End, parse_party},
     target::{Target, targets},
 };
 use crate::{
-    dataplane::Rows,
+    dataplane::{Rows, judge::Packet},
     flow::{Names, protocol_name},
     model::Name,
     oracle::{self, Family, Party, Question, Unanswerable, Verdict, World},
@@ -137,9 +137,10 @@ fn way(
     };
     let judgement = oracle::judge(known.world, &question)?;
     let here = |end: &End| end.pod_node.as_deref() == Some(known.node);
-    let connection =
-        Connection { from, from_this_node: source.node.as_deref() == Some(known.node), to, protocol, port };
-    let mut maps = maps::judge(known.rows, &connection, known.names);
+    let origin =
+        if source.node.as_deref() == Some(known.node) { Origin::ThisNode } else { Origin::Elsewhere };
+    let packet = Packet { src: from, dst: to, proto: protocol, dport: port };
+    let mut maps = maps::judge(known.rows, packet, origin, known.names);
     // A pod of this node that the maps do not know is closed, not somebody else's.
     for (answer, end) in [(&mut maps.egress, source), (&mut maps.ingress, end)] {
         if *answer == MapsAnswer::Elsewhere && here(end) {
