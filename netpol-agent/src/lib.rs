@@ -10,6 +10,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod ctl;

@@ -105,7 +105,13 @@ impl Client {
         expected: impl FnOnce(Response) -> Option<T>,
     ) -> Result<T, ClientError> {
         self.send(request)?;
-        expected(self.receive()?).ok_or_else(|| ClientError::OtherAnswer(self.path.clone()))
+        expected(self.receive()?).ok_or_else(|| self.other_answer())
+    }
+
+    /// For an answer that does not belong to the question.
+    #[must_use]
+    pub fn other_answer(&self) -> ClientError {
+        ClientError::OtherAnswer(self.path.clone())
     }
 
     fn broken(&self, source: io::Error) -> ClientError {

@@ -44,7 +44,8 @@ pub(super) fn judge(rows: &Rows, packet: Packet, origin: Origin, names: &dyn Nam
 
 impl MapsAnswer {
     /// Whether this end lets the connection pass; `None` if this node's maps do not judge it.
-    pub(super) fn allows(&self) -> Option<bool> {
+    #[must_use]
+    pub fn allows(&self) -> Option<bool> {
         match self {
             Self::Elsewhere => None,
             Self::Pending | Self::Denied => Some(false),

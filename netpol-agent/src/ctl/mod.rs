@@ -3,9 +3,13 @@
 pub mod api;
 mod client;
 mod explain;
+#[cfg(test)]
+mod fixture;
 mod maps;
 mod party;
 mod server;
+#[cfg(test)]
+mod server_tests;
 mod socket;
 mod state;
 mod status;

@@ -33,3 +33,11 @@ pub enum SourceEvent {
     /// Everything that the source holds has been delivered once. Sent exactly once.
     Synced,
 }
+
+/// The objects of a YAML text, for tests.
+#[cfg(test)]
+pub(crate) fn manifests(yaml: &str) -> Vec<Manifest> {
+    let file = file::File::parse("test.yaml", yaml);
+    assert_eq!(file.problems, []);
+    file.objects.into_values().map(|held| Manifest::clone(&held.manifest)).collect()
+}

@@ -1,0 +1,99 @@
+//! `netpolctl status`
+
+use super::table::{Align, table};
+use crate::{ctl::api::Status, model::Level};
+
+/// Problems below this many are listed in full.
+const MAX_PROBLEMS: usize = 50;
+
+pub(super) fn render(status: &Status) -> String {
+    let mut text = summary(status);
+    text.push('\n');
+    text.push_str(&table(
+        [("TABLE", Align::Left), ("ROWS", Align::Right), ("CAPACITY", Align::Right), ("FULL", Align::Right)],
+        status.tables.iter().map(|fill| {
+            let share = if fill.capacity == 0 { 0 } else { fill.rows * 100 / fill.capacity };
+            [fill.table.clone(), fill.rows.to_string(), fill.capacity.to_string(), format!("{share}%")]
+        }),
+        "no tables",
+    ));
+    text.push('\n');
+    text.push_str(&table(
+        [
+            ("VERDICT", Align::Left),
+            ("DIRECTION", Align::Left),
+            ("PACKETS", Align::Right),
+            ("BYTES", Align::Right),
+        ],
+        status.packets.iter().map(|count| {
+            [
+                count.verdict.clone(),
+                count.direction.clone(),
+                count.packets.to_string(),
+                count.bytes.to_string(),
+            ]
+        }),
+        "no packets yet",
+    ));
+    text.push('\n');
+    text.push_str(&table(
+        [("COUNTER", Align::Left), ("COUNT", Align::Right)],
+        status.counters.iter().map(|count| [count.name.clone(), count.count.to_string()]),
+        "no counters",
+    ));
+    text.push('\n');
+    text + &problems(status)
+}
+
+fn summary(status: &Status) -> String {
+    let Status { node, version, abi, source, synced, in_sync, epoch, endpoints, flows, .. } = status;
+    let delivered = if *synced { "has delivered everything" } else { "has not delivered everything yet" };
+    let in_sync = match (*in_sync, status.refusals.len()) {
+        (true, _) => "yes".to_owned(),
+        (false, 0) => "no, being written".to_owned(),
+        (false, n) => format!("no, {n} refused (below)"),
+    };
+    let pods =
+        format!("{} ready, {} pending, {} changing", endpoints.ready, endpoints.pending, endpoints.changing);
+    let records = format!(
+        "{} seen, {} of {} kept, {} following, {} lost to slow followers",
+        flows.seen, flows.kept, flows.capacity, flows.followers, flows.lost
+    );
+    let rows = [
+        ("node", node.clone()),
+        ("agent", format!("{version}, ABI {abi}")),
+        ("source", format!("{source}, {delivered}")),
+        ("in sync", format!("{in_sync} (epoch {epoch})")),
+        ("pods", pods),
+        ("policies", status.policies.to_string()),
+        ("services", status.services.to_string()),
+        ("flow records", records),
+    ];
+    rows.iter().fold(String::new(), |mut text, (name, value)| {
+        text.push_str(&format!("{name:<13} {value}\n"));
+        text
+    })
+}
+
+fn problems(status: &Status) -> String {
+    let mut text = String::new();
+    for refusal in &status.refusals {
+        text.push_str(&format!("refused  {refusal}\n"));
+    }
+    if status.problems.is_empty() {
+        text.push_str("no problems\n");
+    }
+    let mut problems: Vec<_> = status.problems.iter().collect();
+    problems.sort_by_key(|problem| problem.level);
+    for problem in problems.iter().take(MAX_PROBLEMS) {
+        let level = match problem.level {
+            Level::Error => "problem",
+            Level::Note => "note",
+        };
+        text.push_str(&format!("{level:<8} {problem}\n"));
+    }
+    if problems.len() > MAX_PROBLEMS {
+        text.push_str(&format!("… and {} more: netpolctl status -o json\n", problems.len() - MAX_PROBLEMS));
+    }
+    text
+}

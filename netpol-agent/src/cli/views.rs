@@ -1,0 +1,132 @@
+//! `netpolctl endpoints`, `policies`, `services`
+
+use super::table::{Align, table};
+use crate::{
+    ctl::api::{BackendView, EndpointState, EndpointView, PolicyView, ServiceView},
+    flow::protocol_name,
+    model::Name,
+};
+
+/// Backends that fit into a line.
+const MAX_BACKENDS: usize = 4;
+
+pub(super) fn endpoints(all: &[EndpointView]) -> String {
+    let row = |endpoint: &EndpointView| {
+        let isolation = |isolated: bool, policies: &[Name]| {
+            if isolated { names(policies) } else { "open".to_owned() }
+        };
+        let (ingress, egress) = if endpoint.state == EndpointState::Pending {
+            ("closed".to_owned(), "closed".to_owned())
+        } else {
+            (
+                isolation(endpoint.isolated_in, &endpoint.policies_in),
+                isolation(endpoint.isolated_out, &endpoint.policies_out),
+            )
+        };
+        let state = match endpoint.state {
+            EndpointState::Ready => "ready",
+            EndpointState::Pending => "pending",
+            EndpointState::Changing => "changing",
+        };
+        let interface = match (&endpoint.interface, endpoint.ifindex) {
+            (Some(name), Some(index)) => format!("{name} ({index})"),
+            (Some(name), None) => name.clone(),
+            (None, Some(index)) => format!("({index})"),
+            (None, None) => "not found".to_owned(),
+        };
+        [
+            endpoint.pod.as_ref().map_or_else(|| "of no known pod".to_owned(), ToString::to_string),
+            list(&endpoint.addresses),
+            interface,
+            state.to_owned(),
+            ingress,
+            egress,
+        ]
+    };
+    let headings =
+        ["POD", "ADDRESSES", "INTERFACE", "STATE", "INGRESS", "EGRESS"].map(|name| (name, Align::Left));
+    table(headings, all.iter().map(row), "no pods on this node")
+}
+
+pub(super) fn policies(all: &[PolicyView]) -> String {
+    let row = |policy: &PolicyView| {
+        let rules = |isolates: bool, rules: usize| match (isolates, rules) {
+            (false, _) => "-".to_owned(),
+            (true, 0) => "deny all".to_owned(),
+            (true, 1) => "1 rule".to_owned(),
+            (true, n) => format!("{n} rules"),
+        };
+        let problems = if policy.problems == 0 { "-".to_owned() } else { policy.problems.to_string() };
+        [
+            policy.policy.to_string(),
+            rules(policy.ingress, policy.rules_in),
+            rules(policy.egress, policy.rules_out),
+            policy.pods.to_string(),
+            policy.local_pods.to_string(),
+            problems,
+            policy.origin.clone(),
+        ]
+    };
+    let headings = [
+        ("POLICY", Align::Left),
+        ("INGRESS", Align::Left),
+        ("EGRESS", Align::Left),
+        ("PODS", Align::Right),
+        ("HERE", Align::Right),
+        ("PROBLEMS", Align::Right),
+        ("FROM", Align::Left),
+    ];
+    table(headings, all.iter().map(row), "no policies: every pod is open")
+}
+
+pub(super) fn services(all: &[ServiceView]) -> String {
+    let rows = all.iter().flat_map(|service| {
+        service.frontends.iter().map(|frontend| {
+            let address = if frontend.addr.is_ipv6() {
+                format!("[{}]", frontend.addr)
+            } else {
+                frontend.addr.to_string()
+            };
+            let mut backends: Vec<String> =
+                frontend.backends.iter().take(MAX_BACKENDS).map(backend).collect();
+            if frontend.backends.len() > MAX_BACKENDS {
+                backends.push(format!("and {} more", frontend.backends.len() - MAX_BACKENDS));
+            }
+            [
+                service.service.to_string(),
+                format!("{address}:{}/{}", frontend.port, protocol_name(frontend.proto)),
+                if frontend.port_name.is_empty() { "-".to_owned() } else { frontend.port_name.clone() },
+                if frontend.ready { "ready" } else { "pending" }.to_owned(),
+                frontend.backends.len().to_string(),
+                if backends.is_empty() { "nobody".to_owned() } else { backends.join(", ") },
+            ]
+        })
+    });
+    let headings = [
+        ("SERVICE", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("PORT", Align::Left),
+        ("STATE", Align::Left),
+        ("BACKENDS", Align::Right),
+        ("WHO ANSWERS (* on this node)", Align::Left),
+    ];
+    table(headings, rows, "no services")
+}
+
+fn backend(backend: &BackendView) -> String {
+    let who = backend.pod.as_ref().map_or_else(|| backend.addr.to_string(), ToString::to_string);
+    let here = if backend.local { "*" } else { "" };
+    format!("{who}:{}{here}", backend.port)
+}
+
+fn names(names: &[Name]) -> String {
+    if names.is_empty() { "by a policy that is gone".to_owned() } else { list(names) }
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    if items.is_empty() {
+        "-".to_owned()
+    } else {
+        items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+}

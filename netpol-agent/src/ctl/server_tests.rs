@@ -1,0 +1,179 @@
+//! Server, client and commands over a real socket.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Parser;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::{
+    cli::{self, Args, Exit, Output},
+    ctl::{Client, ClientError, Socket, api, fixture::Fixture, serve},
+    flow::{Filter, FlowRecord, tests_support::sample},
+};
+
+/// An agent that serves until it is dropped.
+struct Agent {
+    folder: TempDir,
+    fixture: Arc<Fixture>,
+    _runtime: Runtime,
+}
+
+impl Agent {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let fixture = Arc::new(Fixture::new());
+        let socket = Socket::bind(&folder.path().join("netpol.sock")).unwrap();
+        runtime.spawn(serve(socket, fixture.clone()));
+        Self { folder, fixture, _runtime: runtime }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("netpol.sock")
+    }
+
+    fn run(&self, words: &[&str]) -> (Result<Exit, String>, String) {
+        let mut written = Vec::new();
+        let result = cli::run(&args(&self.socket(), words), &mut Output::to(&mut written));
+        (result.map_err(|e| e.to_string()), String::from_utf8(written).unwrap())
+    }
+
+    fn table(&self, words: &[&str]) -> String {
+        let (exit, text) = self.run(words);
+        assert_eq!(exit, Ok(Exit::Done), "{text}");
+        text
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let text = self.table(&[&["-o", "json"], words].concat());
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+fn args(socket: &Path, words: &[&str]) -> Args {
+    Args::parse_from(["netpolctl", "--socket", socket.to_str().unwrap()].iter().chain(words))
+}
+
+/// What stands in a table below its headings, cut at columns.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    let lines = table.lines().skip(1);
+    lines.map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect()
+}
+
+#[test]
+fn status_names_everything_that_is_wrong() {
+    let agent = Agent::start();
+    let text = agent.table(&["status"]);
+    for line in [
+        "node          n1",
+        "source        dir:/manifests, has delivered everything",
+        "pods          2 ready, 0 pending, 0 changing",
+        "problem  broken.yaml: line 3, column 1: unclosed quote",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
+    }
+    let json = agent.json(&["status"]);
+    assert_eq!((&json["in_sync"], &json["endpoints"]["ready"]), (&true.into(), &2.into()));
+}
+
+#[test]
+fn tables_show_pods_policies_and_services() {
+    let agent = Agent::start();
+    assert_eq!(
+        rows(&agent.table(&["endpoints"])),
+        [
+            ["shop/db-0", "10.244.1.20", "veth-db (12)", "ready", "shop/db-ingress", "open"],
+            ["shop/web", "10.244.1.10,fd00::10", "veth-web (11)", "ready", "open", "open"],
+        ]
+    );
+    assert_eq!(
+        rows(&agent.table(&["policies"])),
+        [["shop/db-ingress", "1 rule", "-", "1", "1", "-", "shop.yaml"]]
+    );
+    let services = agent.table(&["services"]);
+    assert_eq!(rows(&services)[0], ["shop/db", "10.96.0.9:80/TCP", "-", "ready", "1", "shop/db-0:5432*"]);
+    assert_eq!(agent.json(&["policies"])[0]["policy"]["name"], "db-ingress");
+}
+
+#[test]
+fn kept_records_are_shown_and_filtered() {
+    let agent = Agent::start();
+    let text = agent.table(&["flows", "--verdict", "dropped", "--pod", "shop/db-0"]);
+    assert_eq!(
+        text,
+        "12:03:04.512 DROPPED ingress shop/frontend:43122 → shop/db-0:5432 TCP policy: isolated by shop/db-ingress\n"
+    );
+    assert_eq!(agent.table(&["flows", "--pod", "shop/other"]), "");
+    assert_eq!(agent.json(&["flows"])["policies"][0]["name"], "db-ingress");
+}
+
+#[test]
+fn a_follower_gets_records_as_they_come_and_hangs_up_at_will() {
+    let agent = Agent::start();
+    let mut client = Client::connect(&agent.socket()).unwrap();
+    let request = api::FlowsRequest { filter: Filter::default(), last: 1, follow: true };
+    client.send(&api::Request::Flows(request)).unwrap();
+    let mut next = || match client.receive().unwrap() {
+        api::Response::Flow(record) => record.length,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(next(), sample().length);
+    for length in 1..=3 {
+        agent.fixture.flows.add(FlowRecord { length, ..sample() });
+        assert_eq!(next(), length);
+    }
+    assert_eq!(agent.fixture.flows.counts().followers, 1);
+    drop(client);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while agent.fixture.flows.counts().followers > 0 {
+        assert!(std::time::Instant::now() < deadline, "the server has not noticed");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn explain_tells_by_its_exit_code() {
+    let agent = Agent::start();
+    let (exit, text) = agent.run(&["explain", "shop/web", "service:shop/db"]);
+    assert_eq!(exit, Ok(Exit::Done), "{text}");
+    assert!(text.contains("by shop/db-ingress spec.ingress[0]") && text.ends_with("ALLOWED\n"), "{text}");
+    let (exit, text) = agent.run(&["explain", "shop/stranger", "shop/db-0"]);
+    assert_eq!(exit, Ok(Exit::Denied), "{text}");
+    assert!(text.contains("isolated by shop/db-ingress") && text.ends_with("DENIED\n"), "{text}");
+    let (exit, _) = agent.run(&["explain", "shop/web", "shop/nobody"]);
+    assert_eq!(exit, Err("there is no pod shop/nobody".to_owned()));
+}
+
+#[test]
+fn nonsense_is_refused_and_the_connection_lives_on() {
+    let agent = Agent::start();
+    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+    stream.write_all(b"{\"request\":\"delete\"}\n{\"request\":\"policies\"}\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let lines: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines[0]["error"].as_str().unwrap().starts_with("not a request: "), "{answer}");
+    assert_eq!(lines[1]["policies"][0]["policy"]["name"], "db-ingress");
+}
+
+#[test]
+fn without_an_agent_the_error_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("netpol.sock");
+    let error = Client::connect(&path).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("no agent listens at {}: is netpol-agent running?", path.display())
+    );
+    assert!(matches!(error, ClientError::NoAgent(_)));
+}
