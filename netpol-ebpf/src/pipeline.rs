@@ -44,6 +44,10 @@ const ICMP_ERROR: i32 = 0x101;
 const NEW: i32 = 0x103;
 /// The connection has a decision now: `established` comes next.
 const SETTLED: i32 = 0x102;
+/// A connection was entered: `opened` comes next.
+const OPENED: i32 = 0x104;
+/// A connection was let through without an entry: `opened` comes next, and then its usual way.
+const UNTRACKED: i32 = 0x105;
 /// With a drop reason in the low byte: `failed` comes next.
 const FAILED: i32 = 0x200;
 
@@ -72,6 +76,11 @@ fn stages<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     }
     if answer == NEW {
         answer = new::<F, FROM_POD>(raw);
+    }
+    if answer == OPENED || answer == UNTRACKED {
+        let next = if answer == OPENED { SETTLED } else { NEXT };
+        opened::<F, FROM_POD>(raw, answer);
+        answer = next;
     }
     if answer == SETTLED {
         answer = established::<F, FROM_POD>(raw, 1);
@@ -159,10 +168,25 @@ fn new<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     let skb = &Skb::from_raw(raw);
     match admit::<F>(skb, hook::<FROM_POD>(), case) {
-        Ok(Entered::Tracked) => SETTLED,
-        Ok(Entered::Untracked) => NEXT,
+        Ok(Entered::Tracked) => OPENED,
+        Ok(Entered::Untracked) => UNTRACKED,
         Err(reason) => FAILED | reason as i32,
     }
+}
+
+/// Counts a connection that was let through, and tells whoever listens.
+#[inline(never)]
+fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    let (skb, hook) = (&Skb::from_raw(raw), hook::<FROM_POD>());
+    metrics::count(0, hook.direction(), skb.len());
+    if how == UNTRACKED {
+        metrics::extra(Extra::Untracked);
+    }
+    if settings::read().flags & netpol_common::config::flags::FLOW_EVENTS != 0 {
+        event::forwarded(skb, hook, case);
+    }
+    SETTLED
 }
 
 /// Counts the packet, tells the agent, and drops it.
@@ -285,10 +309,7 @@ fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<E
         match conntrack::create::<F>(case, epoch, if node { flags::NODE } else { 0 }, svc) {
             Err(DropReason::Collision) => tries += 1,
             Err(reason) => return Err(reason),
-            Ok(entered) => {
-                opened(skb, hook, case, entered);
-                return Ok(entered);
-            }
+            Ok(entered) => return Ok(entered),
         }
     }
     Err(DropReason::Collision)
@@ -311,15 +332,4 @@ fn decide(
     decision.direction = Direction::Ingress;
     decision.endpoint = ends.responder;
     peer::ready(ends.responder).map(|_| ())
-}
-
-#[inline(always)]
-fn opened<A: Address>(skb: &Skb, hook: Hook, case: &Case<A>, entered: Entered) {
-    metrics::count(0, hook.direction(), skb.len());
-    if entered == Entered::Untracked {
-        metrics::extra(Extra::Untracked);
-    }
-    if settings::read().flags & netpol_common::config::flags::FLOW_EVENTS != 0 {
-        event::forwarded(skb, hook, case);
-    }
 }
