@@ -29,6 +29,8 @@ pub(super) fn render(explanation: &Explanation, colour: Colour) -> String {
     text.push('\n');
     text.push_str(&if *allowed {
         colour.good("ALLOWED")
+    } else if ways.is_empty() {
+        colour.bad("NOBODY ANSWERS")
     } else if ways.iter().any(|way| way.egress.allows() && way.ingress.allows()) {
         colour.bad("DENIED on some ways")
     } else {

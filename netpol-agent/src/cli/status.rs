@@ -12,7 +12,7 @@ pub(super) fn render(status: &Status) -> String {
     text.push_str(&table(
         [("TABLE", Align::Left), ("ROWS", Align::Right), ("CAPACITY", Align::Right), ("FULL", Align::Right)],
         status.tables.iter().map(|fill| {
-            let share = if fill.capacity == 0 { 0 } else { fill.rows * 100 / fill.capacity };
+            let share = (fill.rows * 100).checked_div(fill.capacity).unwrap_or(0);
             [fill.table.clone(), fill.rows.to_string(), fill.capacity.to_string(), format!("{share}%")]
         }),
         "no tables",

@@ -144,9 +144,9 @@ pub struct EndpointCounts {
 pub struct TableFill {
     /// The map, without its family: `np_ct`.
     pub table: String,
-    /// Rows of both families.
+    /// Rows; where each family has a map, those of the fuller one.
     pub rows: usize,
-    /// Rows that fit (for maps of two families: per family).
+    /// Rows that fit.
     pub capacity: usize,
 }
 

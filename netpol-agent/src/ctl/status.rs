@@ -1,5 +1,7 @@
 //! Numbers of the dataplane → words of [`Status`](super::api::Status).
 
+use std::net::IpAddr;
+
 use netpol_common::{
     direction::Direction,
     reason::DropReason,
@@ -30,24 +32,32 @@ pub fn event_counters(rows: &[Counter]) -> Vec<EventCounter> {
     Extra::ALL.iter().map(|e| EventCounter { name: e.name().to_owned(), count: count(e) }).collect()
 }
 
-/// How full the maps that the agent writes are. `connections` are the entries of both connection tables.
+/// How full the maps that the agent writes are; of a map for each family, the fuller one. `connections` are entries and
+/// capacity of both connection tables.
 #[must_use]
 pub fn table_fills(rows: &Rows, capacity: &Capacity, connections: [(usize, usize); 2]) -> Vec<TableFill> {
-    let [(four, room), (six, _)] = connections;
-    let backends = rows.backends.values().map(Vec::len).sum();
+    let [four, six] = connections;
+    let (entries, room) = four.max(six);
+    let arenas = rows.backends.values().flatten();
     [
-        ("np_ct", four + six, room),
+        ("np_ct", entries, room),
         ("np_ep", rows.endpoints.len(), capacity.endpoints),
-        ("np_peer", rows.peers.len(), capacity.peers),
-        ("np_cidr", rows.cidrs.len(), capacity.cidrs),
+        ("np_peer", fuller(rows.peers.keys().map(IpAddr::is_ipv4)), capacity.peers),
+        ("np_cidr", fuller(rows.cidrs.keys().map(|prefix| prefix.addr().is_ipv4())), capacity.cidrs),
         ("np_policy", rows.policy.len(), capacity.policy),
         ("np_port", rows.ports.len(), capacity.ports),
-        ("np_fe", rows.frontends.len(), capacity.frontends),
+        ("np_fe", fuller(rows.frontends.keys().map(|frontend| frontend.addr.is_ipv4())), capacity.frontends),
         ("np_svc", rows.services.len(), capacity.services),
-        ("np_be", backends, capacity.backends),
+        ("np_be", fuller(arenas.map(|backend| backend.addr.is_ipv4())), capacity.backends),
     ]
     .map(|(table, rows, capacity)| TableFill { table: table.to_owned(), rows, capacity })
     .into()
+}
+
+/// How many there are of the more frequent one.
+fn fuller(are_four: impl Iterator<Item = bool>) -> usize {
+    let (four, six): (Vec<bool>, Vec<bool>) = are_four.partition(|is_four| *is_four);
+    four.len().max(six.len())
 }
 
 /// Pods by state.

@@ -3,6 +3,8 @@
 
 mod attribute;
 mod decode;
+#[cfg(test)]
+mod reasons_page;
 mod record;
 mod store;
 #[cfg(test)]

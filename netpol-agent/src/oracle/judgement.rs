@@ -38,6 +38,7 @@ impl Judgement {
 
 /// What one end says, and why.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Allowed: the end is no pod with a network of its own, so no policy can select it.
     NotAPod,

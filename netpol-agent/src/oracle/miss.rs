@@ -58,6 +58,7 @@ pub struct MissedPort {
 
 /// Why a peer did not match.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PeerMiss {
     /// Selectors match pods only.
     #[error("the other end is not a pod, and selectors match pods only")]
@@ -110,6 +111,7 @@ pub enum PeerMiss {
 
 /// Why a port did not match.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PortMiss {
     /// The protocol has no ports: only rules without ports allow it.
     #[error("the protocol has no ports, and only a rule without ports allows it")]

@@ -32,9 +32,8 @@ impl State for Agent {
             tracing::error!(error = &error as &dyn std::error::Error, "reading the counters");
             Vec::new()
         });
+        let problems = self.shared.problems();
         let engine = self.shared.engine();
-        let mut problems = now.problems;
-        problems.extend(engine.problems());
         let refusals = now.refusals.iter().map(ToString::to_string).chain(now.failure);
         Status {
             node: self.node.clone(),

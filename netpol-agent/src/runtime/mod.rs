@@ -7,6 +7,7 @@
 //! | reconcile | the engine's writing side, the maps | events in, operations out |
 //! | events, one per ring | a ring | events in, named records out |
 //! | control socket | nothing | answers `netpolctl` |
+//! | problems | | what is wrong with objects, into the log, once |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
 //! Stopping it, in any way and at any moment, leaves the dataplane at work.
@@ -14,6 +15,7 @@
 mod agent;
 mod collect;
 mod events;
+mod problems;
 mod reconcile;
 mod status;
 
@@ -133,6 +135,7 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
     let node = args.node.as_str();
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));
     let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
+    let problems = tokio::spawn(problems::run(shared.clone()));
     let serve = tokio::spawn(ctl::serve(socket, Arc::new(agent)));
     let result = tokio::select! {
         ended = source => match ended {
@@ -148,6 +151,7 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
             Err(error) => panicked(error, "the control socket"),
         },
         ended = collect => ended_or_panicked(ended, "the collection of connections"),
+        ended = problems => ended_or_panicked(ended, "the log of problems"),
         ended = drops => ended_or_panicked(ended, "reading drops"),
         ended = flows => ended_or_panicked(ended, "reading flows"),
         _ = terminate.recv() => Ok(()),

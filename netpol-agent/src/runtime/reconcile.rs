@@ -164,6 +164,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             status.failure = failure;
             status.epoch = epoch;
         });
+        self.shared.announce_settled();
     }
 
     fn carry_out(&mut self) -> Result<(), dataplane::Error> {

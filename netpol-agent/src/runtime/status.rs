@@ -4,7 +4,7 @@ use std::{
     time::SystemTime,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     dataplane::kernel::{Fill, Jiffies, Look},
@@ -22,6 +22,7 @@ pub struct Shared {
     manifests: Arc<RwLock<BTreeMap<ObjectRef, Manifest>>>,
     look: Look,
     reconciler: mpsc::Sender<oneshot::Sender<()>>,
+    settled: Arc<Notify>,
 }
 
 /// How the agent is doing.
@@ -56,6 +57,7 @@ impl Shared {
                 manifests: Arc::default(),
                 look,
                 reconciler,
+                settled: Arc::default(),
             },
             asked,
         )
@@ -80,6 +82,23 @@ impl Shared {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is wrong with the source and with the objects, all of it.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.status().problems;
+        problems.extend(self.engine().problems());
+        problems
+    }
+
+    /// Returns when the loop has acted on something since the last call. For one task only.
+    pub(super) async fn settled(&self) {
+        self.settled.notified().await;
+    }
+
+    pub(super) fn announce_settled(&self) {
+        self.settled.notify_one();
     }
 
     /// Every object that the source has delivered and not taken back.

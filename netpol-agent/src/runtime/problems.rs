@@ -1,0 +1,57 @@
+//! Every problem stands in the log once: when it appears.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time::sleep;
+
+use super::Shared;
+use crate::model::{Level, Problem};
+
+/// Looking for problems takes time in proportion to the objects: not more often than this.
+const PACE: Duration = Duration::from_millis(250);
+
+/// Looks whenever the loop has acted on something.
+pub(super) async fn run(shared: Shared) {
+    let mut known = BTreeSet::new();
+    loop {
+        shared.settled().await;
+        // Half of the objects make problems that the other half solves.
+        if !shared.status().synced {
+            continue;
+        }
+        let all = shared.problems().into_iter().collect();
+        for problem in news(&mut known, all) {
+            match problem.level {
+                Level::Error => tracing::warn!("{problem}"),
+                Level::Note => tracing::info!("{problem}"),
+            }
+        }
+        sleep(PACE).await;
+    }
+}
+
+/// What was not there before. What has gone is forgotten, and told again if it returns.
+fn news(known: &mut BTreeSet<Problem>, all: BTreeSet<Problem>) -> Vec<Problem> {
+    let news = all.difference(known).cloned().collect();
+    *known = all;
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_once_until_it_returns() {
+        let problem = |message: &str| Problem { message: message.into(), ..Problem::default() };
+        let all = |messages: &[&str]| messages.iter().map(|m| problem(m)).collect::<BTreeSet<_>>();
+        let mut known = BTreeSet::new();
+        let mut told = |now: &[&str]| {
+            news(&mut known, all(now)).into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&["a"]), ["a"]);
+        assert_eq!(told(&["a", "b"]), ["b"]);
+        assert!(told(&["b"]).is_empty());
+        assert_eq!(told(&["a"]), ["a"]);
+    }
+}
