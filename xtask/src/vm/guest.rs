@@ -20,7 +20,10 @@ struct Part {
 /// The guest's first process (see its own file for what it prints).
 const INIT: Part = Part { package: "netpol-tests", kind: "--bin", name: "vm-guest" };
 /// Integration tests that need nothing but the kernel: the init runs each and counts failures.
-const TESTS: &[Part] = &[Part { package: "netpol-agent", kind: "--test", name: "load" }];
+const TESTS: &[Part] = &[
+    Part { package: "netpol-agent", kind: "--test", name: "load" },
+    Part { package: "netpol-tests", kind: "--test", name: "packets" },
+];
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Small and quick to build: the guest has no disk, all of it lies in memory.

@@ -1,6 +1,8 @@
 //! First process of a virtual machine (`cargo xtask vm`): loads and attaches the programs on the kernel it finds itself on,
 //! and runs the tests it was packed with. What it prints is read by `xtask/src/vm/report.rs`.
 
+mod attach;
+
 use std::{
     error::Error,
     fs,
@@ -35,8 +37,9 @@ fn main() -> Result<()> {
 fn everything() -> Result<u32> {
     mount_all()?;
     load_modules(Path::new("/modules"))?;
-    ip(&["link", "set", "lo", "up"])?;
+    ip("link set lo up")?;
     load_programs()?;
+    println!("VMATTACH {:?}", attach::attach()?);
     sorted(Path::new("/tests"))?.iter().map(|test| run_test(test)).sum()
 }
 
@@ -103,9 +106,9 @@ fn count(said: &str, what: &str) -> Option<u32> {
     words.windows(2).find(|pair| pair[1] == what)?[0].parse().ok()
 }
 
-fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("/bin/ip").args(args).output().context("cannot run ip")?;
-    ensure!(output.status.success(), "ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+fn ip(line: &str) -> Result<()> {
+    let output = Command::new("/bin/ip").args(line.split(' ')).output().context("cannot run ip")?;
+    ensure!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
