@@ -10,9 +10,13 @@ mod report;
 mod series;
 mod tools;
 
+use std::{num::NonZero, panic::resume_unwind, path::Path, thread};
+
 use anyhow::{Result, bail, ensure};
 
 use self::{
+    guest::Guest,
+    kernel::Kernel,
     mirror::Mirror,
     qemu::Qemu,
     report::{Outcome, Report},
@@ -56,23 +60,52 @@ pub(crate) fn boot_all(paths: &Paths, options: &Options) -> Result<()> {
     let mirror = Mirror::of_this_machine(&folder)?;
     let qemu = Qemu::ensure(&mirror, &folder)?;
     let guest = guest::build(paths)?;
-    let mut report = Report::default();
+    let mut kernels = Vec::new();
     for series in chosen {
-        let name = series.name;
-        let kernel = match kernel::ensure(&mirror, &folder, series, options.refresh) {
-            Ok(kernel) => kernel,
-            Err(error) => {
-                println!("vm: {name}: skipped, its package cannot be had: {error:#}");
-                report.add(series, name.to_owned(), Outcome::Skipped);
-                continue;
-            }
-        };
-        let outcome = qemu.boot(&kernel, &guest, &folder.join(format!("{name}.log")))?;
-        println!("vm: {}: {}", kernel.release, outcome.in_words());
-        report.add(series, kernel.release, outcome);
+        let kernel = kernel::ensure(&mirror, &folder, series, options.refresh);
+        if let Err(error) = &kernel {
+            println!("vm: {}: skipped, its package cannot be had: {error:#}", series.name);
+        }
+        kernels.push((series, kernel.ok()));
     }
+    let report = boot_each(&qemu, &guest, &folder, kernels)?;
     report.print();
     report.verdict()
+}
+
+/// As many at a time as there are processors: an emulated one keeps a real one busy.
+fn boot_each(
+    qemu: &Qemu,
+    guest: &Guest,
+    folder: &Path,
+    kernels: Vec<(&'static Series, Option<Kernel>)>,
+) -> Result<Report> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut report = Report::default();
+    let mut waiting = kernels.into_iter();
+    loop {
+        let batch: Vec<_> = waiting.by_ref().take(workers).collect();
+        if batch.is_empty() {
+            return Ok(report);
+        }
+        let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
+            let boot = |(series, kernel): &(&Series, Option<Kernel>)| match kernel {
+                Some(kernel) => qemu.boot(kernel, guest, &folder.join(format!("{}.log", series.name))),
+                None => Ok(Outcome::Skipped),
+            };
+            let threads: Vec<_> = batch.iter().map(|one| scope.spawn(move || boot(one))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        });
+        for ((series, kernel), outcome) in batch.into_iter().zip(outcomes) {
+            let name = kernel.map_or_else(|| series.name.to_owned(), |kernel| kernel.release);
+            let outcome = outcome?;
+            println!("vm: {name}: {}", outcome.in_words());
+            report.add(series, name, outcome);
+        }
+    }
 }
 
 fn choose(wanted: &[String]) -> Result<Vec<&'static Series>> {

@@ -21,8 +21,8 @@ use super::{
 use crate::{command, progress::Progress};
 
 const PROGRAM: &str = "qemu-system-x86_64";
-/// A boot takes 3 to 7 s here; emulation on a busy machine may take many times that.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// A boot takes seconds; verifying the programs for each test anew, emulated on a busy machine, takes minutes.
+const PATIENCE: Duration = Duration::from_secs(900);
 /// MiB.
 const MEMORY: &str = "1024";
 
