@@ -45,16 +45,22 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
 }
 
 fn formatting(paths: &Paths) -> Result<()> {
-    let hint =
-        "`cargo fmt` (here and in netpol-ebpf) mends it; it is missing? `rustup component add rustfmt`";
-    command::run(build::cargo(paths, "fmt").args(["--all", "--check"])).context(hint)?;
-    command::run(build::cargo(paths, "fmt").arg("--check").current_dir(paths.bpf_crate())).context(hint)
+    require(paths, "fmt", "rustfmt")?;
+    command::run(build::cargo(paths, "fmt").args(["--all", "--check"]))?;
+    command::run(build::cargo(paths, "fmt").arg("--check").current_dir(paths.bpf_crate()))
 }
 
 fn clippy(paths: &Paths) -> Result<()> {
+    require(paths, "clippy", "clippy")?;
     let mut cargo = build::cargo(paths, "clippy");
-    cargo.args(["--locked", "--workspace", "--all-targets", "--", "-Dwarnings"]);
-    command::run(&mut cargo).context("it is missing? `rustup component add clippy`")
+    command::run(cargo.args(["--locked", "--workspace", "--all-targets", "--", "-Dwarnings"]))
+}
+
+/// A rustup toolchain may come without some of its components.
+fn require(paths: &Paths, subcommand: &str, component: &str) -> Result<()> {
+    command::output(build::cargo(paths, subcommand).arg("--version"))
+        .map(drop)
+        .with_context(|| format!("cargo {subcommand} is missing: `rustup component add {component}`"))
 }
 
 /// What `cargo clippy` does, with the clippy of the compiler that has the BPF target: a foreign one cannot read its `core`.
