@@ -1,31 +1,29 @@
-//! The flow records of a bed's agents, as `netpolctl flows --follow` gives them.
+//! The flow records of a bed's agents, followed over their control sockets.
 
 use std::{
-    io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Instant,
 };
 
 use anyhow::{Context, Result};
-use serde_json::Value;
-
-use crate::{
-    bed::{Agent, program},
-    probe::Protocol,
+use netpol_agent::{
+    ctl::{
+        Client, ClientError,
+        api::{FlowsRequest, Request, Response, Status},
+    },
+    flow::{Filter, FlowRecord},
 };
 
-/// Collects the records of all agents from now on.
-#[derive(Debug, Default)]
-pub struct FlowLog {
-    records: Records,
-    followers: Vec<Child>,
-}
+use crate::{bed::Agent, probe::Protocol};
 
-/// When each record came, and the record.
-type Records = Arc<Mutex<Vec<(Instant, Value)>>>;
+/// Collects the records of all agents from now on, as long as each runs.
+#[derive(Clone, Debug, Default)]
+pub struct FlowLog {
+    /// When each record came, and the record.
+    records: Arc<Mutex<Vec<(Instant, FlowRecord)>>>,
+}
 
 /// What a record is looked up by.
 #[derive(Clone, Copy, Debug)]
@@ -44,42 +42,43 @@ impl FlowLog {
     /// Starts to follow.
     ///
     /// # Errors
-    /// If `netpolctl` does not start.
+    /// If an agent does not answer.
     pub fn follow(agents: &[Agent]) -> Result<Self> {
-        let mut log = Self::default();
+        let log = Self::default();
         for agent in agents {
-            let mut child = Command::new(program("netpolctl")?)
-                .arg("--socket")
-                .arg(&agent.socket)
-                .args(["-o", "json", "flows", "--follow"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .spawn()
-                .context("netpolctl")?;
-            let stdout = child.stdout.take().context("no stdout")?;
-            log.followers.push(child);
-            let records = log.records.clone();
-            thread::Builder::new().name("flows".to_owned()).spawn(move || {
-                // Ends with the follower.
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    match serde_json::from_str(&line) {
-                        Ok(record) => {
-                            records
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .push((Instant::now(), record));
-                        }
-                        Err(e) => eprintln!("netpolctl flows: {e}: {line}"),
-                    }
+            let mut client = Client::connect(&agent.socket)?;
+            let everything = FlowsRequest { filter: Filter::default(), last: 0, follow: true };
+            client.send(&Request::Flows(everything))?;
+            let (log, node) = (log.clone(), agent.node.clone());
+            let follow = move || {
+                if let Err(e) = log.collect(&mut client, &node) {
+                    tracing::debug!("flow records of {node}: {e:#}");
                 }
-            })?;
+            };
+            thread::Builder::new().name("flows".to_owned()).spawn(follow)?;
         }
         Ok(log)
     }
 
+    /// Until the agent ends.
+    fn collect(&self, client: &mut Client, node: &str) -> Result<(), ClientError> {
+        loop {
+            match client.receive()? {
+                Response::Flow(record) => {
+                    self.records
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((Instant::now(), *record));
+                }
+                Response::Lost(count) => eprintln!("{count} flow records of {node} are lost"),
+                _ => return Err(ClientError::OtherAnswer(node.into())),
+            }
+        }
+    }
+
     /// The records of a try.
     #[must_use]
-    pub fn of(&self, wanted: &Wanted) -> Vec<Value> {
+    pub fn of(&self, wanted: &Wanted) -> Vec<FlowRecord> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records
             .iter()
@@ -87,32 +86,27 @@ impl FlowLog {
             .map(|(_, r)| r.clone())
             .collect()
     }
-
-    /// Every record so far.
-    #[must_use]
-    pub fn all(&self) -> Vec<Value> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(_, r)| r.clone()).collect()
-    }
 }
 
-impl Drop for FlowLog {
-    fn drop(&mut self) {
-        for follower in &mut self.followers {
-            if let Err(e) = follower.kill().and_then(|()| follower.wait()) {
-                eprintln!("ending netpolctl: {e}");
-            }
-        }
-    }
+/// Asks an agent how it is doing.
+///
+/// # Errors
+/// If it does not answer.
+pub fn status(agent: &Agent) -> Result<Status> {
+    let mut client = Client::connect(&agent.socket)?;
+    let status = client.ask(&Request::Status, |response| match response {
+        Response::Status(status) => Some(*status),
+        _ => None,
+    });
+    status.with_context(|| format!("status of {}", agent.node))
 }
 
-fn matches(record: &Value, wanted: &Wanted) -> bool {
+fn matches(record: &FlowRecord, wanted: &Wanted) -> bool {
     let Wanted { protocol, source, target, .. } = wanted;
-    let end = |name: &str| {
-        let addr = record[name]["address"].as_str().or_else(|| record[name]["addr"].as_str())?;
-        Some((addr.parse().ok()?, record[name]["port"].as_u64().unwrap_or(0)))
-    };
-    let (Some((from, sport)), Some((to, dport))) = (end("source"), end("destination")) else { return false };
-    let named = record["protocol"].as_str().unwrap_or_default().to_lowercase();
-    let ports = *protocol == Protocol::Icmp || (sport, dport) == (source.port().into(), target.port().into());
-    named.starts_with(protocol.name()) && (from, to) == (source.ip(), target.ip()) && ports
+    let (Some(from), Some(to)) = (&record.source, &record.destination) else { return false };
+    // Echoes have no ports; a pod has one probe at a time under way to the same address.
+    let ports = *protocol == Protocol::Icmp || (from.port, to.port) == (source.port(), target.port());
+    record.protocol.to_lowercase().starts_with(protocol.name())
+        && (from.address, to.address) == (source.ip(), target.ip())
+        && ports
 }

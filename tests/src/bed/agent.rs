@@ -3,16 +3,16 @@
 use std::{
     env,
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
 use super::{Bed, Node, dir::Process};
+use crate::flows::status;
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
@@ -186,9 +186,9 @@ impl Bed {
             let pods = self.pods.values().filter(|p| p.node == agent.node && !p.wish.host_network).count();
             loop {
                 agent.check()?;
-                let state = match netpolctl(&agent.socket, &["status"]) {
-                    Ok(status) if status["in_sync"] == true && status["endpoints"]["ready"] == pods => break,
-                    Ok(status) => status.to_string(),
+                let state = match status(agent) {
+                    Ok(status) if status.in_sync && status.endpoints.ready == pods => break,
+                    Ok(status) => format!("{pods} pods, {status:?}"),
                     Err(e) => format!("{e:#}"),
                 };
                 ensure!(
@@ -219,24 +219,4 @@ impl Bed {
         );
         Ok(())
     }
-}
-
-/// Asks an agent.
-///
-/// # Errors
-/// If `netpolctl` fails or says something that is not JSON.
-pub fn netpolctl(socket: &Path, arguments: &[&str]) -> Result<Value> {
-    let output = Command::new(program("netpolctl")?)
-        .arg("--socket")
-        .arg(socket)
-        .args(["-o", "json"])
-        .args(arguments)
-        .output()
-        .context("netpolctl")?;
-    ensure!(
-        output.status.success(),
-        "netpolctl {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    serde_json::from_slice(&output.stdout).with_context(|| format!("netpolctl {arguments:?}"))
 }

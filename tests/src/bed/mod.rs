@@ -30,7 +30,7 @@ use rustix::mount::{MountFlags, mount};
 use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
 
-pub use agent::{Agent, AgentOptions, netpolctl, program};
+pub use agent::{Agent, AgentOptions, program};
 pub use fabric::{Node, Outside};
 pub use keep::hold;
 pub use netns::Netns;

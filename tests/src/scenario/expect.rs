@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use netpol_agent::flow::{FlowRecord, Verdict};
 
 use super::{
     format::{Expect, Probe},
@@ -23,7 +23,7 @@ pub(super) struct Try {
     /// Who received something of it.
     pub(super) reached: Vec<String>,
     /// What the agents recorded of it.
-    pub(super) flows: Vec<Value>,
+    pub(super) flows: Vec<FlowRecord>,
 }
 
 /// `Ok`, or what is wrong.
@@ -74,7 +74,7 @@ fn judge_reply(bed: &Bed, probe: &Probe, reply: &Reply) -> Result<(), String> {
 }
 
 /// Whether one record says all that is asked for.
-fn judge_record(probe: &Probe, flows: &[Value]) -> Result<(), String> {
+fn judge_record(probe: &Probe, flows: &[FlowRecord]) -> Result<(), String> {
     let asked = probe.direction.is_some() || probe.reason.is_some() || probe.by.is_some();
     if !asked || flows.iter().any(|record| says(probe, record)) {
         return Ok(());
@@ -87,21 +87,13 @@ fn judge_record(probe: &Probe, flows: &[Value]) -> Result<(), String> {
     .to_owned())
 }
 
-fn says(probe: &Probe, record: &Value) -> bool {
-    let policies = policies(record);
-    record["verdict"] == "dropped"
-        && probe.direction.is_none_or(|d| record["direction"] == d.name())
-        && probe.reason.as_ref().is_none_or(|r| record["reason"] == r.as_str())
-        && probe.by.as_ref().is_none_or(|by| by.iter().collect::<BTreeSet<_>>() == policies.iter().collect())
-}
-
-/// The policies that a record names.
-fn policies(record: &Value) -> Vec<String> {
-    let name = |policy: &Value| match policy {
-        Value::String(name) => Some(name.clone()),
-        policy => Some(format!("{}/{}", policy["namespace"].as_str()?, policy["name"].as_str()?)),
-    };
-    record["policies"].as_array().into_iter().flatten().filter_map(name).collect()
+fn says(probe: &Probe, record: &FlowRecord) -> bool {
+    let policies: BTreeSet<_> =
+        record.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
+    record.verdict == Verdict::Dropped
+        && probe.direction.is_none_or(|d| record.direction == d.name())
+        && probe.reason.as_ref().is_none_or(|r| record.reason.as_ref() == Some(r))
+        && probe.by.as_ref().is_none_or(|by| by.iter().cloned().collect::<BTreeSet<_>>() == policies)
 }
 
 /// What was expected, in words.

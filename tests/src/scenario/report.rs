@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use netpol_agent::flow::FlowRecord;
 use serde::Serialize;
-use serde_json::Value;
 
 /// A scenario's run.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,7 @@ pub struct ProbeReport {
     /// What was seen.
     pub seen: String,
     /// What the agents recorded of the last tries.
-    pub flows: Vec<Value>,
+    pub flows: Vec<FlowRecord>,
     /// From the step's changes until it was as expected, or until it was given up, in milliseconds.
     pub milliseconds: u64,
 }
@@ -100,6 +100,10 @@ impl fmt::Display for ProbeReport {
         if flows.is_empty() {
             write!(f, "\n    flow:     no record")?;
         }
-        flows.iter().try_for_each(|flow| write!(f, "\n    flow:     {flow}"))
+        for flow in flows {
+            let flow = serde_json::to_string(flow).map_err(|_e| fmt::Error)?;
+            write!(f, "\n    flow:     {flow}")?;
+        }
+        Ok(())
     }
 }

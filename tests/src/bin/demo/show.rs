@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{Cell, Table, presets};
-use serde_json::Value;
+use netpol_agent::flow::{FlowRecord, PartyRecord};
 
 /// A chapter.
 pub(crate) fn chapter(number: u32, title: &str) {
@@ -39,28 +39,17 @@ pub(crate) fn matrix(rows: &[&str], columns: &[(&str, u16)], reached: impl Fn(&s
     println!("{}", indent(&table.to_string()));
 }
 
-/// A flow record, in one line.
-pub(crate) fn record(record: &Value) {
-    let end = |name: &str| {
-        let end = &record[name];
-        let address = end["address"].as_str().unwrap_or("?");
-        match (end["namespace"].as_str(), end["pod"].as_str()) {
-            (Some(namespace), Some(pod)) => format!("{namespace}/{pod} ({address}:{})", end["port"]),
-            _ => format!("{address}:{}", end["port"]),
-        }
+/// A flow record.
+pub(crate) fn record(record: &FlowRecord) {
+    let FlowRecord { protocol, verdict, node, direction, .. } = record;
+    let end = |end: &Option<PartyRecord>| {
+        end.as_ref().map_or_else(|| "?".to_owned(), |e| format!("{e} ({})", e.address))
     };
-    let word = |name: &str| record[name].as_str().unwrap_or("").to_owned();
-    let policies = record["policies"].as_array().into_iter().flatten();
-    let policies: Vec<_> = policies
-        .map(|p| format!("{}/{}", p["namespace"].as_str().unwrap_or("?"), p["name"].as_str().unwrap_or("?")))
-        .collect();
-    println!("     {} {} → {}", word("protocol"), end("source"), end("destination"));
+    let policies: Vec<_> = record.policies.iter().map(ToString::to_string).collect();
+    println!("     {protocol} {} → {}", end(&record.source), end(&record.destination));
     println!(
-        "     {} on {} by {} policy: reason {}, isolated by {}",
-        word("verdict"),
-        word("node"),
-        word("direction"),
-        word("reason"),
+        "     {verdict} on {node}, {direction}: reason {}, isolated by {}",
+        record.reason.as_deref().unwrap_or("?"),
         policies.join(" and ")
     );
 }

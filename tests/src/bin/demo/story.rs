@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use netpol_agent::flow::{FlowRecord, Verdict};
 use netpol_tests::{
     bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Place, object_ref, program},
     flows::{FlowLog, Wanted},
@@ -151,10 +152,10 @@ impl Story {
         say("The random pod tries the database. Its flow record:");
         let wanted = Wanted { protocol: Protocol::Tcp, source: source.context("no source")?, target, since };
         let dropped = self.await_record(&wanted)?;
-        ensure!(dropped["reason"] == "policy" && dropped["direction"] == "ingress", "{dropped}");
+        ensure!(dropped.reason.as_deref() == Some("policy") && dropped.direction == "ingress", "{dropped:?}");
         ensure!(
             policies(&dropped) == ["shop/database-ingress", "shop/default-deny"].map(String::from).into(),
-            "{dropped}"
+            "{dropped:?}"
         );
         record(&dropped);
         Ok(())
@@ -184,7 +185,7 @@ impl Story {
         );
         let wanted = Wanted { protocol: Protocol::Tcp, source: connection.source(), target, since };
         let dropped = self.await_record(&wanted)?;
-        ensure!(policies(&dropped) == ["shop/default-deny".to_owned()].into(), "{dropped}");
+        ensure!(policies(&dropped) == ["shop/default-deny".to_owned()].into(), "{dropped:?}");
         record(&dropped);
 
         self.bed.apply(std::slice::from_ref(allowing))?;
@@ -278,10 +279,10 @@ impl Story {
         }
     }
 
-    fn await_record(&self, wanted: &Wanted) -> Result<Value> {
+    fn await_record(&self, wanted: &Wanted) -> Result<FlowRecord> {
         let deadline = Instant::now() + SOON;
         loop {
-            let dropped = self.log.of(wanted).into_iter().find(|r| r["verdict"] == "dropped");
+            let dropped = self.log.of(wanted).into_iter().find(|r| r.verdict == Verdict::Dropped);
             match dropped {
                 Some(dropped) => return Ok(dropped),
                 None => ensure!(Instant::now() < deadline, "no flow record of the drop of {}", wanted.source),
@@ -291,7 +292,6 @@ impl Story {
     }
 }
 
-fn policies(record: &Value) -> BTreeSet<String> {
-    let policies = record["policies"].as_array().into_iter().flatten();
-    policies.filter_map(|p| Some(format!("{}/{}", p["namespace"].as_str()?, p["name"].as_str()?))).collect()
+fn policies(record: &FlowRecord) -> BTreeSet<String> {
+    record.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect()
 }
