@@ -194,7 +194,7 @@ impl Scenario {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let scenario: Self = serde_saphyr::from_str(text)?;
+        let scenario: Self = serde_saphyr::from_str_with_options(text, yaml())?;
         for step in &scenario.steps {
             for (number, probe) in (1..).zip(&step.probe) {
                 probe.check().with_context(|| format!("step {:?}, probe {number}", step.name))?;
@@ -228,7 +228,12 @@ impl Scenario {
 /// With the file, if it cannot be read.
 pub fn read_objects(path: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    serde_saphyr::from_multiple(&text).with_context(|| path.display().to_string())
+    serde_saphyr::from_multiple_with_options(&text, yaml()).with_context(|| path.display().to_string())
+}
+
+/// As YAML 1.2 has it: a pod may be called `y`.
+fn yaml() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
 }
 
 fn both() -> Vec<Family> {

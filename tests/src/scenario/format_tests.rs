@@ -85,3 +85,9 @@ fn durations_have_a_unit() {
     assert!(parse_duration("2").is_err());
     assert!(parse_duration("s").is_err());
 }
+
+#[test]
+fn a_pod_may_be_called_y() {
+    let text = MINIMAL.replace("name: n", "name: n\nobjects: [{kind: Pod, metadata: {name: y}}]");
+    assert_eq!(Scenario::parse(&text).unwrap().objects[0]["metadata"]["name"], "y");
+}
