@@ -94,7 +94,7 @@ pub fn explain(request: &ExplainRequest, known: Knowledge<'_>) -> Result<Explana
     let has_ports = [proto::TCP, proto::UDP, proto::SCTP].contains(&protocol);
     let port = if has_ports { *port } else { Some(0) };
     let source = parse_party(from)?.resolve(known.world)?;
-    let Target { service, port, ends } = targets(known.world, to, protocol, port)?;
+    let Target { service, port, ends } = targets(known.world, known.node, to, protocol, port)?;
     let mut ways = Vec::new();
     for (end, port) in &ends {
         for to in &end.addresses {

@@ -25,16 +25,17 @@ pub(super) struct Target {
     pub(super) ends: Vec<(End, u16)>,
 }
 
-/// Finds who is meant by `text`; `port` is `None` if none was given.
+/// Finds who is meant by `text` on `node`; `port` is `None` if none was given.
 pub(super) fn targets(
     world: &World,
+    node: &str,
     text: &str,
     protocol: u8,
     port: Option<u16>,
 ) -> Result<Target, ExplainError> {
     let words = parse_party(text)?;
     if let Words::Service(name) = &words {
-        return through_service(world, name, protocol, port);
+        return through_service(world, node, name, protocol, port);
     }
     let port = match (port, &words) {
         (Some(port), _) => port,
@@ -47,7 +48,7 @@ pub(super) fn targets(
         }
     };
     if let Words::Address(address) = words
-        && let Some(translation) = translate(world, address, port, protocol)
+        && let Some(translation) = translate(world, node, address, port, protocol)
     {
         let service = Name::new(&translation.service.namespace, &translation.service.name);
         let ends = translation.backends.iter().map(|b| (End::at(world, b.address), b.port)).collect();
@@ -58,6 +59,7 @@ pub(super) fn targets(
 
 fn through_service(
     world: &World,
+    node: &str,
     name: &Name,
     protocol: u8,
     port: Option<u16>,
@@ -103,7 +105,8 @@ fn through_service(
             known: known(),
         });
     }
-    let translations = addresses.into_iter().filter_map(|address| translate(world, address, port, protocol));
+    let translations =
+        addresses.into_iter().filter_map(|address| translate(world, node, address, port, protocol));
     let backends = translations.flat_map(|translation| translation.backends);
     let ends = backends.map(|b| (End::at(world, b.address), b.port)).collect();
     Ok(Target { service: Some(name.clone()), port, ends })

@@ -130,13 +130,13 @@ pub enum PortMiss {
         /// Last port allowed.
         last: u16,
     },
-    /// The name stands for another number on the destination.
-    #[error("{name} is {number} on the destination")]
+    /// The name stands for other numbers on the destination.
+    #[error("{name} is {numbers:?} on the destination")]
     NamedElsewhere {
         /// The port's name.
         name: String,
         /// What it stands for there.
-        number: u16,
+        numbers: Vec<u16>,
     },
     /// The destination has no port of that name and protocol.
     #[error("the destination has no {protocol} port named {name}")]

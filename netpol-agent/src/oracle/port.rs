@@ -31,11 +31,16 @@ pub(super) fn matches(
         Allowed::Every => Ok(()),
         Allowed::Range(first, last) if (first..=last).contains(&port) => Ok(()),
         Allowed::Range(first, last) => Err(PortMiss::OtherPort { first, last }),
-        Allowed::Named(wanted) => match named_port(destination, wanted, number) {
-            Some(found) if found == port => Ok(()),
-            Some(number) => Err(PortMiss::NamedElsewhere { name: wanted.into(), number }),
-            None => Err(PortMiss::NoSuchName { name: wanted.into(), protocol: name.into() }),
-        },
+        Allowed::Named(wanted) => {
+            let numbers = named_ports(destination, wanted, number);
+            match numbers.contains(&port) {
+                true => Ok(()),
+                false if numbers.is_empty() => {
+                    Err(PortMiss::NoSuchName { name: wanted.into(), protocol: name.into() })
+                }
+                false => Err(PortMiss::NamedElsewhere { name: wanted.into(), numbers }),
+            }
+        }
     }
 }
 
@@ -72,10 +77,10 @@ fn allowed(entry: &NetworkPolicyPort) -> Result<Allowed<'_>, PortMiss> {
     }
 }
 
-/// The number that a name stands for on a pod, under a protocol: the first such port of its containers, then of its
-/// sidecars (init containers that keep running). Nobody else's ports have names.
-pub(super) fn named_port(pod: Option<&Pod>, name: &str, protocol: u8) -> Option<u16> {
-    let spec = pod?.spec.as_ref()?;
+/// The numbers that a name stands for on a pod, under a protocol: such ports of its containers, then of its sidecars (init
+/// containers that keep running). Nobody else's ports have names.
+pub(super) fn named_ports(pod: Option<&Pod>, name: &str, protocol: u8) -> Vec<u16> {
+    let Some(spec) = pod.and_then(|pod| pod.spec.as_ref()) else { return Vec::new() };
     let sidecars =
         spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let is_meant = |port: &&ContainerPort| {
@@ -87,7 +92,8 @@ pub(super) fn named_port(pod: Option<&Pod>, name: &str, protocol: u8) -> Option<
         .chain(sidecars)
         .flat_map(|container| container.ports.iter().flatten())
         .filter(is_meant)
-        .find_map(|port| u16::try_from(port.container_port).ok().filter(|number| *number > 0))
+        .filter_map(|port| u16::try_from(port.container_port).ok().filter(|number| *number > 0))
+        .collect()
 }
 
 /// The number of a protocol that can stand in a port.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     judgement::ObjectName,
     party::Family,
-    port::{named_port, protocol_number},
-    world::{World, addresses_of, is_live, labels_of, name_of, namespace_in, namespace_of},
+    port::{named_ports, protocol_number},
+    world::{World, addresses_of, is_live, labels_of, name_of, namespace_in, namespace_of, node_of},
 };
 
 /// What a Service address stands for at the moment.
@@ -42,16 +42,17 @@ pub struct ServiceBackend {
 struct Candidate {
     address: IpAddr,
     port: u16,
+    node: Option<String>,
     ready: bool,
     /// Serving although it is about to end: used when nobody is ready.
     draining: bool,
 }
 
-/// What `port` (host order) of a ClusterIP stands for; `None` if no Service has that address, port and protocol.
+/// What `port` (host order) of a ClusterIP stands for to clients on `node`; `None` if no Service has that address, port and protocol.
 ///
 /// The EndpointSlices of the Service say who answers; without any, its selector does.
 #[must_use]
-pub fn translate(world: &World, address: IpAddr, port: u16, protocol: u8) -> Option<Translation> {
+pub fn translate(world: &World, node: &str, address: IpAddr, port: u16, protocol: u8) -> Option<Translation> {
     let (service, entry) = world.services.iter().find_map(|service| {
         let spec = service.spec.as_ref()?;
         let listed = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
@@ -67,11 +68,15 @@ pub fn translate(world: &World, address: IpAddr, port: u16, protocol: u8) -> Opt
     };
     let slices: Vec<&EndpointSlice> = world.slices.iter().filter(|slice| belongs_to(slice, &name)).collect();
     let family = Family::of(address);
-    let candidates = if slices.is_empty() {
+    let mut candidates = if slices.is_empty() {
         from_selector(world, service, entry, &name.namespace, family)
     } else {
         slices.into_iter().flat_map(|slice| from_slice(slice, entry, family)).collect()
     };
+    let policy = service.spec.as_ref().and_then(|spec| spec.internal_traffic_policy.as_deref());
+    if policy == Some("Local") {
+        candidates.retain(|candidate| candidate.node.as_deref() == Some(node));
+    }
     let anybody_ready = candidates.iter().any(|c| c.ready);
     let mut backends: Vec<ServiceBackend> = candidates
         .into_iter()
@@ -118,8 +123,14 @@ fn from_slice(slice: &EndpointSlice, entry: &ServicePort, family: Family) -> Vec
         };
         let conditions = endpoint.conditions.clone().unwrap_or_default();
         let ready = conditions.ready.unwrap_or(true);
-        let draining = conditions.serving.unwrap_or(ready) && conditions.terminating.unwrap_or(false);
-        found.extend(numbers.iter().map(|port| Candidate { address, port: *port, ready, draining }));
+        let draining = conditions.serving.unwrap_or(true) && conditions.terminating.unwrap_or(false);
+        found.extend(numbers.iter().map(|port| Candidate {
+            address,
+            port: *port,
+            node: endpoint.node_name.clone(),
+            ready,
+            draining,
+        }));
     }
     found
 }
@@ -150,7 +161,8 @@ fn from_selector(
         let serving = says_ready(pod);
         let terminating = pod.metadata.deletion_timestamp.is_some();
         let ready = even_unready || serving && !terminating;
-        found.push(Candidate { address, port, ready, draining: serving && terminating });
+        let node = node_of(pod).map(str::to_owned);
+        found.push(Candidate { address, port, node, ready, draining: serving && terminating });
     }
     found
 }
@@ -164,7 +176,11 @@ fn says_ready(pod: &Pod) -> bool {
 
 fn target_port(entry: &ServicePort, pod: &Pod) -> Option<u16> {
     match &entry.target_port {
-        Some(IntOrString::String(name)) => named_port(Some(pod), name, protocol_number(protocol_of(entry))?),
+        Some(IntOrString::String(name)) =>
+        // The first, where policies mean all of them.
+        {
+            named_ports(Some(pod), name, protocol_number(protocol_of(entry))?).first().copied()
+        }
         // The API server fills in 0 or nothing with the Service's own port.
         Some(IntOrString::Int(number)) if *number > 0 => u16::try_from(*number).ok(),
         _ => u16::try_from(entry.port).ok(),

@@ -11,4 +11,4 @@ mod world;
 
 use question::{Draw, asked, check, draws};
 pub use run::{Effort, differential};
-use world::{HERE, desired, world};
+use world::{HERE, Scene, desired, world};

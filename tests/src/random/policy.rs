@@ -47,7 +47,7 @@ pub(super) fn policy() -> impl Strategy<Value = NetworkPolicy> {
         1 => Just(json!(["Sideways"])),
     ];
     let rules = |peers: &'static str| {
-        let rule = (option::weighted(0.8, vec(peer(), 0..=3)), option::weighted(0.7, vec(port(), 0..=3)));
+        let rule = (option::weighted(0.85, vec(peer(), 1..=3)), option::weighted(0.8, vec(port(), 1..=3)));
         option::weighted(
             0.8,
             vec(rule.prop_map(move |(list, ports)| json!({peers: list, "ports": ports})), 0..=3),

@@ -34,7 +34,7 @@ pub(super) fn draws(count: usize) -> impl Strategy<Value = Vec<Draw>> {
         // Numbers without a name, and without ports.
         1 => 145..=252u8,
     ];
-    let port = select(vec![53, 80, 80, 81, 8080, 1, 65535]);
+    let port = select(vec![53, 53, 80, 80, 80, 81, 81, 8080, 1, 65535]);
     let family = select(vec![Family::V4, Family::V6]);
     let draw = (0..usize::MAX, 0..usize::MAX, family, protocol, port)
         .prop_map(|(from, to, family, protocol, port)| Draw { from, to, family, protocol, port });

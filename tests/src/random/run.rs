@@ -13,7 +13,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use super::{Draw, HERE, asked, check, desired, draws, world};
+use super::{Draw, HERE, Scene, asked, check, desired, draws, world};
 use crate::station::{Desired, Ground, Opening, Station};
 
 /// Worlds that follow each other on one node, at most.
@@ -81,7 +81,7 @@ impl<G: Ground> Tester<G> {
         Self { ground, station: None, next_port: 0, portless: BTreeSet::new() }
     }
 
-    fn lead(&mut self, life: &[(World, Vec<Draw>)]) -> Result<usize> {
+    fn lead(&mut self, life: &[(Scene, Vec<Draw>)]) -> Result<usize> {
         let mut station = match self.station.take() {
             Some(station) => station,
             None => {
@@ -90,7 +90,7 @@ impl<G: Ground> Tester<G> {
             }
         };
         let mut answered = 0;
-        for (number, (world, draws)) in life.iter().enumerate() {
+        for (number, (Scene(world), draws)) in life.iter().enumerate() {
             answered += self
                 .live(&mut station, world, draws)
                 .with_context(|| format!("world {} of {}", number + 1, life.len()))?;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -27,8 +27,23 @@ pub(super) fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("the generators make what the API's types can hold")
 }
 
+/// A world that prints as the objects were written, without the fields that nobody set.
+#[derive(Clone)]
+pub(super) struct Scene(pub(super) World);
+
+impl fmt::Debug for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let World { namespaces, nodes, pods, policies, services, slices } = &self.0;
+        let objects = json!([namespaces, nodes, pods, policies, services, slices]);
+        for object in objects.as_array().into_iter().flatten().filter_map(Value::as_array).flatten() {
+            writeln!(f, "{object}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A cluster with two nodes, up to seven pods and up to six policies.
-pub(super) fn world() -> impl Strategy<Value = World> {
+pub(super) fn world() -> impl Strategy<Value = Scene> {
     let namespaces = [namespace(0), namespace(1), namespace(2)];
     let pods: Vec<_> = (0..PODS).map(|number| option::weighted(0.8, pod(number))).collect();
     (namespaces, pods, vec(policy(), 0..=6)).prop_map(|(namespaces, pods, policies)| {
@@ -37,13 +52,13 @@ pub(super) fn world() -> impl Strategy<Value = World> {
             .into_iter()
             .map(|p| ((p.metadata.namespace.clone(), p.metadata.name.clone()), p))
             .collect();
-        World {
+        Scene(World {
             namespaces: namespaces.into_iter().flatten().collect(),
             nodes: vec![node(HERE, 1), node(THERE, 2)],
             pods: pods.into_iter().flatten().collect(),
             policies: by_name.into_values().collect(),
             ..World::default()
-        }
+        })
     })
 }
 
@@ -85,7 +100,7 @@ fn pod(number: usize) -> impl Strategy<Value = Pod> {
         1 => (0..PODS).prop_map(|address| Kind::Ended { address }),
     ];
     let families = select(vec![[true, true], [true, true], [true, false], [false, true]]);
-    let containers = vec(vec(container_port(), 0..=2), 1..=2);
+    let containers = vec(vec(container_port(), 0..=3), 1..=2);
     let init = option::weighted(0.2, (container_port(), any::<bool>()));
     (select(&NAMESPACES[..]), labels(), select(vec![1usize, 1, 2]), kind, families, containers, init)
         .prop_map(move |(namespace, labels, node, kind, families, containers, init)| {
@@ -122,8 +137,10 @@ fn pod(number: usize) -> impl Strategy<Value = Pod> {
 }
 
 fn container_port() -> impl Strategy<Value = Value> {
-    let protocol = select(vec![Value::Null, json!("TCP"), json!("UDP"), json!("SCTP")]);
-    (select(vec!["http", "dns", "other"]), select(vec![53, 80, 81]), protocol).prop_map(
+    let protocol =
+        select(vec![Value::Null, json!("TCP"), json!("TCP"), json!("UDP"), json!("UDP"), json!("SCTP")]);
+    // Few names, so that containers of a pod share one.
+    (select(vec!["http", "http", "dns"]), select(vec![53, 80, 81]), protocol).prop_map(
         |(name, number, protocol)| json!({"name": name, "containerPort": number, "protocol": protocol}),
     )
 }

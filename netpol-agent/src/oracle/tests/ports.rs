@@ -78,6 +78,18 @@ fn names_in_egress_are_resolved_on_each_destination() {
 }
 
 #[test]
+fn a_name_that_two_containers_share_is_both_their_ports() {
+    let mut world = into_db(json!([{"ports": [{"port": "http"}]}]));
+    let db = world.pods.iter_mut().find(|pod| pod.metadata.name.as_deref() == Some("db")).expect("db");
+    db.spec.as_mut().expect("a spec").containers.push(super::object(json!({
+        "name": "second", "ports": [{"name": "http", "containerPort": 8081}]
+    })));
+    for (port, expected) in [(8080, true), (8081, true), (8082, false)] {
+        assert_eq!(ask(&world, "shop/web", "shop/db", proto::TCP, port).allowed(), expected, "{port}");
+    }
+}
+
+#[test]
 fn names_in_ingress_work_for_blocks() {
     let world = into_db(json!([{"from": [{"ipBlock": {"cidr": "8.0.0.0/8"}}], "ports": [{"port": "http"}]}]));
     assert!(ask(&world, "8.8.8.8", "shop/db", proto::TCP, 8080).allowed());

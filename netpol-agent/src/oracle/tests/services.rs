@@ -17,7 +17,7 @@ fn with_service(port: Value, selector: Value) -> World {
 }
 
 fn backends(world: &World, vip: &str, port: u16, protocol: u8) -> Option<Vec<String>> {
-    let found = translate(world, vip.parse().expect("an address"), port, protocol)?;
+    let found = translate(world, "n1", vip.parse().expect("an address"), port, protocol)?;
     Some(found.backends.iter().map(|b| format!("{} {}", b.address, b.port)).collect())
 }
 
@@ -44,7 +44,8 @@ fn address_port_and_protocol_must_be_the_service_s() {
     assert_eq!(backends(&world, VIP, 80, proto::UDP), None);
     assert_eq!(backends(&world, "10.96.0.11", 80, proto::TCP), None);
     assert_eq!(backends(&world, "fd00:96::10", 80, proto::TCP), Some(vec!["fd00:1::2 80".into()]));
-    let found = translate(&world, VIP.parse().expect("an address"), 80, proto::TCP).expect("the service");
+    let found =
+        translate(&world, "n1", VIP.parse().expect("an address"), 80, proto::TCP).expect("the service");
     assert_eq!(found.backends[0].pod.as_ref().map(ToString::to_string), Some("shop/web".into()));
 }
 
@@ -93,4 +94,13 @@ fn slices_say_who_serves_and_then_the_selector_is_not_asked() {
     assert_eq!(backends(&world, "fd00:96::10", 80, proto::TCP), Some(vec![]));
     world.slices[1].endpoints.as_mut().expect("endpoints").remove(0);
     assert_eq!(backends(&world, VIP, 80, proto::TCP), Some(vec!["10.0.4.1 8000".into()]));
+}
+
+#[test]
+fn internal_traffic_may_be_kept_on_the_client_s_node() {
+    let mut world = with_service(json!({"port": 80}), json!({"app": "web"}));
+    world.services[0].spec.as_mut().expect("a spec").internal_traffic_policy = Some("Local".into());
+    let on = |node| translate(&world, node, VIP.parse().expect("an address"), 80, proto::TCP);
+    assert_eq!(on("n1").map(|found| found.backends.len()), Some(1));
+    assert_eq!(on("n2").map(|found| found.backends.len()), Some(0));
 }
