@@ -18,14 +18,14 @@ use netpol_common::{
 use netpol_tests::bed::{Bed, Node};
 use serde_json::{Value, json};
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the agent of a node pins.
-pub fn pin_dir(node: &Node) -> PathBuf {
+pub(crate) fn pin_dir(node: &Node) -> PathBuf {
     node.folder.join("bpf").join("netpol")
 }
 
-pub fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions {
+pub(crate) fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions {
     KernelOptions {
         pin_dir: pin_dir(node),
         netns_dir: node.netns_dir(),
@@ -35,12 +35,12 @@ pub fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions {
     }
 }
 
-pub fn open(bed: &Bed, node: &str, attach: Option<AttachMode>) -> Kernel {
+pub(crate) fn open(bed: &Bed, node: &str, attach: Option<AttachMode>) -> Kernel {
     let node = bed.node(node).unwrap();
     node.netns.enter(|| Ok(Kernel::open(&options(node, attach))?)).unwrap()
 }
 
-pub fn pod(name: &str, node: &str) -> Value {
+pub(crate) fn pod(name: &str, node: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "t"},
         "spec": {"nodeName": node, "containers": [{"name": "c", "ports": [
@@ -51,7 +51,7 @@ pub fn pod(name: &str, node: &str) -> Value {
 
 /// Waits for a change that is what was asked for.
 #[track_caller]
-pub fn await_change<T>(
+pub(crate) fn await_change<T>(
     bed: &Bed,
     kernel: &mut Kernel,
     what: &str,
@@ -73,7 +73,7 @@ pub fn await_change<T>(
 
 /// Waits until the interface of a pod is reported with all of its addresses.
 #[track_caller]
-pub fn await_pod(bed: &Bed, kernel: &mut Kernel, pod: &str) -> Interface {
+pub(crate) fn await_pod(bed: &Bed, kernel: &mut Kernel, pod: &str) -> Interface {
     let mut wanted = bed.pod(pod).unwrap().addresses.clone();
     wanted.sort_unstable();
     let complete = |change: &Change| match change {
@@ -85,7 +85,7 @@ pub fn await_pod(bed: &Bed, kernel: &mut Kernel, pod: &str) -> Interface {
 }
 
 /// Lets everything to and from a pod pass.
-pub fn open_pod(kernel: &mut Kernel, interface: &Interface) {
+pub(crate) fn open_pod(kernel: &mut Kernel, interface: &Interface) {
     let Interface { ifindex, master, addresses, .. } = interface;
     for addr in addresses {
         let row = PeerRow { ifindex: *ifindex, ..PeerRow::default() };
@@ -97,7 +97,7 @@ pub fn open_pod(kernel: &mut Kernel, interface: &Interface) {
 }
 
 /// The interfaces that links are pinned for.
-pub fn pinned_interfaces(node: &Node) -> Vec<String> {
+pub(crate) fn pinned_interfaces(node: &Node) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(pin_dir(node).join("v1").join("links"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -108,7 +108,7 @@ pub fn pinned_interfaces(node: &Node) -> Vec<String> {
 
 /// Waits for a condition that nothing announces.
 #[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
@@ -116,6 +116,6 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-pub fn v4(addresses: &[IpAddr]) -> IpAddr {
+pub(crate) fn v4(addresses: &[IpAddr]) -> IpAddr {
     *addresses.iter().find(|addr| addr.is_ipv4()).unwrap()
 }
