@@ -1,9 +1,9 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use netpol_agent::dataplane::kernel::{AttachMode, Change};
 use netpol_common::{direction::Direction, reason::DropReason, stats};
 use netpol_tests::{
-    bed::{Bed, ClusterSpec, Place, object_ref},
+    bed::{Bed, ClusterSpec, Netns, Place, object_ref},
     probe::{Attempt, Outcome, Protocol},
 };
 
@@ -105,4 +105,38 @@ fn a_namespace_that_gets_its_name_late_is_found() {
     bind(&hidden, netns.path());
     await_pod(&bed, &mut kernel, "t/p");
     eventually("both links", || pinned_interfaces(bed.node("node1").unwrap()).len() == 2);
+}
+
+#[test]
+fn a_crowd_that_comes_and_goes_at_once_leaves_nothing_out_and_nothing_behind() {
+    const CROWD: usize = 60;
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let node = bed.node("node1").unwrap();
+    let pods: Vec<_> = (0..CROWD)
+        .map(|n| Netns::create(&format!("p{n}"), &node.netns_dir().join(format!("p{n}"))).unwrap())
+        .collect();
+    let mut kernel = open(&bed, "node1", Some(AttachMode::Tcx));
+    let lines = |line: &dyn Fn(usize) -> String| (0..CROWD).map(line).collect::<Vec<_>>();
+    let path = |n: usize| pods[n].path().display().to_string();
+    node.netns.ip(&lines(&|n| format!("link add h{n} type veth peer name eth0 netns {}", path(n)))).unwrap();
+    eventually("two links each", || pinned_interfaces(node).len() == 2 * CROWD);
+    let mut up = BTreeSet::new();
+    while up.len() < CROWD {
+        up.insert(await_change(&bed, &mut kernel, "all of them", |change| match change {
+            Change::Up(interface) => Some(interface.ifindex),
+            Change::Gone(_) => None,
+        }));
+    }
+    node.netns.ip(&lines(&|n| format!("link del h{n}"))).unwrap();
+    while !up.is_empty() {
+        let gone = await_change(&bed, &mut kernel, "all of them gone", |change| match change {
+            Change::Gone(ifindex) => Some(*ifindex),
+            Change::Up(_) => None,
+        });
+        assert!(up.remove(&gone), "{gone} went twice");
+    }
+    assert_eq!(pinned_interfaces(node), [""; 0]);
+    for pod in &pods {
+        pod.delete().unwrap();
+    }
 }
