@@ -53,12 +53,16 @@ impl Bed {
     /// # Errors
     /// If a pod is not running or has no address of the family.
     pub fn settle(&self, expected: &[(Cell, bool)], within: Duration) -> Result<Vec<(Cell, Outcome)>> {
-        let deadline = Instant::now() + within;
+        let started = Instant::now();
+        let deadline = started + within;
         let mut open = expected.to_vec();
         loop {
             let last = Instant::now() >= deadline;
             let wrong = self.wrong(&open, if last { LAST } else { PATIENCE })?;
             if wrong.is_empty() {
+                // What is about to change could be met, and met again, before it does.
+                self.runtime()
+                    .block_on(async { tokio::time::sleep_until((started + PATIENCE).into()).await });
                 return self.wrong(expected, LAST);
             }
             if last {
