@@ -47,6 +47,9 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
         command::run(build::cargo(paths, "test").args(["--workspace", "--locked", "--no-fail-fast"]))
     });
     session.part("scenarios", || runner(paths, runner::SCENARIO, &["tests/scenarios"]));
+    // The other way to attach programs, and to forward: what kernels before 6.6 and `--fast-path=off` have.
+    let old = ["tests/scenarios", "--agent-arg=--attach=clsact", "--agent-arg=--fast-path=off"];
+    session.part("scenarios, by clsact and without fast path", || runner(paths, runner::SCENARIO, &old));
     session.part("demo", || runner(paths, runner::DEMO, &[]));
     for family in ["4", "6"] {
         let name = format!("conformance, own cases, IPv{family}");
