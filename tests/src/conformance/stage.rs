@@ -93,7 +93,7 @@ impl<G: Ground> Stage<G> {
         let mut at = |key: &Key, opening| self.alone.get_mut(key).context("no station")?.judge(opening);
         let egress = allows(at(probe.from, &leaving).context("source alone")?)?;
         let ingress = allows(at(probe.to, &arriving).context("destination alone")?)?;
-        if let Outcome::Denied(direction) = both {
+        if let Outcome::Denied { by: direction, .. } = both {
             let first = if egress { Direction::Ingress } else { Direction::Egress };
             ensure!(direction == first, "{leaving:?} is denied for {direction:?} where both ends are judged");
         }
@@ -138,7 +138,7 @@ fn alone(key: &Key) -> String {
 fn allows(outcome: Outcome) -> Result<bool> {
     match outcome {
         Outcome::Forwarded { .. } => Ok(true),
-        Outcome::Denied(_) => Ok(false),
+        Outcome::Denied { .. } => Ok(false),
         Outcome::Dropped(reason) => bail!("dropped, but not by policy: {}", reason.name()),
     }
 }

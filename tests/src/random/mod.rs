@@ -7,8 +7,9 @@ mod policy;
 mod question;
 mod run;
 mod selector;
+mod service;
 mod world;
 
 use question::{Draw, asked, check, draws};
-pub use run::{Effort, differential};
+pub use run::{Answered, Effort, differential};
 use world::{HERE, Scene, desired, world};

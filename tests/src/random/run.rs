@@ -35,12 +35,20 @@ pub struct Effort {
     pub shrinking: u32,
 }
 
+/// What was found alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Answered {
+    /// Questions that were the node's to answer.
+    pub questions: usize,
+    /// Those of them that were asked through a Service.
+    pub through_services: usize,
+}
+
 /// Leads nodes through random worlds, one after the other, and holds every answer against the reference evaluator.
-/// Returns how many questions were answered.
 ///
 /// # Errors
 /// With the smallest failing life that was found, and the seed to get there again.
-pub fn differential<G: Ground>(effort: Effort, ground: G) -> Result<usize> {
+pub fn differential<G: Ground>(effort: Effort, ground: G) -> Result<Answered> {
     let seed = match env::var(SEED_VARIABLE) {
         Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE}={text}"))?,
         Err(_) => SEED,
@@ -56,14 +64,15 @@ pub fn differential<G: Ground>(effort: Effort, ground: G) -> Result<usize> {
     };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let lives = proptest::collection::vec((world(), draws(QUESTIONS)), 1..=WORLDS);
-    let (tester, answered) = (RefCell::new(Tester::new(ground)), Cell::new(0));
+    let (tester, answered) = (RefCell::new(Tester::new(ground)), Cell::new(Answered::default()));
     let outcome = runner.run(&lives, |life| {
-        let count = tester.borrow_mut().lead(&life).map_err(|e| TestCaseError::fail(format!("{e:#}")))?;
-        answered.set(answered.get() + count);
+        let mut sum = answered.get();
+        tester.borrow_mut().lead(&life, &mut sum).map_err(|e| TestCaseError::fail(format!("{e:#}")))?;
+        answered.set(sum);
         Ok(())
     });
     outcome.map_err(|error| anyhow!("seed {seed}: {error}"))?;
-    println!("{} questions answered alike", answered.get());
+    println!("answered alike: {:?}", answered.get());
     Ok(answered.get())
 }
 
@@ -81,7 +90,7 @@ impl<G: Ground> Tester<G> {
         Self { ground, station: None, next_port: 0, portless: BTreeSet::new() }
     }
 
-    fn lead(&mut self, life: &[(Scene, Vec<Draw>)]) -> Result<usize> {
+    fn lead(&mut self, life: &[(Scene, Vec<Draw>)], answered: &mut Answered) -> Result<()> {
         let mut station = match self.station.take() {
             Some(station) => station,
             None => {
@@ -89,23 +98,26 @@ impl<G: Ground> Tester<G> {
                 Station::new(HERE, self.ground.dataplane(CONNECTIONS)?)?
             }
         };
-        let mut answered = 0;
         for (number, (Scene(world), draws)) in life.iter().enumerate() {
-            answered += self
-                .live(&mut station, world, draws)
+            self.live(&mut station, world, draws, answered)
                 .with_context(|| format!("world {} of {}", number + 1, life.len()))?;
         }
         station.follow(Desired::default())?;
         let left = station.check_rows()?;
         ensure!(left == Rows::default(), "rows are left in an empty cluster: {left:#?}");
         self.station = Some(station);
-        Ok(answered)
+        Ok(())
     }
 
-    fn live(&mut self, station: &mut Station<G::Judge>, world: &World, draws: &[Draw]) -> Result<usize> {
+    fn live(
+        &mut self,
+        station: &mut Station<G::Judge>,
+        world: &World,
+        draws: &[Draw],
+        answered: &mut Answered,
+    ) -> Result<()> {
         station.follow(desired(world, &mut self.ground)?)?;
         station.check_rows()?;
-        let mut answered = 0;
         for draw in draws {
             // Far from every port that is asked about, and a new one each time.
             self.next_port = (self.next_port + 1) % 50_000;
@@ -117,9 +129,10 @@ impl<G: Ground> Tester<G> {
             }
             let outcome = station.judge(&asked.opening)?;
             check(world, &asked, outcome, station.attribution())?;
-            answered += 1;
+            answered.questions += 1;
+            answered.through_services += usize::from(asked.through_service);
         }
-        Ok(answered)
+        Ok(())
     }
 
     fn is_new(&mut self, opening: &Opening) -> bool {

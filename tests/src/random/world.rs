@@ -11,7 +11,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{policy::policy, selector::labels};
+use super::{policy::policy, selector::labels, service::service};
 use crate::station::{Desired, Ground};
 
 /// The node under test.
@@ -42,11 +42,13 @@ impl fmt::Debug for Scene {
     }
 }
 
-/// A cluster with two nodes, up to seven pods and up to six policies.
+/// A cluster with two nodes, up to seven pods, six policies and three Services.
 pub(super) fn world() -> impl Strategy<Value = Scene> {
     let namespaces = [namespace(0), namespace(1), namespace(2)];
     let pods: Vec<_> = (0..PODS).map(|number| option::weighted(0.8, pod(number))).collect();
-    (namespaces, pods, vec(policy(), 0..=6)).prop_map(|(namespaces, pods, policies)| {
+    let services = [0, 1, 2].map(|number| option::weighted(0.5, service(number)));
+    (namespaces, pods, vec(policy(), 0..=6), services).prop_map(|(namespaces, pods, policies, services)| {
+        let (services, slices): (Vec<_>, Vec<_>) = services.into_iter().flatten().unzip();
         // Of two policies with one name the later is in force.
         let by_name: BTreeMap<_, _> = policies
             .into_iter()
@@ -57,7 +59,8 @@ pub(super) fn world() -> impl Strategy<Value = Scene> {
             nodes: vec![node(HERE, 1), node(THERE, 2)],
             pods: pods.into_iter().flatten().collect(),
             policies: by_name.into_values().collect(),
-            ..World::default()
+            services,
+            slices: slices.into_iter().flatten().collect(),
         })
     })
 }
@@ -102,8 +105,12 @@ fn pod(number: usize) -> impl Strategy<Value = Pod> {
     let families = select(vec![[true, true], [true, true], [true, false], [false, true]]);
     let containers = vec(vec(container_port(), 0..=3), 1..=2);
     let init = option::weighted(0.2, (container_port(), any::<bool>()));
-    (select(&NAMESPACES[..]), labels(), select(vec![1usize, 1, 2]), kind, families, containers, init)
-        .prop_map(move |(namespace, labels, node, kind, families, containers, init)| {
+    // Nothing said of it, ready, not ready; and whether it is about to end.
+    let ready = select(vec![None, None, Some("True"), Some("False")]);
+    let state = (ready, option::weighted(0.15, Just("2026-01-01T00:00:00Z")));
+    (select(&NAMESPACES[..]), labels(), select(vec![1usize, 1, 2]), kind, families, containers, init, state)
+        .prop_map(move |(namespace, labels, node, kind, families, containers, init, (ready, ends))| {
+            let conditions = ready.map(|status| json!([{"type": "Ready", "status": status}]));
             let own = |number: usize| [format!("10.0.{node}.{number}"), format!("fd00:{node}::{number}")];
             let (addresses, phase) = match kind {
                 Kind::Own => (own(number), "Running"),
@@ -125,13 +132,18 @@ fn pod(number: usize) -> impl Strategy<Value = Pod> {
                 .collect();
             object(json!({
                 "apiVersion": "v1", "kind": "Pod",
-                "metadata": {"namespace": namespace, "name": format!("p{number}"), "labels": labels},
+                "metadata": {
+                    "namespace": namespace, "name": format!("p{number}"), "labels": labels,
+                    "deletionTimestamp": ends
+                },
                 "spec": {
                     "nodeName": if node == 1 { HERE } else { THERE },
                     "hostNetwork": matches!(kind, Kind::HostNetwork),
                     "containers": containers, "initContainers": init
                 },
-                "status": {"phase": phase, "podIP": ips[0]["ip"], "podIPs": ips}
+                "status": {
+                    "phase": phase, "podIP": ips[0]["ip"], "podIPs": ips, "conditions": conditions
+                }
             }))
         })
 }
@@ -157,7 +169,9 @@ pub(super) fn desired<G: Ground>(world: &World, ground: &mut G) -> Result<Desire
         .map(|o| Manifest::Namespace(Box::new(o.clone())))
         .chain(world.nodes.iter().map(|o| Manifest::Node(Box::new(o.clone()))))
         .chain(world.pods.iter().map(|o| Manifest::Pod(Box::new(o.clone()))))
-        .chain(world.policies.iter().map(|o| Manifest::NetworkPolicy(Box::new(o.clone()))));
+        .chain(world.policies.iter().map(|o| Manifest::NetworkPolicy(Box::new(o.clone()))))
+        .chain(world.services.iter().map(|o| Manifest::Service(Box::new(o.clone()))))
+        .chain(world.slices.iter().map(|o| Manifest::EndpointSlice(Box::new(o.clone()))));
     desired.objects.extend(objects.map(|manifest| (reference(&manifest), manifest)));
     for pod in world.pods.iter().filter(|pod| has_interface(pod)) {
         let owner = owner(pod);

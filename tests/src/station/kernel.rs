@@ -1,3 +1,5 @@
+use std::net::{IpAddr, SocketAddr};
+
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::dataplane::{
     Capacity, Dataplane, Error, Op, Rows,
@@ -61,7 +63,8 @@ impl Judge for KernelJudge {
         let (drop, flow) = (only(&mut self.drops)?, only(&mut self.flows)?);
         match (run.action, drop, flow) {
             (NEXT | REDIRECT, None, Some(flow)) => {
-                Ok(Outcome::Forwarded { egress: flow.rule_egress, ingress: flow.rule_ingress })
+                let (egress, ingress) = (flow.rule_egress, flow.rule_ingress);
+                Ok(Outcome::Forwarded { egress, ingress, to: destination(&flow) })
             }
             (DROP, Some(drop), None) => outcome_of(&drop),
             (action, drop, flow) => {
@@ -81,10 +84,16 @@ fn outcome_of(drop: &PacketEvent) -> Result<Outcome> {
                 Direction::Ingress => drop.rule_ingress,
             };
             ensure!(allowed_by == RuleId::NONE, "denied, but a rule is named that allowed it: {drop:?}");
-            Ok(Outcome::Denied(direction))
+            Ok(Outcome::Denied { by: direction, to: destination(drop) })
         }
         reason => Ok(Outcome::Dropped(reason)),
     }
+}
+
+fn destination(event: &PacketEvent) -> SocketAddr {
+    let [a, b, c, d, ..] = event.nat_dst;
+    let addr = if event.family == 4 { IpAddr::from([a, b, c, d]) } else { IpAddr::from(event.nat_dst) };
+    SocketAddr::new(addr, event.nat_dport)
 }
 
 /// The one event of one packet.

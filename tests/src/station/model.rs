@@ -1,8 +1,11 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::Result;
 use netpol_agent::dataplane::{
-    Capacity, Dataplane, Error, Op, Rows,
+    Capacity, Dataplane, Error, Frontend, Op, Rows,
     fake::Fake,
     judge::{Packet, Tables, Verdict, judge},
 };
@@ -64,17 +67,29 @@ impl Judge for ModelJudge {
         {
             return Ok(Outcome::Dropped(DropReason::Spoofed));
         }
+        let Opening { src, mut dst, protocol: proto, sport, mut dport, .. } = *opening;
         if let Hook::ToPod(_, 0) = opening.hook {
-            return Ok(Outcome::Forwarded { egress: RuleId::ELSEWHERE, ingress: RuleId::NODE });
+            let (egress, ingress) = (RuleId::ELSEWHERE, RuleId::NODE);
+            return Ok(Outcome::Forwarded { egress, ingress, to: SocketAddr::new(dst, dport) });
         }
-        let Opening { src, dst, protocol: proto, dport, .. } = *opening;
+        if let Hook::FromPod(_) = opening.hook
+            && let Some(backends) = rows.backends(&Frontend { addr: dst, port: dport, proto })
+        {
+            let Some(backend) = backends.get(usize::from(sport) % backends.len().max(1)) else {
+                return Ok(Outcome::Dropped(DropReason::NoBackend));
+            };
+            (dst, dport) = (backend.addr, backend.port);
+        }
+        let to = SocketAddr::new(dst, dport);
         let judgement = judge(rows, Packet { src, dst, proto, dport });
         Ok(match (judgement.egress, judgement.ingress) {
             (Verdict::Pending, _) => Outcome::Dropped(DropReason::Pending),
-            (Verdict::Denied(_), _) => Outcome::Denied(Direction::Egress),
+            (Verdict::Denied(_), _) => Outcome::Denied { by: Direction::Egress, to },
             (_, Verdict::Pending) => Outcome::Dropped(DropReason::Pending),
-            (_, Verdict::Denied(_)) => Outcome::Denied(Direction::Ingress),
-            (Verdict::Allowed(egress), Verdict::Allowed(ingress)) => Outcome::Forwarded { egress, ingress },
+            (_, Verdict::Denied(_)) => Outcome::Denied { by: Direction::Ingress, to },
+            (Verdict::Allowed(egress), Verdict::Allowed(ingress)) => {
+                Outcome::Forwarded { egress, ingress, to }
+            }
         })
     }
 }

@@ -45,9 +45,16 @@ pub enum Outcome {
         egress: RuleId,
         /// The rule that allowed it to be received, or a constant of [`RuleId`].
         ingress: RuleId,
+        /// Where it goes, after service translation.
+        to: SocketAddr,
     },
-    /// Policy denied it at this end.
-    Denied(Direction),
+    /// Policy denied it.
+    Denied {
+        /// At which end.
+        by: Direction,
+        /// Where it was to go, after service translation.
+        to: SocketAddr,
+    },
     /// Dropped for a reason that is not policy.
     Dropped(DropReason),
 }
