@@ -80,7 +80,7 @@ fn event(outcome: Outcome) -> Decoded {
 }
 
 fn record(event: &Decoded) -> FlowRecord {
-    attribute(event, SystemTime::UNIX_EPOCH + Duration::from_millis(1500), "n1", &known())
+    attribute(event, SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_700), "n1", &known())
 }
 
 #[test]

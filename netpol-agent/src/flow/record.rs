@@ -11,7 +11,7 @@ use crate::model::Name;
 /// One packet that was dropped, or that opened a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FlowRecord {
-    /// When the programs saw it; RFC 3339, UTC.
+    /// When the programs saw it; RFC 3339, UTC, milliseconds.
     pub time: Timestamp,
     /// The node whose programs saw it.
     pub node: String,
@@ -181,7 +181,9 @@ pub fn protocol_name(number: u8) -> String {
     }
 }
 
-/// A clock's time as records hold it; the epoch if it lies outside of what RFC 3339 can write.
+/// A clock's time as records hold it: whole milliseconds, because the kernel dates events in jiffies. The epoch if it
+/// lies outside of what RFC 3339 can write.
 pub(super) fn timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+    let exact = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    Timestamp::from_millisecond(exact.as_millisecond()).unwrap_or(exact)
 }

@@ -10,6 +10,7 @@ use crate::{
     },
     dataplane::{Capacity, kernel::Stats},
     flow::FlowStore,
+    model::ObjectRef,
     source::Rescan,
 };
 
@@ -64,7 +65,18 @@ impl State for Agent {
     }
 
     fn policies(&self) -> Vec<PolicyView> {
-        self.shared.engine().policies()
+        let mut policies = self.shared.engine().policies();
+        // Those of the objects that the engine was given are in it already.
+        let problems = self.shared.status().problems;
+        for policy in &mut policies {
+            let is_its = |object: &ObjectRef| {
+                object.kind == "NetworkPolicy"
+                    && object.namespace == policy.policy.namespace
+                    && object.name == policy.policy.name
+            };
+            policy.problems += problems.iter().filter(|p| p.object.as_ref().is_some_and(is_its)).count();
+        }
+        policies
     }
 
     fn services(&self) -> Vec<ServiceView> {
