@@ -176,3 +176,7 @@ fn service_address(family: Family, number: u8) -> IpAddr {
         IpAddr::V6(base) => IpAddr::V6((u128::from(base) + 0xf000 + u128::from(number)).into()),
     }
 }
+
+#[cfg(test)]
+#[path = "object_tests.rs"]
+mod tests;
