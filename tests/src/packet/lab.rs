@@ -1,9 +1,14 @@
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::{
-    Dataplane, Op,
-    kernel::{Connections, LoadOptions, Maps, Object, Ring, RunContext, Sizes, Stats},
+    Dataplane, Op, Rows,
+    kernel::{Connections, LoadOptions, Maps, Object, Ring, RunContext, Sizes, Stats, Switch},
 };
 use netpol_common::{
     direction::Direction,
@@ -80,16 +85,39 @@ pub struct Seen {
     pub events: Vec<PacketEvent>,
 }
 
-/// Builds a lab with `pods` interfaces and runs `f` inside its network namespace.
+/// The lab of the last run and its namespace: verifying the programs takes longer than all that is done with them, most of
+/// all in an emulated machine.
+static LAST: Mutex<Option<(Netns, Lab)>> = Mutex::new(None);
+
+/// Runs `f` inside the network namespace of a lab with at least `pods` interfaces and nothing in its maps. One at a time.
 ///
 /// # Errors
 /// If the namespace or an interface cannot be made, the programs do not load, or `f` fails.
 pub fn in_lab<T: Send>(pods: usize, f: impl FnOnce(&mut Lab) -> Result<T> + Send) -> Result<T> {
+    // Poisoned is a lab that was in use when its test panicked: it is gone, and nothing else is behind the lock.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let (netns, mut lab) = match last.take() {
+        Some((netns, lab)) if lab.pods.len() >= pods => (netns, lab),
+        _ => {
+            let netns = anonymous_namespace()?;
+            let lab = netns.enter(|| Lab::new(pods))?;
+            (netns, lab)
+        }
+    };
+    let result = netns.enter(|| {
+        lab.clear()?;
+        f(&mut lab)
+    })?;
+    *last = Some((netns, lab));
+    Ok(result)
+}
+
+/// A network namespace that ends with this process, whatever ends it: nothing but its descriptor holds it.
+fn anonymous_namespace() -> Result<Netns> {
     let folder = tempfile::Builder::new().prefix("netpol-lab-").tempdir_in("/run")?;
     let netns = Netns::create("lab", &folder.path().join("netns"))?;
-    let result = netns.enter(|| f(&mut Lab::new(pods)?));
-    netns.delete().context("removing the lab's network namespace")?;
-    result
+    netns.delete().context("unbinding the lab's network namespace")?;
+    Ok(netns)
 }
 
 impl Lab {
@@ -117,6 +145,22 @@ impl Lab {
             flows: Ring::new(&mut object, names::FLOW)?,
             object,
         })
+    }
+
+    /// Empties the maps.
+    fn clear(&mut self) -> Result<()> {
+        let Rows { ports, policy, cidrs, peers, endpoints, frontends, services: _, backends: _ } =
+            self.maps.read()?;
+        self.write(frontends.into_keys().map(Op::DeleteFrontend))?;
+        self.write(endpoints.into_keys().map(Op::DeleteEndpoint))?;
+        self.write(peers.into_keys().map(Op::DeletePeer))?;
+        self.write(cidrs.into_keys().map(Op::DeleteCidr))?;
+        self.write(policy.into_keys().map(Op::DeletePolicy))?;
+        self.write(ports.into_keys().map(Op::DeletePort))?;
+        self.maps.set_flags(u32::MAX, Switch::Off);
+        self.connections.clear()?;
+        self.drain();
+        Ok(())
     }
 
     /// Carries out operations as the agent would.

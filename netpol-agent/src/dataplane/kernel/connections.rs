@@ -1,5 +1,6 @@
 //! Single rows of the connection tables: for tests and benchmarks, which look at an entry or place one.
 
+use bytemuck::Pod;
 use netpol_common::{
     conntrack::{CtEntry, CtKey4, CtKey6},
     names,
@@ -8,7 +9,7 @@ use netpol_common::{
 use super::{
     Object,
     abi::Abi,
-    table::{Hash, error, hash, put},
+    table::{Hash, delete, error, hash, put},
 };
 use crate::dataplane::Error;
 
@@ -49,6 +50,16 @@ impl Connections {
         }
     }
 
+    /// Removes every entry.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        clear(&mut self.v4, names::CT4)?;
+        clear(&mut self.v6, names::CT6)
+    }
+
     /// The entry of a connection, `None` if it has none.
     ///
     /// # Errors
@@ -65,4 +76,12 @@ impl Connections {
             Err(source) => Err(error("bpf_map_lookup_elem", "np_ct4/6", source)),
         }
     }
+}
+
+fn clear<K: Pod>(table: &mut Hash<K, CtEntry>, name: &'static str) -> Result<(), Error> {
+    let keys: Result<Vec<Abi<K>>, _> = table.keys().collect();
+    for Abi(key) in keys.map_err(|source| error("bpf_map_get_next_key", name, source))? {
+        delete(table, &key, name)?;
+    }
+    Ok(())
 }
