@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use netpol_common::{
     peer::{CidrRow, PeerRow},
@@ -23,6 +23,7 @@ impl Compiler {
     pub(super) fn classify(&mut self, concerned: &Concerned, index: &Index) {
         let mut retired = Vec::new();
         for addr in &concerned.addresses {
+            self.note_owner(*addr, index);
             let content = self.features.of_address(*addr, index, self.ids);
             let row = content.as_ref().map(|content| {
                 let interface = index.owner(*addr).and_then(|pod| index.interface_of(pod));
@@ -54,6 +55,17 @@ impl Compiler {
         // After all are acquired, so that what passes from address to address is not made anew.
         for class in retired {
             self.release_class(class);
+        }
+    }
+
+    fn note_owner(&mut self, addr: IpAddr, index: &Index) {
+        let new = index.owner(addr).map(|pod| (pod.name.clone(), pod.uid.clone()));
+        let old = match new.clone() {
+            Some(new) => self.owners.insert(addr, new),
+            None => self.owners.remove(&addr),
+        };
+        if old.is_some() && old != new {
+            self.desired.passed_on.insert(addr);
         }
     }
 

@@ -75,6 +75,9 @@ pub struct Desired {
     pub peers: Table<IpAddr, PeerRow>,
     /// `np_ep`
     pub endpoints: Table<u32, EndpointRow>,
+    /// Addresses that have lost their owner, or have another one, since the policy tables were last planned without
+    /// refusal.
+    pub passed_on: BTreeSet<IpAddr>,
     /// `np_fe4`, `np_fe6`, `np_svc`, `np_be4`, `np_be6`
     pub services: Table<Frontend, Backends>,
 }

@@ -51,6 +51,8 @@ pub struct Compiler {
     slots: BTreeMap<SlotId, slot::Slot>,
     classes: BTreeMap<ClassId, classes::Class>,
     features: Features,
+    /// Who had an address last: name and UID.
+    owners: BTreeMap<IpAddr, (Name, String)>,
     /// Classes of addresses with a row in `np_peer`.
     peers: BTreeMap<IpAddr, ClassId>,
     /// Classes of prefixes with a row in `np_cidr`.
@@ -85,6 +87,7 @@ impl Compiler {
             slots: BTreeMap::new(),
             classes: BTreeMap::new(),
             features: Features::default(),
+            owners: BTreeMap::new(),
             peers: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             port_sets: ports::PortSets::default(),

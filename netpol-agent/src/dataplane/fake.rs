@@ -1,6 +1,6 @@
 //! A dataplane in memory, for tests: it has the maps' capacities and complains as the kernel does.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 use netpol_common::names;
 
@@ -17,6 +17,8 @@ pub struct Fake {
     counts: BTreeMap<&'static str, usize>,
     /// Value of the epoch.
     epoch: u32,
+    /// Rows per map.
+    used: BTreeMap<&'static str, usize>,
     /// Operations until one fails; `None`: none does.
     fail_after: Option<usize>,
 }
@@ -31,6 +33,7 @@ impl Fake {
             arenas: [BTreeMap::new(), BTreeMap::new()],
             counts: BTreeMap::new(),
             epoch: 0,
+            used: BTreeMap::new(),
             fail_after: None,
         }
     }
@@ -109,34 +112,37 @@ impl Dataplane for Fake {
             }
         }
         let Capacity { ports, policy, cidrs, peers, endpoints, frontends, services, .. } = self.capacity;
-        let rows = &mut self.rows;
+        let (rows, used) = (&mut self.rows, &mut self.used);
         let name = match op {
-            Op::PutPort(key, rule) => put(&mut rows.ports, *key, *rule, names::PORT, ports, |_| true)?,
-            Op::DeletePort(key) => delete(&mut rows.ports, key, names::PORT)?,
-            Op::PutPolicy(key, row) => put(&mut rows.policy, *key, *row, names::POLICY, policy, |_| true)?,
-            Op::DeletePolicy(key) => delete(&mut rows.policy, key, names::POLICY)?,
+            Op::PutPort(key, rule) => put(&mut rows.ports, *key, *rule, names::PORT, ports, used)?,
+            Op::DeletePort(key) => delete(&mut rows.ports, key, names::PORT, used)?,
+            Op::PutPolicy(key, row) => put(&mut rows.policy, *key, *row, names::POLICY, policy, used)?,
+            Op::DeletePolicy(key) => delete(&mut rows.policy, key, names::POLICY, used)?,
             Op::PutCidr(prefix, row) => {
-                let v4 = prefix.addr().is_ipv4();
-                let map = if v4 { names::CIDR4 } else { names::CIDR6 };
-                put(&mut rows.cidrs, *prefix, *row, map, cidrs, |p| p.addr().is_ipv4() == v4)?
+                let map = family(prefix.addr(), names::CIDR4, names::CIDR6);
+                put(&mut rows.cidrs, *prefix, *row, map, cidrs, used)?
             }
-            Op::DeleteCidr(prefix) => delete(&mut rows.cidrs, prefix, "np_cidr")?,
+            Op::DeleteCidr(prefix) => {
+                delete(&mut rows.cidrs, prefix, family(prefix.addr(), names::CIDR4, names::CIDR6), used)?
+            }
             Op::PutPeer(addr, row) => {
-                let v4 = addr.is_ipv4();
-                let map = if v4 { names::PEER4 } else { names::PEER6 };
-                put(&mut rows.peers, *addr, *row, map, peers, |a| a.is_ipv4() == v4)?
+                put(&mut rows.peers, *addr, *row, family(*addr, names::PEER4, names::PEER6), peers, used)?
             }
-            Op::DeletePeer(addr) => delete(&mut rows.peers, addr, "np_peer")?,
+            Op::DeletePeer(addr) => {
+                delete(&mut rows.peers, addr, family(*addr, names::PEER4, names::PEER6), used)?
+            }
             Op::PutEndpoint(ifindex, row) => {
-                put(&mut rows.endpoints, *ifindex, *row, names::EP, endpoints, |_| true)?
+                put(&mut rows.endpoints, *ifindex, *row, names::EP, endpoints, used)?
             }
-            Op::DeleteEndpoint(ifindex) => delete(&mut rows.endpoints, ifindex, names::EP)?,
+            Op::DeleteEndpoint(ifindex) => delete(&mut rows.endpoints, ifindex, names::EP, used)?,
             Op::PutFrontend(frontend, row) => {
-                let v4 = frontend.addr.is_ipv4();
-                let map = if v4 { names::FE4 } else { names::FE6 };
-                put(&mut rows.frontends, *frontend, *row, map, frontends, |f| f.addr.is_ipv4() == v4)?
+                let map = family(frontend.addr, names::FE4, names::FE6);
+                put(&mut rows.frontends, *frontend, *row, map, frontends, used)?
             }
-            Op::DeleteFrontend(frontend) => delete(&mut rows.frontends, frontend, "np_fe")?,
+            Op::DeleteFrontend(frontend) => {
+                let map = family(frontend.addr, names::FE4, names::FE6);
+                delete(&mut rows.frontends, frontend, map, used)?
+            }
             Op::WriteBackends { base, backends } => {
                 self.write_backends(*base, backends)?;
                 "write"
@@ -165,29 +171,40 @@ impl Dataplane for Fake {
     }
 }
 
+fn family(addr: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {
+    if addr.is_ipv4() { v4 } else { v6 }
+}
+
 fn put<K: Ord, V>(
     map: &mut BTreeMap<K, V>,
     key: K,
     value: V,
     name: &'static str,
     capacity: usize,
-    counts: impl Fn(&K) -> bool,
+    used: &mut BTreeMap<&'static str, usize>,
 ) -> Result<&'static str, Error> {
-    if map.len() >= capacity
-        && !map.contains_key(&key)
-        && map.keys().filter(|k| counts(k)).count() >= capacity
-    {
-        return Err(refused("put", name, io::ErrorKind::StorageFull));
+    if !map.contains_key(&key) {
+        let used = used.entry(name).or_default();
+        if *used >= capacity {
+            return Err(refused("put", name, io::ErrorKind::StorageFull));
+        }
+        *used += 1;
     }
     map.insert(key, value);
     Ok(name)
 }
 
-fn delete<K: Ord, V>(map: &mut BTreeMap<K, V>, key: &K, name: &'static str) -> Result<&'static str, Error> {
-    match map.remove(key) {
-        Some(_) => Ok(name),
-        None => Err(refused("delete", name, io::ErrorKind::NotFound)),
+fn delete<K: Ord, V>(
+    map: &mut BTreeMap<K, V>,
+    key: &K,
+    name: &'static str,
+    used: &mut BTreeMap<&'static str, usize>,
+) -> Result<&'static str, Error> {
+    if map.remove(key).is_none() {
+        return Err(refused("delete", name, io::ErrorKind::NotFound));
     }
+    used.entry(name).and_modify(|n| *n -= 1);
+    Ok(name)
 }
 
 fn refused(call: &'static str, map: &str, kind: io::ErrorKind) -> Error {

@@ -4,6 +4,9 @@ mod attribution;
 mod status;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 pub use attribution::Attribution;

@@ -108,10 +108,16 @@ impl Planner {
             Some(collision) => Err(Refusal::Collision(collision.clone())),
             None => self.plan_policy(desired),
         };
-        let policy = policy.unwrap_or_else(|refusal| {
-            plan.refusals.push(refusal);
-            self.withdraw(desired)
-        });
+        let policy = match policy {
+            Ok(steps) => {
+                desired.passed_on.clear();
+                steps
+            }
+            Err(refusal) => {
+                plan.refusals.push(refusal);
+                self.withdraw(desired)
+            }
+        };
         let services = self.services.plan(desired.services.rows()).unwrap_or_else(|refusal| {
             plan.refusals.push(refusal);
             services::Steps::default()

@@ -70,12 +70,13 @@ impl Planner {
         Ok(steps)
     }
 
-    /// What is done although the rest is refused: it only takes away, and what it takes away is gone.
+    /// What is done although the rest is refused, and only takes away: interfaces without a pod are closed, and an
+    /// address that has passed on leaves its rights behind.
     pub(super) fn withdraw(&mut self, desired: &Desired) -> Steps {
         let endpoints = self.endpoints.diff(desired.endpoints.rows());
-        let peers = self.peers.diff(desired.peers.rows());
         let change = endpoints.deletes.into_iter().map(Op::DeleteEndpoint);
-        let change = change.chain(peers.deletes.into_iter().map(Op::DeletePeer)).collect();
+        let passed_on = desired.passed_on.iter().filter(|addr| self.peers.actual().contains_key(addr));
+        let change = change.chain(passed_on.map(|addr| Op::DeletePeer(*addr))).collect();
         Steps { change, ..Steps::default() }
     }
 
