@@ -17,6 +17,8 @@ mod rule;
 mod selectors;
 mod services;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

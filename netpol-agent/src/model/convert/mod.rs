@@ -10,6 +10,8 @@ mod report;
 mod selector;
 mod service;
 mod slice;
+#[cfg(test)]
+mod tests;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netpol_common::net::proto;
