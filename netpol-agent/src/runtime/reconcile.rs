@@ -14,7 +14,7 @@ use tokio::{
 use super::Shared;
 use crate::{
     dataplane::{
-        self, Dataplane, Interface,
+        self, Dataplane, Interface, Op,
         kernel::{Change, Maps},
     },
     engine::Refusal,
@@ -38,11 +38,13 @@ pub(super) struct Reconciler<D> {
     /// Interfaces that have gone since the last plan was carried out.
     gone: BTreeSet<u32>,
     retry: Option<(Instant, Duration)>,
+    /// Since this process has put everything in force for the first time.
+    epoch_advanced: bool,
 }
 
 impl<D: Dataplane + Epoch> Reconciler<D> {
     pub(super) fn new(shared: Shared, dataplane: D) -> Self {
-        Self { shared, dataplane, gone: BTreeSet::new(), retry: None }
+        Self { shared, dataplane, gone: BTreeSet::new(), retry: None, epoch_advanced: false }
     }
 
     /// Until one of the channels is closed.
@@ -172,7 +174,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             let plan = self.shared.engine_mut().plan();
             self.note_refusals(plan.refusals);
             if plan.ops.is_empty() {
-                return Ok(());
+                return self.settle_debts();
             }
             tracing::debug!(operations = plan.ops.len(), "plan");
             self.shared.update(|status| status.in_sync = false);
@@ -182,6 +184,16 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 self.shared.engine_mut().applied(op);
             }
         }
+    }
+
+    /// An agent before this one may have ended between a change and the epoch that was to follow it: nothing in the maps
+    /// tells, so every connection is judged once more.
+    fn settle_debts(&mut self) -> Result<(), dataplane::Error> {
+        if !self.epoch_advanced && self.shared.status().synced {
+            self.dataplane.apply(&Op::AdvanceEpoch)?;
+            self.epoch_advanced = true;
+        }
+        Ok(())
     }
 
     fn note_refusals(&self, refusals: Vec<Refusal>) {
