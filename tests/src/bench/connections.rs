@@ -35,7 +35,7 @@ pub fn connections(quick: bool, report: &mut Report) -> Result<()> {
     let effort = if quick {
         Effort { rounds: 5, each: Duration::from_millis(60) }
     } else {
-        Effort { rounds: 21, each: Duration::from_millis(200) }
+        Effort { rounds: 41, each: Duration::from_millis(100) }
     };
     let bed = build()?;
     for load in Load::ALL {
