@@ -20,6 +20,9 @@ use netpol_common::{
 
 use crate::bed::Netns;
 
+/// Why a packet that came in by an interface cannot be tried on an old kernel. `cargo xtask vm` looks for it.
+pub const NO_INGRESS: &str = "this kernel's BPF_PROG_TEST_RUN takes no ingress_ifindex";
+
 /// The programs, loaded in a network namespace of their own with an interface per pod, and nothing attached.
 pub struct Lab {
     /// Programs.
@@ -210,7 +213,14 @@ impl Lab {
     pub fn send(&mut self, hook: Hook, packet: &[u8]) -> Result<Seen> {
         let before = self.stats.read()?;
         let (program, context) = run_context(hook);
-        let outcome = self.object.test_run(program, packet, context)?;
+        let outcome = self.object.test_run(program, packet, context).map_err(|error| {
+            let takes = |context| self.object.test_run(names::EMPTY, packet, context).is_ok();
+            let error = anyhow::Error::from(error);
+            match !takes(context) && takes(RunContext { ingress_ifindex: 0, ..context }) {
+                true => error.context(NO_INGRESS),
+                false => error,
+            }
+        })?;
         let after = self.stats.read()?;
         let mut counted = Counted::new();
         let grown = |row: u32| after[row as usize].packets - before[row as usize].packets;
@@ -242,9 +252,8 @@ impl Lab {
 /// Program and context of a hook.
 pub(crate) fn run_context(hook: Hook) -> (&'static str, RunContext) {
     match hook {
-        Hook::FromPod(ifindex) => {
-            (names::FROM_POD, RunContext { ifindex, ingress_ifindex: ifindex, repeat: 1 })
-        }
+        // `from_pod` does not ask where a packet came in: it is on the way in. So kernels without that field can run it.
+        Hook::FromPod(ifindex) => (names::FROM_POD, RunContext { ifindex, ingress_ifindex: 0, repeat: 1 }),
         Hook::ToPod(ifindex, ingress_ifindex) => {
             (names::TO_POD, RunContext { ifindex, ingress_ifindex, repeat: 1 })
         }

@@ -12,5 +12,5 @@ pub use build::{
 };
 pub use checksum::verify;
 pub(crate) use lab::run_context;
-pub use lab::{Counted, Hook, Lab, Seen, Verdict, in_lab};
+pub use lab::{Counted, Hook, Lab, NO_INGRESS, Seen, Verdict, in_lab};
 pub use world::{World, open, slot_for_pods};

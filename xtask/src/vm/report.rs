@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::series::Series;
 
-/// How one kernel fared. The guest prints `VMPROGRAM name instructions`, `VMATTACH kind`, `VMTEST name passed failed`, and
+/// How one kernel fared. The guest prints `VMPROGRAM name instructions`, `VMATTACH kind`, `VMTEST name passed failed impossible`, and
 /// last `VMRESULT release rc=N`.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -26,6 +26,8 @@ pub(super) struct Said {
     attached: String,
     tests_passed: u32,
     tests_failed: u32,
+    /// Tests that need what this kernel's `BPF_PROG_TEST_RUN` does not offer.
+    tests_impossible: u32,
 }
 
 const TAIL_LINES: usize = 30;
@@ -46,12 +48,13 @@ impl Outcome {
                     said.tests_passed += passed.parse().unwrap_or(0);
                     // A count we cannot read must not look like success.
                     said.tests_failed += failed.parse().unwrap_or(1);
+                    said.tests_impossible += words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
                 }
                 (Some("VMRESULT"), Some(_), Some(code), None) => result = Some(code.to_owned()),
                 _ => {}
             }
         }
-        if result.as_deref() == Some("rc=0") && said.tests_failed == 0 {
+        if result.as_deref() == Some("rc=0") && said.tests_failed == 0 && said.tests_passed > 0 {
             return Self::Passed(said);
         }
         let lines: Vec<&str> = serial.lines().collect();
@@ -122,9 +125,10 @@ impl Report {
             let nothing = Said::default();
             let said = outcome.said().unwrap_or(&nothing);
             let count = |name: &&String| said.instructions.get(*name).map_or("", String::as_str).to_owned();
-            let tests = match said.tests_passed + said.tests_failed {
-                0 => String::new(),
-                all => format!("{}/{all}", said.tests_passed),
+            let tests = match (said.tests_passed + said.tests_failed, said.tests_impossible) {
+                (0, 0) => String::new(),
+                (all, 0) => format!("{}/{all}", said.tests_passed),
+                (all, impossible) => format!("{}/{all}, {impossible} impossible", said.tests_passed),
             };
             cells.push(
                 std::iter::once(kernel.clone())
@@ -180,13 +184,18 @@ mod tests {
 
     #[test]
     fn a_failed_test_outweighs_a_good_ending() {
-        assert!(matches!(read("VMTEST load 3 1\nVMRESULT 6.1 rc=0\n"), Outcome::Failed(..)));
+        assert!(matches!(read("VMTEST load 3 1 0\nVMRESULT 6.1 rc=0\n"), Outcome::Failed(..)));
+    }
+
+    #[test]
+    fn a_kernel_on_which_no_test_ran_has_failed() {
+        assert!(matches!(read("VMTEST load 0 0 3\nVMRESULT 6.1 rc=0\n"), Outcome::Failed(..)));
     }
 
     #[test]
     fn figures_appear_in_the_table() {
         let mut report = Report::default();
-        let serial = "VMPROGRAM from_pod 1234\nVMATTACH tcx\nVMTEST load 3 0\nVMRESULT 6.12 rc=0\n";
+        let serial = "VMPROGRAM from_pod 1234\nVMATTACH tcx\nVMTEST load 3 0 0\nVMRESULT 6.12 rc=0\n";
         report.add(&SERIES[0], "6.12.1".to_owned(), read(serial));
         assert_eq!(
             report.table(),
