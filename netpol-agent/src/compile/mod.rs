@@ -31,10 +31,7 @@ pub use desired::{Backends, Desired, Table};
 use features::{ClassContent, Features};
 use ids::Ids;
 use ipnet::IpNet;
-use netpol_common::{
-    direction::Direction,
-    policy::{ClassId, RuleId, SlotId},
-};
+use netpol_common::policy::{ClassId, RuleId, SlotId};
 pub use policies::{RuleName, SlotName};
 
 use crate::{
@@ -144,19 +141,8 @@ impl Compiler {
     pub fn collision(&self) -> Option<&Collision> {
         self.collisions.first.as_ref()
     }
-    /// The policies that isolate a pod of this node, in a direction; `None` unless its interface was found and it is
-    /// isolated.
-    #[must_use]
-    pub fn isolating(&self, pod: &Name, direction: Direction) -> Option<&[Name]> {
-        let slot = self.endpoints.get(pod)?.slots[direction as usize];
-        self.slots.get(&slot).map(|slot| slot.policies.as_slice())
-    }
     /// Frontends that several Services claim, and those who do not get them.
     pub fn contested(&self) -> impl Iterator<Item = (Frontend, &Name)> {
         self.frontends.contested()
-    }
-    /// The frontends of a Service, with those that another Service has.
-    pub fn frontends_of(&self, service: &Name) -> &[Frontend] {
-        self.frontends.of(service)
     }
 }

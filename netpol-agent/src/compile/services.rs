@@ -15,9 +15,6 @@ pub(super) struct Frontends {
 }
 
 impl Frontends {
-    pub(super) fn of(&self, service: &Name) -> &[Frontend] {
-        self.of_service.get(service).map_or(&[], Vec::as_slice)
-    }
     /// Of several Services with the same address and port the first by name has it.
     pub(super) fn contested(&self) -> impl Iterator<Item = (Frontend, &Name)> {
         let losers = |(frontend, claims): (&Frontend, _)| (*frontend, BTreeMap::keys(claims).skip(1));

@@ -94,7 +94,8 @@ fn between(from: ClassId, to: ClassId) -> ClassId {
 
 /// The class of the longest prefix around `prefix`, itself included.
 pub(super) fn longest(cidrs: &BTreeMap<IpNet, CidrRow>, prefix: IpNet) -> ClassId {
-    let mut around = Some(prefix);
+    // Most nodes have no blocks at all.
+    let mut around = (!cidrs.is_empty()).then_some(prefix);
     while let Some(outer) = around {
         if let Some(row) = cidrs.get(&outer) {
             return row.class;
