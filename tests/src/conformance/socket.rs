@@ -99,7 +99,13 @@ impl Target for SocketTarget {
             Ok((Cell { from, to, protocol, port: probe.port.port, family }, ends.combined()))
         });
         let cells = cells.collect::<Result<Vec<_>>>()?;
-        let wrong: BTreeMap<Cell, Outcome> = self.bed.settle(&cells, WITHIN)?.into_iter().collect();
+        let wrong = self.bed.settle(&cells, WITHIN)?;
+        // Silence where an answer was due may be a machine that is busy; what policy denies stays silent. An answer that
+        // must not be is final.
+        let (late, mut wrong): (Vec<_>, Vec<_>) = wrong.into_iter().partition(|(_, o)| *o == Outcome::Silent);
+        let late: Vec<_> = late.into_iter().map(|(cell, _)| (cell, true)).collect();
+        wrong.extend(self.bed.settle(&late, WITHIN)?);
+        let wrong: BTreeMap<Cell, Outcome> = wrong.into_iter().collect();
         let seen = cells.iter().map(|(cell, expected)| match wrong.get(cell) {
             None => Ok(*expected),
             Some(Outcome::Answered(_)) => Ok(true),
