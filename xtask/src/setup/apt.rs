@@ -29,21 +29,23 @@ impl Apt {
         }
     }
 
-    /// Fetches the package lists. Without root the lists stay as they are, and it says so.
-    ///
-    /// # Errors
-    /// If `apt-get update` fails.
-    pub(crate) fn update(&self, paths: &Paths) -> Result<()> {
+    /// Fetches the package lists. Where that is not possible they stay as they are, and it says so: one source of many that
+    /// cannot be reached must not stop what the others have.
+    pub(crate) fn update(&self, paths: &Paths) {
         if self.updated.replace(true) {
-            return Ok(());
+            return;
         }
         if !is_root() {
             println!(
                 "       not root: using apt's package lists as they are (`apt-get update` as root renews them)"
             );
-            return Ok(());
+            return;
         }
-        command::run_logged(Command::new("apt-get").args(["-q", "update"]), &paths.log("apt-update"))
+        let update =
+            command::run_logged(Command::new("apt-get").args(["-q", "update"]), &paths.log("apt-update"));
+        if let Err(error) = update {
+            println!("       using apt's package lists as they are: {error:#}");
+        }
     }
 
     /// The version that would be installed, if apt knows the package.

@@ -46,7 +46,7 @@ pub(super) fn ensure(paths: &Paths, apt: &Apt) -> Result<()> {
     let list = list.join(", ");
     Progress::new("setup: packages", 1).step(&format!("installing {list}"), || {
         apt.require().with_context(|| format!("missing: {list}"))?;
-        apt.update(paths)?;
+        apt.update(paths);
         apt.install(paths, &missing.iter().map(|package| package.name).collect::<Vec<_>>())
     })
 }
