@@ -34,6 +34,9 @@ enum Job {
         /// Optimise the host programs as well (the kernel object always is)
         #[arg(long)]
         release: bool,
+        /// Programs that log each packet, and an agent that shows it (`--log debug`); for debugging only
+        #[arg(long, conflicts_with = "release")]
+        log: bool,
     },
     /// Run every test: unit, kernel, scenarios, demo, conformance, kernel matrix
     Test,
@@ -72,7 +75,8 @@ fn run() -> Result<()> {
     let paths = Paths::find()?;
     match Cli::parse().job {
         Job::Setup => setup::all(&paths).map(drop),
-        Job::Build { release } => build::all(&paths, build::Profile::from_release_flag(release)),
+        Job::Build { log: true, .. } => build::logging(&paths),
+        Job::Build { release, .. } => build::all(&paths, build::Profile::from_release_flag(release)),
         Job::Test => test::run(&paths),
         Job::Check => check::run(&paths),
         Job::Demo(Passed { args }) => runner::run(&paths, runner::DEMO, &args),

@@ -44,13 +44,27 @@ pub(crate) fn all(paths: &Paths, profile: Profile) -> Result<()> {
     command::run(cargo(paths, "build").args(["--workspace", "--bins"]).args(profile.cargo_args()))
 }
 
+/// The same with programs that log each packet, and an agent that shows it. Quick to build, slow to run.
+///
+/// # Errors
+/// What is missing, or what did not build.
+pub(crate) fn logging(paths: &Paths) -> Result<()> {
+    let toolchain = setup::all(paths)?;
+    object_with(paths, &toolchain, &["--features", "log"])?;
+    command::run(cargo(paths, "build").args(["--package", "netpol-agent", "--features", "bpf-log"]))
+}
+
 /// Builds the kernel object and puts it where the agent's build looks for it.
 ///
 /// # Errors
 /// If it does not build, or if the result is not what the loader can handle.
 pub(crate) fn object(paths: &Paths, toolchain: &Toolchain) -> Result<()> {
+    object_with(paths, toolchain, &[])
+}
+
+fn object_with(paths: &Paths, toolchain: &Toolchain, features: &[&str]) -> Result<()> {
     println!("build: kernel object ({})", toolchain.compiler.name);
-    command::run(&mut toolchain.cargo(paths, "build"))?;
+    command::run(toolchain.cargo(paths, "build").args(features))?;
     let built = paths.target.join("bpf/build").join(setup::BPF_TARGET).join("release/netpol-ebpf");
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     check(&bytes).with_context(|| format!("the kernel object {} is unfit", built.display()))?;

@@ -4,6 +4,8 @@ mod abi;
 mod arena;
 mod backends;
 mod bpf;
+#[cfg(feature = "bpf-log")]
+mod bpf_log;
 mod clock;
 mod clsact;
 mod connections;

@@ -150,6 +150,11 @@ impl Object {
         Ok(Self { ebpf })
     }
 
+    #[cfg(feature = "bpf-log")]
+    pub(super) fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
     /// A map by name, to be read or written.
     ///
     /// # Errors

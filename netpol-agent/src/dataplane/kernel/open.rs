@@ -93,6 +93,8 @@ impl Kernel {
         let pins = Pins::open(pin_dir)?;
         layout::check_pinned(pins.maps(), sizes)?;
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
+        #[cfg(feature = "bpf-log")]
+        super::bpf_log::forward(&mut object);
         let links = Links::open(&mut object, pins.links(), *attach)?;
         let mode = links.mode();
         let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links)?;
