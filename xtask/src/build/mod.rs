@@ -92,6 +92,9 @@ fn check(object: &[u8]) -> Result<()> {
         panics.is_empty(),
         "a panic can be reached: {panics:?} (indexing, unwrap, division, overflow checks)"
     );
+    // An address compared byte by byte becomes a call of it: hundreds of instructions on the path of every packet.
+    let compares: Vec<&str> = elf.symbols().filter(|name| matches!(*name, "memcmp" | "bcmp")).collect();
+    ensure!(compares.is_empty(), "addresses are compared by {compares:?}, not word by word");
     for section in [".BTF", ".BTF.ext"] {
         ensure!(elf.sections().any(|name| name == section), "it has no `{section}` section");
     }
