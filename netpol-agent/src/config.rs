@@ -7,7 +7,7 @@ use netpol_common::limits;
 
 use crate::{
     ctl::DEFAULT_SOCKET,
-    dataplane::kernel::{AttachMode, KernelOptions, Sizes, Switch, Timeouts},
+    dataplane::kernel::{AttachMode, KernelOptions, Setting, Sizes, Switch, Timeouts},
 };
 
 /// Enforces NetworkPolicies and balances Services for the pods of one node.
@@ -55,6 +55,14 @@ pub struct RunArgs {
     /// Connections, per address family
     #[arg(long, value_name = "N", default_value_t = limits::CT, value_parser = value_parser!(u32).range(1024..=1 << 24))]
     pub ct_max: u32,
+    /// Entries of the connection tables that one pod may fill, both families together (a translated connection fills two).
+    /// By default a quarter of --ct-max
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(64..=1 << 24))]
+    pub ct_pod_max: Option<u32>,
+    /// How long a connection without packets is remembered: tcp-established (2h15m), tcp-opening (1m), tcp-closing (5m),
+    /// tcp-closed (1m), udp-answered (3m), udp-unanswered (30s), icmp (30s), other (10m). May be given several times
+    #[arg(long, value_name = "NAME=TIME")]
+    pub ct_timeout: Vec<Setting>,
     /// Backends over all services, per address family
     #[arg(long, value_name = "N", default_value_t = limits::BACKEND, value_parser = value_parser!(u32).range(1024..=1 << 24))]
     pub backends_max: u32,
@@ -89,8 +97,17 @@ impl RunArgs {
                 Attach::Tcx => Some(AttachMode::Tcx),
                 Attach::Clsact => Some(AttachMode::Clsact),
             },
-            timeouts: Timeouts::default(),
+            timeouts: self.timeouts(),
+            quota: self.ct_pod_max.unwrap_or(self.ct_max / 4),
         }
+    }
+}
+
+impl RunArgs {
+    fn timeouts(&self) -> Timeouts {
+        let mut timeouts = Timeouts::default();
+        self.ct_timeout.iter().for_each(|setting| timeouts.set(setting));
+        timeouts
     }
 }
 

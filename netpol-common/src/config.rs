@@ -11,6 +11,10 @@ pub struct Config {
     pub epoch: u32,
     /// Bits of [`flags`].
     pub flags: u32,
+    /// Bits of [`short`]. Stored by the programs, cleared by the agent.
+    pub short: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// Bits of [`Config::flags`].
@@ -19,4 +23,13 @@ pub mod flags {
     pub const FAST_PATH: u32 = 1;
     /// Somebody listens to forwarded connections: write them to the flow ring.
     pub const FLOW_EVENTS: u32 = 2;
+}
+
+/// Bits of [`Config::short`]: what connections have found no room since the agent last looked. While one is set, packets
+/// without an entry are judged both ways where that pod, or the table, has none: see `docs/adr/0007-no-room.md`.
+pub mod short {
+    /// A pod has used up its quota.
+    pub const QUOTA: u32 = 1;
+    /// A connection table is full.
+    pub const TABLE: u32 = 2;
 }

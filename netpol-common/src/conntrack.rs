@@ -114,7 +114,8 @@ impl Judged {
     }
 }
 
-/// Bits of [`CtEntry::flags`]. The first four never change.
+/// Bits of [`CtEntry::flags`]: what the connection is (these never change), and its state, see
+/// [`tcp::advance`](crate::logic::tcp::advance) (these are only added).
 pub mod flags {
     /// The packet that opened the connection went from the higher end of the key to the lower one.
     pub const FROM_HIGH: u32 = 1;
@@ -124,6 +125,8 @@ pub mod flags {
     pub const BACK: u32 = 1 << 2;
     /// The node itself opened it towards its own pod.
     pub const NODE: u32 = 1 << 3;
+    /// It was met in its middle: nobody saw who opened it, and the initiator is who seemed to be.
+    pub const MID_FLOW: u32 = 1 << 9;
     /// An answer was seen.
     pub const REPLIED: u32 = 1 << 4;
     /// TCP: a FIN in original direction was seen.
@@ -132,7 +135,10 @@ pub mod flags {
     pub const FIN_REPLY: u32 = 1 << 6;
     /// TCP: a RST was seen.
     pub const RST: u32 = 1 << 7;
+    /// TCP: the handshake is over.
+    pub const ESTABLISHED: u32 = 1 << 8;
     /// The connection is over: a new SYN opens a new one.
+    #[must_use]
     pub const fn closed(flags: u32) -> bool {
         flags & RST != 0 || flags & (FIN_ORIG | FIN_REPLY) == FIN_ORIG | FIN_REPLY
     }
@@ -151,6 +157,15 @@ pub struct Tuple<A> {
     pub dport: Be16,
     /// Protocol.
     pub proto: u8,
+}
+
+impl CtEntry {
+    /// Interface of the pod whose quota of entries it counts against: the initiator's, else the responder's.
+    #[must_use]
+    #[inline(always)]
+    pub const fn owner(&self) -> u32 {
+        if self.if_orig != 0 { self.if_orig } else { self.if_reply }
+    }
 }
 
 impl<A: Address> Tuple<A> {

@@ -32,4 +32,7 @@ pub mod flags {
     pub const ANY_OUT: u32 = 1 << 4;
     /// The peer of the interface lies in another network namespace and can be redirected to.
     pub const FAST_PATH: u32 = 1 << 5;
+    /// The pod ran before the programs were attached: its TCP connections from before have no entries yet, so that segments
+    /// without one are judged both ways.
+    pub const ADOPTING: u32 = 1 << 6;
 }

@@ -20,6 +20,7 @@ pub mod names;
 pub mod net;
 pub mod peer;
 pub mod policy;
+pub mod reap;
 pub mod reason;
 pub mod service;
 pub mod stats;

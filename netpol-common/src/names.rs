@@ -4,6 +4,9 @@
 pub const CT4: &str = "np_ct4";
 /// Connections, [`CtKey6`](crate::conntrack::CtKey6) → [`CtEntry`](crate::conntrack::CtEntry).
 pub const CT6: &str = "np_ct6";
+/// Interface index → how many more entries of the connection tables the pod may fill, an `i64`. Set by the agent, counted
+/// down by the programs. No row: no limit.
+pub const QUOTA: &str = "np_quota";
 /// Interface index → [`EndpointRow`](crate::endpoint::EndpointRow).
 pub const EP: &str = "np_ep";
 /// IPv4 address → [`PeerRow`](crate::peer::PeerRow).
@@ -42,9 +45,9 @@ pub const DROP: &str = "np_drop";
 pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
-pub const PINNED: [&str; 20] = [
-    CT4, CT6, EP, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, FRAG4, FRAG6, CONFIG,
-    STATS, DROP, FLOW,
+pub const PINNED: [&str; 21] = [
+    CT4, CT6, QUOTA, EP, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, FRAG4, FRAG6,
+    CONFIG, STATS, DROP, FLOW,
 ];
 
 /// Program on TC ingress of the host side of a pod's interface: what the pod sends.
@@ -55,6 +58,11 @@ pub const TO_POD: &str = "to_pod";
 ///
 /// [`CtEntry::last_seen`]: crate::conntrack::CtEntry::last_seen
 pub const CLOCK: &str = "np_clock";
+/// Never attached: removes entries of `np_ct4` that nobody has touched since the agent read them. Its packet is
+/// [`Reap4`](crate::reap::Reap4) rows; it returns how many entries are gone.
+pub const REAP4: &str = "np_reap4";
+/// As [`REAP4`], for `np_ct6`.
+pub const REAP6: &str = "np_reap6";
 /// Never attached: does nothing. The benchmark's zero.
 pub const EMPTY: &str = "np_empty";
 

@@ -43,11 +43,11 @@ reasons! {
     MidFlow = 8, "mid-flow";
     /// The service has no backend.
     NoBackend = 9, "no-backend";
-    /// A translated connection that finds no place in the connection table.
+    /// A translated connection that finds no place in the connection table, or in its pod's quota.
     TableFull = 10, "table-full";
     /// Another connection already answers under this reply tuple.
     Collision = 11, "collision";
-    /// A packet that contradicts the connection it belongs to.
+    /// A packet that contradicts the connection it belongs to, or TCP flags that contradict each other.
     Invalid = 12, "invalid";
     /// The kernel refused to rewrite the packet.
     Rewrite = 13, "rewrite";

@@ -16,7 +16,7 @@ pub struct Counter {
 
 /// Rows of the counter table: reasons × directions, then [`Extra`].
 pub const ROWS: u32 = reason::COUNT * 2 + EXTRA;
-const EXTRA: u32 = 4;
+const EXTRA: u32 = 5;
 
 /// Counters that are no verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,16 +26,19 @@ pub enum Extra {
     LostDrops = 0,
     /// Flow events that found no room in their ring.
     LostFlows = 1,
-    /// New connections forwarded without an entry because the connection table was full.
+    /// Packets of new connections forwarded without an entry, because the connection table was full or the pod's quota
+    /// used up.
     Untracked = 2,
     /// Established connections judged again after a change of policy.
     Rejudged = 3,
+    /// Connections that found their pod's quota of entries used up.
+    OverQuota = 4,
 }
 
 impl Extra {
     /// Every one of them.
     pub const ALL: [Self; EXTRA as usize] =
-        [Self::LostDrops, Self::LostFlows, Self::Untracked, Self::Rejudged];
+        [Self::LostDrops, Self::LostFlows, Self::Untracked, Self::Rejudged, Self::OverQuota];
     /// The word used in `netpolctl status` and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -44,6 +47,7 @@ impl Extra {
             Self::LostFlows => "lost-flow-events",
             Self::Untracked => "untracked",
             Self::Rejudged => "rejudged",
+            Self::OverQuota => "over-quota",
         }
     }
     /// Its row.

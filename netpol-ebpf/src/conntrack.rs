@@ -1,24 +1,21 @@
 //! Connections: finding an entry and proving that it is this packet's, keeping it current, making and removing pairs.
 
-use core::arch::asm;
-
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::bpf_jiffies64,
 };
 use netpol_common::{
+    config::short,
     conntrack::{CtEntry, Judged, Tuple, flags},
+    logic::tcp,
     net::{Address, Be16, proto},
     reason::DropReason,
+    stats::Extra,
 };
 
 use crate::{
-    case::Case,
-    ctx::Skb,
-    family::Family,
-    parse::{Packet, tcp},
-    peer,
-    progs::Hook,
+    atomic, case::Case, config as settings, ctx::Skb, family::Family, metrics, parse::Packet, peer,
+    progs::Hook, quota,
 };
 
 /// `-EEXIST`
@@ -37,6 +34,12 @@ pub struct Hit {
 }
 
 impl Hit {
+    /// Whether a new connection may take its place, opened from either end.
+    #[inline(always)]
+    pub fn over(&self) -> bool {
+        flags::closed(self.flags) || self.flags & flags::MID_FLOW != 0 || self.judged().is_denied()
+    }
+
     /// What was decided last.
     #[inline(always)]
     pub fn judged(&self) -> Judged {
@@ -91,50 +94,38 @@ pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) {
         } else {
             (&raw mut (*entry).packets[0], &raw mut (*entry).bytes[0])
         };
-        add(packets, 1);
-        add(bytes, u64::from(len));
+        atomic::add(packets, 1);
+        atomic::add(bytes, u64::from(len));
         let now = bpf_jiffies64() as u32;
         if (*entry).last_seen != now {
             (*entry).last_seen = now;
         }
-        let mut state = hit.flags;
-        if hit.reply {
-            state |= flags::REPLIED;
-        }
-        if packet.tuple.proto == proto::TCP {
-            if packet.tcp_flags & tcp::FIN != 0 {
-                state |= if hit.reply { flags::FIN_REPLY } else { flags::FIN_ORIG };
-            }
-            if packet.tcp_flags & tcp::RST != 0 {
-                state |= flags::RST;
-            }
-        }
+        let state = match packet.tuple.proto {
+            proto::TCP => tcp::advance(hit.flags, hit.reply, packet.tcp_flags),
+            _ if hit.reply => hit.flags | flags::REPLIED,
+            _ => hit.flags,
+        };
         if state != hit.flags {
             (*entry).flags = state;
         }
     }
 }
 
-/// Adds to a counter that other CPUs add to as well: `BPF_ATOMIC | BPF_ADD` without a result, which every kernel has
-/// (one that returns the old value needs 5.12). Written as an instruction because `core` for this target offers loads and
-/// stores only.
-///
-/// # Safety
-/// `counter` points into a map value and is aligned.
-#[inline(always)]
-unsafe fn add(counter: *mut u64, amount: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) amount, options(nostack)) };
-}
-
-/// What became of a new connection.
+/// What became of a packet that had no entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
-    /// It has its entries.
+    /// Its connection has its entries.
     Tracked,
-    /// The table is full. It needs no translation, so each of its packets is judged on its own.
+    /// There is no room. The connection needs no translation, so each of its packets is judged on its own.
     Untracked,
+    /// It opens none and leaves nothing behind.
+    Passed,
+    /// It opens none, and its ends are known: `mid_flow` comes next.
+    NotYet,
 }
+
+/// In `create`'s flags: the packet goes from responder to initiator. Never stored.
+pub const REVERSED: u32 = 1 << 31;
 
 /// Enters the connection that `case` was decided for. `plain` are the flags that every entry of it has; `svc` is the service
 /// it goes through.
@@ -162,7 +153,9 @@ const FULL: u32 = 3;
 /// Has a frame of its own on the stack, which is why its answer is a plain number.
 #[inline(never)]
 fn create_in_frame<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32, svc: u32) -> u32 {
-    let tuple = case.packet.tuple;
+    let reversed = plain & REVERSED != 0;
+    let plain = plain & !REVERSED;
+    let tuple = &case.packet.tuple;
     let entry = case.entry.write(CtEntry {
         packets: [0; 2],
         bytes: [0; 2],
@@ -173,45 +166,74 @@ fn create_in_frame<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32, 
         last_seen: unsafe { bpf_jiffies64() } as u32,
         if_orig: case.ends.initiator,
         if_reply: case.ends.responder,
-        flags: plain | from_high(tuple.from_high()),
+        flags: plain | from_high(tuple.from_high() != reversed),
         svc: 0,
         nat_addr: [0; 4],
         nat_port: Be16::from_raw(0),
         nat_sport: Be16::from_raw(0),
     });
-    let table = F::ct();
+    let owner = entry.owner();
+    if quota::used_up(owner) {
+        settings::note_short(short::QUOTA);
+        metrics::extra(Extra::OverQuota);
+        return if svc == u32::MAX { UNTRACKED } else { FULL };
+    }
     if svc == u32::MAX {
-        let inserted = table.insert(F::ct_key(&tuple), &*entry, u64::from(BPF_ANY));
-        return if inserted.is_ok() { TRACKED } else { UNTRACKED };
+        return match insert::<F>(tuple, entry, owner) {
+            Ok(()) => TRACKED,
+            Err(_) => UNTRACKED,
+        };
     }
     entry.svc = svc;
-    let back = Tuple { dst: case.nat_dst, dport: case.nat_dport, ..tuple };
+    let back = Tuple { dst: case.nat_dst, dport: case.nat_dport, ..*tuple };
     entry.flags = plain | flags::BACK | from_high(back.from_high());
     entry.nat_addr = tuple.dst.to_words();
     entry.nat_port = tuple.dport;
     let back_key = F::ct_key(&back);
+    let table = F::ct();
     // The back entry first: once the front one is there, answers must find their way.
     match table.insert(back_key, &*entry, u64::from(BPF_NOEXIST)) {
-        Ok(()) => {}
+        Ok(()) => quota::charge(owner),
         Err(EXISTS) => {
             if !replaceable::<F>(&back, entry) {
                 return COLLISION;
             }
             if table.insert(back_key, &*entry, u64::from(BPF_ANY)).is_err() {
+                settings::note_short(short::TABLE);
                 return FULL;
             }
         }
-        Err(_) => return FULL,
+        Err(_) => {
+            settings::note_short(short::TABLE);
+            return FULL;
+        }
     }
     entry.flags = plain | flags::FRONT | from_high(tuple.from_high());
     entry.nat_addr = case.nat_dst.to_words();
     entry.nat_port = case.nat_dport;
-    if table.insert(F::ct_key(&tuple), &*entry, u64::from(BPF_ANY)).is_err() {
+    if insert::<F>(tuple, entry, owner).is_err() {
         // Nobody else made the back entry meanwhile: it is this pod's own connection, and a retry makes it again.
         let _gone = table.remove(back_key);
         return FULL;
     }
     TRACKED
+}
+
+/// Enters one entry, over whatever was there, and counts it against the pod if nothing was.
+#[inline(always)]
+fn insert<F: Family>(tuple: &Tuple<F::Addr>, entry: &CtEntry, owner: u32) -> Result<(), i32> {
+    let (table, key) = (F::ct(), F::ct_key(tuple));
+    match table.insert(key, entry, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {
+            quota::charge(owner);
+            Ok(())
+        }
+        Err(EXISTS) => table.insert(key, entry, u64::from(BPF_ANY)),
+        Err(error) => {
+            settings::note_short(short::TABLE);
+            Err(error)
+        }
+    }
 }
 
 /// Whether a new connection may take the place of the back entry under `back`: it is over, or it is this connection's own,

@@ -1,9 +1,11 @@
 //! The kernel programs: what every packet of every pod passes.
 #![no_std]
 #![no_main]
-// One instruction has no other spelling; see `conntrack::add`.
+// One instruction has no other spelling; see `atomic`.
 #![feature(asm_experimental_arch)]
 
+mod admit;
+mod atomic;
 mod case;
 mod config;
 mod conntrack;
@@ -12,14 +14,17 @@ mod event;
 mod family;
 mod forward;
 mod icmp_error;
+mod judge;
 mod maps;
 mod metrics;
+mod mid_flow;
 mod nat;
 mod parse;
 mod peer;
 mod pipeline;
 mod policy;
 mod progs;
+mod quota;
 mod service;
 
 #[cfg(not(test))]

@@ -30,6 +30,10 @@ pub static CT4: HashMap<CtKey4, CtEntry> = HashMap::with_max_entries(limits::CT,
 #[map(name = "np_ct6")]
 pub static CT6: HashMap<CtKey6, CtEntry> = HashMap::with_max_entries(limits::CT, 0);
 
+/// Set by the agent, counted down by packets. No row: no limit.
+#[map(name = "np_quota")]
+pub static QUOTA: HashMap<u32, u64> = HashMap::with_max_entries(limits::EP, BPF_F_NO_PREALLOC);
+
 /// Written by the agent. No row: pending.
 #[map(name = "np_ep")]
 pub static EP: HashMap<u32, EndpointRow> = HashMap::with_max_entries(limits::EP, BPF_F_NO_PREALLOC);

@@ -6,15 +6,14 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{
-    conntrack::{Judged, Tuple, flags},
-    direction::Direction,
-    net::{Address, proto},
-    policy::{RuleId, SlotId},
+    conntrack::{Judged, flags},
+    net::Address,
     reason::DropReason,
     stats::Extra,
 };
 
 use crate::{
+    admit,
     case::Case,
     config as settings,
     conntrack::{self, Entered, Hit},
@@ -22,19 +21,14 @@ use crate::{
     event,
     family::{Family, Ipv4, Ipv6},
     forward::{self, DROP, NEXT},
-    icmp_error, metrics,
-    parse::{Kind, Packet, tcp},
-    peer,
-    policy::{self, Ends},
+    icmp_error, judge, metrics, mid_flow,
+    parse::{Kind, Packet},
     progs::Hook,
-    service,
 };
 
 const ETHERTYPE_IPV4: u32 = 0x0800_u16.to_be() as u32;
 const ETHERTYPE_ARP: u32 = 0x0806_u16.to_be() as u32;
 const ETHERTYPE_IPV6: u32 = 0x86dd_u16.to_be() as u32;
-/// How often another backend is tried when the answers of the one chosen could not be told from another connection's.
-const BACKEND_TRIES: u32 = 4;
 
 /// The packet has no current decision: `known` comes next.
 const UNSETTLED: i32 = 0x100;
@@ -48,6 +42,8 @@ const SETTLED: i32 = 0x102;
 const OPENED: i32 = 0x104;
 /// A connection was let through without an entry: `opened` comes next, and then its usual way.
 const UNTRACKED: i32 = 0x105;
+/// The packet is of a connection that was opened before: `mid_flow` comes next.
+const MID_FLOW: i32 = 0x106;
 /// With a drop reason in the low byte: `failed` comes next.
 const FAILED: i32 = 0x200;
 
@@ -76,6 +72,9 @@ fn stages<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     }
     if answer == NEW {
         answer = new::<F, FROM_POD>(raw);
+    }
+    if answer == MID_FLOW {
+        answer = mid_flow::<F, FROM_POD>(raw);
     }
     if answer == OPENED || answer == UNTRACKED {
         let next = if answer == OPENED { SETTLED } else { NEXT };
@@ -110,6 +109,8 @@ fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u3
         return NEXT;
     } else if packet.kind == Kind::IcmpError && settled == 0 {
         answer = ICMP_ERROR;
+    } else if !packet.is_sound() {
+        answer = FAILED | DropReason::Invalid as i32;
     } else if let Some(hit) = conntrack::find::<F>(&packet.tuple)
         && conntrack::owns(&hit, skb, hook)
     {
@@ -151,8 +152,11 @@ fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
         return NEW;
     }
     match conntrack::find::<F>(&case.packet.tuple) {
-        Some(hit) if conntrack::owns(&hit, skb, hook::<FROM_POD>()) && !reopens(&case.packet, &hit) => {
-            match again::<F>(&hit, case) {
+        Some(hit) if conntrack::owns(&hit, skb, hook::<FROM_POD>()) => {
+            if reopens(&case.packet, &hit) {
+                return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
+            }
+            match judge::again::<F>(&hit, case) {
                 Ok(true) => SETTLED,
                 Ok(false) => NEW,
                 Err(reason) => FAILED | reason as i32,
@@ -167,9 +171,23 @@ fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
 fn new<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     let skb = &Skb::from_raw(raw);
-    match admit::<F>(skb, hook::<FROM_POD>(), case) {
+    next_of(admit::admit::<F>(skb, hook::<FROM_POD>(), case))
+}
+
+/// Judges a TCP segment of a connection that has no entry, and makes it one if it may.
+#[inline(never)]
+fn mid_flow<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    next_of(mid_flow::admit::<F>(&Skb::from_raw(raw), hook::<FROM_POD>(), case))
+}
+
+#[inline(always)]
+fn next_of(entered: Result<Entered, DropReason>) -> i32 {
+    match entered {
         Ok(Entered::Tracked) => OPENED,
         Ok(Entered::Untracked) => UNTRACKED,
+        Ok(Entered::Passed) => NEXT,
+        Ok(Entered::NotYet) => MID_FLOW,
         Err(reason) => FAILED | reason as i32,
     }
 }
@@ -203,133 +221,9 @@ const fn hook<const FROM_POD: bool>() -> Hook {
     if FROM_POD { Hook::FromPod } else { Hook::ToPod }
 }
 
-/// Whether a TCP packet opens a connection.
-#[inline(always)]
-fn opens<A: Address>(packet: &Packet<A>) -> bool {
-    packet.tuple.proto == proto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
-}
-
-/// Whether it does so under the ports of a connection that is over.
+/// Whether a packet asks for a connection under the addresses and ports of one that is there: that is over, or it is asked
+/// for from the wrong end.
 #[inline(always)]
 fn reopens<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
-    opens(packet) && !hit.reply && flags::closed(hit.flags)
-}
-
-/// `false` if one of its ends is no longer what it was: then it is not
-/// this connection any more.
-#[inline(always)]
-fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, DropReason> {
-    metrics::extra(Extra::Rejudged);
-    // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
-    let epoch = settings::read().epoch;
-    let tuple = case.packet.tuple;
-    let mut opened: Tuple<F::Addr> = if hit.reply { tuple.reversed() } else { tuple };
-    // SAFETY: a non-null pointer into a hash map; each field is a single word.
-    let (initiator, responder, nat_addr, nat_port) = unsafe {
-        ((*hit.entry).if_orig, (*hit.entry).if_reply, (*hit.entry).nat_addr, (*hit.entry).nat_port)
-    };
-    if hit.flags & flags::FRONT != 0 {
-        opened.dst = F::Addr::from_words(nat_addr);
-        opened.dport = nat_port;
-        if !hit.reply {
-            (case.nat_dst, case.nat_dport) = (opened.dst, opened.dport);
-        }
-    }
-    (case.ends.initiator, case.ends.responder) = (initiator, responder);
-    peer::look_up::<F>(&opened.src, &mut case.ends.src);
-    peer::look_up::<F>(&opened.dst, &mut case.ends.dst);
-    if case.ends.src.ifindex != initiator || case.ends.dst.ifindex != responder {
-        return Ok(false);
-    }
-    let node = hit.flags & flags::NODE != 0;
-    let outcome = decide(&case.ends, node, opened.proto, opened.dport.to_host(), &mut case.decision);
-    if outcome == Err(DropReason::Pending) {
-        // Not a decision: the next packet asks again.
-        return Err(DropReason::Pending);
-    }
-    let judged = match outcome {
-        Ok(()) => Judged::allowed(epoch),
-        Err(_) => Judged::denied(epoch, case.decision.direction),
-    };
-    // SAFETY: as above. The decision is stored last and as one word: whoever sees it sees the rules that made it.
-    unsafe {
-        (*hit.entry).rule_egress = case.decision.rule_egress;
-        (*hit.entry).rule_ingress = case.decision.rule_ingress;
-        (&raw mut (*hit.entry).judged).write_volatile(judged);
-    }
-    outcome.map(|()| true)
-}
-
-#[inline(always)]
-fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<Entered, DropReason> {
-    let tuple = &case.packet.tuple;
-    let here = skb.ifindex();
-    // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
-    let epoch = settings::read().epoch;
-    // Before anything is said of the packet: an interface without a policy is closed, whatever the packet is.
-    let _endpoint = peer::ready(here)?;
-    peer::look_up::<F>(&tuple.src, &mut case.ends.src);
-    let (sender, ingress) = (case.ends.src.ifindex, skb.ingress_ifindex());
-    let spoofed = match hook {
-        Hook::FromPod => sender != here,
-        Hook::ToPod => sender != 0 && ingress != 0 && !peer::came_from(ingress, sender),
-    };
-    if spoofed {
-        return Err(DropReason::Spoofed);
-    }
-    let mid_flow = tuple.proto == proto::TCP && !opens(&case.packet);
-    let node = hook == Hook::ToPod && ingress == 0;
-    let protocol = tuple.proto;
-    let svc = match hook {
-        Hook::FromPod => F::frontend(tuple.dst, tuple.dport, tuple.proto).map(|row| row.svc),
-        Hook::ToPod => None,
-    };
-    if svc.is_some() && mid_flow {
-        return Err(DropReason::MidFlow);
-    }
-    let mut tries = 0;
-    while tries < BACKEND_TRIES {
-        if let Some(svc) = svc {
-            (case.nat_dst, case.nat_dport) = service::pick::<F>(svc)?;
-        }
-        peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
-        (case.ends.initiator, case.ends.responder) = match hook {
-            Hook::FromPod => (here, case.ends.dst.ifindex),
-            Hook::ToPod => (if node { 0 } else { sender }, here),
-        };
-        match decide(&case.ends, node, protocol, case.nat_dport.to_host(), &mut case.decision) {
-            Ok(()) => {}
-            Err(DropReason::Policy) if mid_flow => {
-                case.decision.slot = SlotId::NONE;
-                return Err(DropReason::MidFlow);
-            }
-            Err(reason) => return Err(reason),
-        }
-        (case.decision.direction, case.decision.endpoint) = (hook.direction(), here);
-        match conntrack::create::<F>(case, epoch, if node { flags::NODE } else { 0 }, svc) {
-            Err(DropReason::Collision) => tries += 1,
-            Err(reason) => return Err(reason),
-            Ok(entered) => return Ok(entered),
-        }
-    }
-    Err(DropReason::Collision)
-}
-
-/// The pod's own node reaches it whatever policy says; all else is policy's.
-#[inline(always)]
-fn decide(
-    ends: &Ends,
-    node: bool,
-    protocol: u8,
-    port: u16,
-    decision: &mut crate::case::Decision,
-) -> Result<(), DropReason> {
-    if !node {
-        return policy::judge(ends, protocol, port, decision);
-    }
-    decision.rule_egress = RuleId::ELSEWHERE;
-    decision.rule_ingress = RuleId::NODE;
-    decision.direction = Direction::Ingress;
-    decision.endpoint = ends.responder;
-    peer::ready(ends.responder).map(|_| ())
+    packet.opens() && (hit.reply || flags::closed(hit.flags))
 }

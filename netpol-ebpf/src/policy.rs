@@ -39,6 +39,14 @@ pub struct Ends {
 impl Ends {
     /// Nobody yet.
     pub const NONE: Self = Self { initiator: 0, responder: 0, src: NOBODY, dst: NOBODY };
+
+    /// As if the other one had opened the connection. In place: there is no room on the stack for two of them.
+    #[inline(always)]
+    pub fn exchange(&mut self) {
+        core::mem::swap(&mut self.initiator, &mut self.responder);
+        core::mem::swap(&mut self.src.class, &mut self.dst.class);
+        core::mem::swap(&mut self.src.ifindex, &mut self.dst.ifindex);
+    }
 }
 
 const NOBODY: PeerRow = PeerRow { class: ClassId::ANY, ifindex: 0, flags: 0 };

@@ -9,6 +9,8 @@ use crate::dataplane::kernel::{Clock, Conntrack, Progress};
 
 /// From the end of one walk through the tables to the beginning of the next.
 const PAUSE: Duration = Duration::from_secs(5);
+/// The same, while connections find no room.
+const SHORT_PAUSE: Duration = Duration::from_millis(500);
 /// Between two slices of a walk: other tasks come first.
 const BREATH: Duration = Duration::from_millis(5);
 /// At first, until the length of a jiffy is known.
@@ -17,6 +19,7 @@ const CALIBRATION: Duration = Duration::from_millis(100);
 /// Walks through the connection tables again and again.
 pub(super) async fn run(shared: Shared, mut conntrack: Conntrack, mut clock: Clock) {
     let started = Instant::now();
+    let mut was_short = false;
     loop {
         let now = match clock.now(started.elapsed()) {
             Ok(Some(now)) => now,
@@ -33,10 +36,16 @@ pub(super) async fn run(shared: Shared, mut conntrack: Conntrack, mut clock: Clo
         shared.update(|status| status.moment = Some((now, SystemTime::now())));
         match block_in_place(|| conntrack.slice(now)) {
             Ok(Progress::Underway) => sleep(BREATH).await,
-            Ok(Progress::Finished) => {
+            Ok(Progress::Finished { short }) => {
                 let connections = conntrack.fill();
                 shared.update(|status| status.connections = connections);
-                sleep(PAUSE).await;
+                if short && !was_short {
+                    tracing::warn!(
+                        "connections find no room in the connection table, or in their pod's quota"
+                    );
+                }
+                was_short = short;
+                sleep(if short { SHORT_PAUSE } else { PAUSE }).await;
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "removing old connections");

@@ -3,3 +3,4 @@
 pub mod csum;
 pub mod policy;
 pub mod ports;
+pub mod tcp;

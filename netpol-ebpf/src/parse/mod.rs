@@ -6,7 +6,7 @@ mod l4;
 
 pub use ipv4::{inner as inner_v4, parse as parse_v4};
 pub use ipv6::{inner as inner_v6, parse as parse_v6};
-use netpol_common::conntrack::Tuple;
+use netpol_common::{conntrack::Tuple, logic::tcp, net::proto};
 
 /// Offset of the network header: Ethernet without a tag.
 pub const L3: u32 = 14;
@@ -37,6 +37,24 @@ pub struct Packet<A> {
     pub l3_check: u16,
 }
 
+impl<A> Packet<A> {
+    /// Whether it is a TCP segment with its header.
+    #[inline(always)]
+    fn is_segment(&self) -> bool {
+        self.tuple.proto == proto::TCP && self.has_l4
+    }
+    /// Whether it is no TCP segment, or one whose flags make sense.
+    #[inline(always)]
+    pub fn is_sound(&self) -> bool {
+        !self.is_segment() || tcp::sound(self.tcp_flags)
+    }
+    /// Whether it is a TCP segment that asks for a new connection.
+    #[inline(always)]
+    pub fn opens(&self) -> bool {
+        self.is_segment() && tcp::opens(self.tcp_flags)
+    }
+}
+
 /// The packet that an ICMP error quotes.
 #[derive(Clone, Copy)]
 pub struct Inner<A> {
@@ -47,12 +65,4 @@ pub struct Inner<A> {
     pub l4: u32,
     /// Its IPv4 header checksum, raw.
     pub l3_check: u16,
-}
-
-/// TCP flag bits as they lie in the header's fourteenth byte.
-pub mod tcp {
-    pub const FIN: u8 = 1;
-    pub const SYN: u8 = 2;
-    pub const RST: u8 = 4;
-    pub const ACK: u8 = 16;
 }

@@ -3,6 +3,7 @@
 mod clock;
 mod empty;
 mod from_pod;
+mod reap;
 mod to_pod;
 
 use netpol_common::{

@@ -9,6 +9,7 @@ use netpol_common::{
     peer::{CidrRow, PeerRow},
     policy::{ClassId, PolicyKey, PolicyRow, PortKey, PortSetId, RuleId, SlotId},
     service::{FrontendRow, ServiceRow},
+    version::ABI_VERSION,
 };
 use netpol_tests::bed::{Bed, ClusterSpec};
 
@@ -121,12 +122,12 @@ fn a_pinned_map_of_another_shape_is_refused_and_left_alone() {
     let error = node.netns.enter(|| Ok(Kernel::open(&other).map(drop))).unwrap().unwrap_err();
     assert!(matches!(error, OpenError::Layout(LayoutError::Differs { what: "room for", .. })), "{error}");
     let message = error.to_string();
-    for part in ["v1/np_ct4", "8192", "16384", "netpol-agent cleanup"] {
+    for part in [&format!("v{ABI_VERSION}/np_ct4"), "8192", "16384", "netpol-agent cleanup"] {
         assert!(message.contains(part), "{part:?} in {message:?}");
     }
 
     // A table of addresses where the connections should be.
-    let pins = pin_dir(node).join("v1");
+    let pins = pin_dir(node).join(format!("v{ABI_VERSION}"));
     std::fs::remove_file(pins.join("np_ct4")).unwrap();
     std::fs::rename(pins.join("np_peer4"), pins.join("np_ct4")).unwrap();
     let same = options(node, None);
@@ -138,7 +139,7 @@ fn a_pinned_map_of_another_shape_is_refused_and_left_alone() {
 fn a_second_agent_is_refused_and_another_version_left_alone() {
     let bed = Bed::build(&ClusterSpec::default()).unwrap();
     let node = bed.node("node1").unwrap();
-    let newer = pin_dir(node).join("v2");
+    let newer = pin_dir(node).join(format!("v{}", ABI_VERSION + 1));
     std::fs::create_dir_all(&newer).unwrap();
     let kernel = open(&bed, "node1", None);
     let again = options(node, None);

@@ -14,6 +14,7 @@ use netpol_agent::dataplane::{
 use netpol_common::{
     endpoint::{EndpointRow, flags},
     peer::PeerRow,
+    version::ABI_VERSION,
 };
 use netpol_tests::bed::{Bed, Node};
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ pub(crate) fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions 
         sizes: Sizes::small(),
         attach,
         timeouts: Timeouts::default(),
+        quota: netpol_common::limits::CT,
     }
 }
 
@@ -98,7 +100,7 @@ pub(crate) fn open_pod(kernel: &mut Kernel, interface: &Interface) {
 
 /// The interfaces that links are pinned for.
 pub(crate) fn pinned_interfaces(node: &Node) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(pin_dir(node).join("v1").join("links"))
+    let mut names: Vec<_> = fs::read_dir(pin_dir(node).join(format!("v{ABI_VERSION}")).join("links"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

@@ -2,8 +2,10 @@
 
 mod epoch;
 mod errors;
+mod mid_flow;
 mod parse;
 mod policy;
+mod room;
 mod service;
 mod spoof;
 mod table;

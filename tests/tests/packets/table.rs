@@ -22,6 +22,8 @@ pub(crate) enum Expect {
     Opens(Verdict),
     /// The same, translated.
     OpensTranslated(Verdict, Vec<u8>),
+    /// Verdict, packet unchanged, and each of these counters one more. Events are not looked at.
+    Counts(Verdict, &'static [&'static str]),
     /// Dropped by this end, with one event.
     Drop(DropReason, Direction),
 }
@@ -52,6 +54,10 @@ fn check(row: &Row<'_>, seen: &Seen) -> Result<()> {
         Expect::Translated(verdict, packet) => (*verdict, packet, Counted::new()),
         Expect::Opens(verdict) => (*verdict, &row.packet, opened()),
         Expect::OpensTranslated(verdict, packet) => (*verdict, packet, opened()),
+        Expect::Counts(verdict, names) => {
+            let counted = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
+            (*verdict, &row.packet, counted)
+        }
         Expect::Drop(reason, direction) => {
             let counted = Counted::from([(format!("{} {}", reason.name(), direction.name()), 1)]);
             (Verdict::Drop, &row.packet, counted)
@@ -78,6 +84,7 @@ fn check(row: &Row<'_>, seen: &Seen) -> Result<()> {
             };
             ensure!(event.reason == *reason as u8 && event.direction == *direction as u8, "event {event:?}");
         }
+        Expect::Counts(..) => {}
         _ => ensure!(seen.events.is_empty(), "unexpected events {:?}", seen.events),
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! The `bpf(2)` commands that aya does not offer: TC links by interface index, what a link is attached to, reading many
-//! rows at once, a map of maps. Layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h.
+//! rows at once, a run without an answer's bytes, a map of maps. Layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h.
 
 use std::{
     ffi::CString,
@@ -17,6 +17,7 @@ const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
+const PROG_TEST_RUN: libc::c_int = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
 const LINK_CREATE: libc::c_int = 28;
@@ -206,6 +207,33 @@ pub(super) fn set_inner(outer: BorrowedFd<'_>, inner: BorrowedFd<'_>) -> io::Res
     };
     // SAFETY: key and value of an array of maps are four bytes each; both outlive the call.
     unsafe { bpf(MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+/// Runs a program once on a packet (Ethernet header first, shorter than a page), and tells what it returned.
+pub(super) fn run(prog: BorrowedFd<'_>, packet: &[u8]) -> io::Result<u32> {
+    let mut attr = TestRun {
+        prog_fd: prog.as_raw_fd() as u32,
+        data_size_in: packet.len() as u32,
+        data_in: packet.as_ptr() as u64,
+        repeat: 1,
+        ..TestRun::zeroed()
+    };
+    // SAFETY: `data_in` points to `data_size_in` bytes that outlive the call; nothing is written back but numbers of `attr`.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
+    Ok(attr.retval)
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]

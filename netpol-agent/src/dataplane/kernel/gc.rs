@@ -1,33 +1,49 @@
-//! The connection table: how full it is, and removing what has had its time.
+//! The connection tables: how full they are, who fills them, and removing what has had its time.
 
-use std::os::fd::AsFd;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use aya::maps::{IterableMap, MapError};
-use bytemuck::Pod;
 use netpol_common::{
-    conntrack::{CtEntry, CtKey4, CtKey6, Tuple, flags},
-    names,
-    net::{Address, V4, V6},
+    config::Config,
+    conntrack::{CtEntry, CtKey4, CtKey6, flags},
 };
 
 use super::{
-    Object,
+    Object, Timeouts,
     abi::Abi,
+    arena::Mapped,
     bpf::{self, Cursor},
     clock::Jiffies,
-    judge::{Judgement, Timeouts, judge},
-    table::{Hash, delete, error, hash},
+    judge::{Judgement, judge},
+    quota::Quotas,
+    reap::{Key, Reaper},
+    table::{Hash, error, hash},
 };
 use crate::dataplane::Error;
 
 /// Entries looked at in one slice, about.
 const SLICE: usize = 4096;
+const SHORT: usize = std::mem::offset_of!(Config, short) / size_of::<u32>();
 
 /// `np_ct4` and `np_ct6`, walked through slice by slice.
 pub struct Conntrack {
     v4: Walk<CtKey4>,
     v6: Walk<CtKey6>,
     timeouts: Timeouts,
+    quotas: Quotas,
+    /// The words of [`Config`].
+    config: Arc<Mapped<AtomicU32>>,
+    /// Entries of each pod that this walk has found so far, by interface.
+    filled: BTreeMap<u32, u64>,
+    /// Pods that had nearly used up their quota at the end of the last walk: their half-open connections have less time.
+    pressed: BTreeSet<u32>,
 }
 
 /// How full a table was when it was last walked through.
@@ -39,23 +55,42 @@ pub struct Fill {
     pub capacity: usize,
 }
 
+impl Fill {
+    /// Three quarters, from where on room is made sooner.
+    const fn is_pressed(self) -> bool {
+        self.entries * 4 >= self.capacity * 3
+    }
+}
+
 /// Where the walk stands after a slice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// There is more to look at.
     Underway,
     /// Both tables were walked through to their ends.
-    Finished,
+    Finished {
+        /// Connections found no room since the walk before: the next one should not wait.
+        short: bool,
+    },
 }
 
 impl Conntrack {
     /// Takes the maps out of a loaded object.
-    ///
-    /// # Errors
-    ///
-    /// If the object lacks one of them.
-    pub fn new(object: &mut Object, timeouts: Timeouts) -> Result<Self, Error> {
-        Ok(Self { v4: Walk::new(object, names::CT4)?, v6: Walk::new(object, names::CT6)?, timeouts })
+    pub(super) fn new(
+        object: &mut Object,
+        timeouts: Timeouts,
+        quotas: Quotas,
+        config: Arc<Mapped<AtomicU32>>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            v4: Walk::new(object)?,
+            v6: Walk::new(object)?,
+            timeouts,
+            quotas,
+            config,
+            filled: BTreeMap::new(),
+            pressed: BTreeSet::new(),
+        })
     }
 
     /// Looks at the next slice of the tables, and removes the connections that have had their time.
@@ -64,10 +99,24 @@ impl Conntrack {
     ///
     /// If a map cannot be read or written. The walk goes on where it was.
     pub fn slice(&mut self, now: Jiffies) -> Result<Progress, Error> {
-        if self.v4.slice(now, &self.timeouts)? == Progress::Underway {
+        let look = Look { now, timeouts: &self.timeouts, pressed: &self.pressed };
+        if !self.v4.done {
+            self.v4.slice(&look, &mut self.filled)?;
             return Ok(Progress::Underway);
         }
-        self.v6.slice(now, &self.timeouts)
+        self.v6.slice(&look, &mut self.filled)?;
+        if !self.v6.done {
+            return Ok(Progress::Underway);
+        }
+        (self.v4.done, self.v6.done) = (false, false);
+        let filled = std::mem::take(&mut self.filled);
+        self.quotas.settle(&filled)?;
+        let most = self.quotas.limit();
+        let pressed = filled.into_iter().filter(|(_, n)| n.saturating_mul(4) >= most.saturating_mul(3));
+        self.pressed = pressed.map(|(owner, _)| owner).collect();
+        // After the quotas: whoever finds no room from now on says so again.
+        let short = self.config.words()[SHORT].swap(0, Ordering::Relaxed) != 0;
+        Ok(Progress::Finished { short })
     }
 
     /// How full `np_ct4` and `np_ct6` are.
@@ -77,96 +126,91 @@ impl Conntrack {
     }
 }
 
-/// The key of a connection table.
-trait Key: Pod {
-    fn protocol(&self) -> u8;
-    /// The key of the other entry of a translated connection.
-    fn other(&self, entry: &CtEntry) -> Self;
-}
-
-impl Key for CtKey4 {
-    fn protocol(&self) -> u8 {
-        self.proto
-    }
-    fn other(&self, entry: &CtEntry) -> Self {
-        let tuple = self.tuple(entry.flags);
-        Self::of(&Tuple { dst: V4::from_words(entry.nat_addr), dport: entry.nat_port, ..tuple })
-    }
-}
-
-impl Key for CtKey6 {
-    fn protocol(&self) -> u8 {
-        self.proto
-    }
-    fn other(&self, entry: &CtEntry) -> Self {
-        let tuple = self.tuple(entry.flags);
-        Self::of(&Tuple { dst: V6::from_words(entry.nat_addr), dport: entry.nat_port, ..tuple })
-    }
+/// What a slice is looked at with.
+struct Look<'a> {
+    now: Jiffies,
+    timeouts: &'a Timeouts,
+    pressed: &'a BTreeSet<u32>,
 }
 
 struct Walk<K> {
     map: Hash<K, CtEntry>,
-    name: &'static str,
+    reaper: Reaper<K>,
     at: Option<Cursor>,
+    done: bool,
     counted: usize,
     fill: Fill,
 }
 
 impl<K: Key> Walk<K> {
-    fn new(object: &mut Object, name: &'static str) -> Result<Self, Error> {
-        let (map, capacity) = hash(object, name)?;
-        Ok(Self { map, name, at: None, counted: 0, fill: Fill { entries: 0, capacity } })
+    fn new(object: &mut Object) -> Result<Self, Error> {
+        let (map, capacity) = hash(object, K::MAP)?;
+        let reaper = Reaper::new(object)?;
+        Ok(Self { map, reaper, at: None, done: false, counted: 0, fill: Fill { entries: 0, capacity } })
     }
 
-    fn slice(&mut self, now: Jiffies, timeouts: &Timeouts) -> Result<Progress, Error> {
+    fn slice(&mut self, look: &Look<'_>, filled: &mut BTreeMap<u32, u64>) -> Result<(), Error> {
         let (batch, next) = bpf::read_hash::<K, CtEntry>(self.map.map().fd().as_fd(), self.at, SLICE)
-            .map_err(|source| error("bpf_map_lookup_batch", self.name, source))?;
-        self.counted += batch.len();
-        self.at = next;
+            .map_err(|source| error("bpf_map_lookup_batch", K::MAP, source))?;
+        let hurry = self.fill.is_pressed();
         let old = |key: &K, entry: &CtEntry| {
-            judge(entry, key.protocol(), now.age(entry.last_seen), timeouts) == Judgement::Delete
+            let hurry = hurry || look.pressed.contains(&entry.owner());
+            judge(entry, key.protocol(), look.now.age(entry.last_seen), look.timeouts, hurry)
+                == Judgement::Delete
         };
-        for (key, entry) in batch {
-            if old(&key, &entry) {
-                self.remove(&key, &old)?;
+        let mut connections = HashMap::new();
+        for (key, entry) in &batch {
+            *filled.entry(entry.owner()).or_default() += 1;
+            if old(key, entry)
+                && let Some((first, reap)) = self.connection(key, entry, &old)?
+            {
+                connections.insert(first, reap);
             }
         }
-        if next.is_some() {
-            return Ok(Progress::Underway);
+        let connections: Vec<K::Reap> = connections.into_values().collect();
+        self.reaper.reap(&connections)?;
+        self.counted += batch.len();
+        self.at = next;
+        self.done = next.is_none();
+        if self.done {
+            self.fill.entries = std::mem::take(&mut self.counted);
         }
-        self.fill.entries = std::mem::take(&mut self.counted);
-        Ok(Progress::Finished)
+        Ok(())
     }
 
-    /// Removes a connection if it is still old: packets may have passed since it was read. What passes between this look
-    /// and the removal finds no entry, and is judged as a new connection or by policy as one that is under way.
-    fn remove(&mut self, key: &K, old: &impl Fn(&K, &CtEntry) -> bool) -> Result<(), Error> {
-        let Some(entry) = self.get(key)?.filter(|entry| old(key, entry)) else { return Ok(()) };
+    /// The connection that an old entry belongs to, by the key of its first entry; `None` if the rest of it is not old.
+    fn connection(
+        &self,
+        key: &K,
+        entry: &CtEntry,
+        old: &impl Fn(&K, &CtEntry) -> bool,
+    ) -> Result<Option<(K, K::Reap)>, Error> {
+        let alone = Some((*key, K::reap((*key, entry), (*key, entry))));
         if entry.flags & (flags::FRONT | flags::BACK) == 0 {
-            return delete(&mut self.map, key, self.name);
+            return Ok(alone);
         }
         // Requests touch the front entry, answers the back one: together they tell the connection's state.
-        let other = key.other(&entry);
-        let Some(partner) = self.get(&other)?.filter(|partner| is_partner(key, &entry, &other, partner))
+        let other = key.other(entry);
+        let Some(partner) = self.get(&other)?.filter(|partner| is_partner(key, entry, &other, partner))
         else {
-            return delete(&mut self.map, key, self.name);
+            return Ok(alone);
         };
         let together = entry.flags | partner.flags;
-        let both_old = [entry, partner].iter().all(|half| old(key, &CtEntry { flags: together, ..*half }));
-        if !both_old {
-            return Ok(());
-        }
+        let both_old = old(key, &CtEntry { flags: together, ..*entry })
+            && old(&other, &CtEntry { flags: together, ..partner });
         // The front entry first: a request that finds none is a new connection, with a new backend.
-        let (front, back) = if entry.flags & flags::FRONT != 0 { (*key, other) } else { (other, *key) };
-        delete(&mut self.map, &front, self.name)?;
-        delete(&mut self.map, &back, self.name)
+        let (front, back) = match entry.flags & flags::FRONT != 0 {
+            true => ((*key, entry), (other, &partner)),
+            false => ((other, &partner), (*key, entry)),
+        };
+        Ok(both_old.then(|| (front.0, K::reap(front, back))))
     }
 
     fn get(&self, key: &K) -> Result<Option<CtEntry>, Error> {
         match self.map.get(&Abi(*key), 0) {
             Ok(Abi(entry)) => Ok(Some(entry)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(error("bpf_map_lookup_elem", self.name, source)),
+            Err(source) => Err(error("bpf_map_lookup_elem", K::MAP, source)),
         }
     }
 }

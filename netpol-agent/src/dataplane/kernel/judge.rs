@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use netpol_common::{
     conntrack::{CtEntry, flags},
+    logic::tcp::{Phase, phase},
     net::proto,
 };
+
+use super::Timeouts;
 
 /// What becomes of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,57 +19,25 @@ pub enum Judgement {
     Delete,
 }
 
-/// How long an entry stays after its last packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timeouts {
-    /// TCP, both sides have spoken. Longer than the two hours after which hosts probe a silent connection
-    /// (RFC 9293 §3.8.4).
-    pub tcp_established: Duration,
-    /// TCP without an answer so far.
-    pub tcp_opening: Duration,
-    /// TCP, one side has closed.
-    pub tcp_closing: Duration,
-    /// TCP, both sides have closed or one has reset: what may still be on its way (RFC 9293, 2 MSL of 30 s).
-    pub tcp_closed: Duration,
-    /// UDP without an answer so far.
-    pub udp_unanswered: Duration,
-    /// UDP, both sides have spoken (RFC 4787 REQ-5: at least two minutes).
-    pub udp_answered: Duration,
-    /// ICMP echo.
-    pub icmp: Duration,
-    /// SCTP and everything else.
-    pub other: Duration,
-}
+/// In a hurry, what has not got an answer so far has this part of its time.
+const HURRY: u32 = 6;
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            tcp_established: Duration::from_secs(2 * 3600 + 15 * 60),
-            tcp_opening: Duration::from_secs(60),
-            tcp_closing: Duration::from_secs(5 * 60),
-            tcp_closed: Duration::from_secs(60),
-            udp_unanswered: Duration::from_secs(30),
-            udp_answered: Duration::from_secs(3 * 60),
-            icmp: Duration::from_secs(30),
-            other: Duration::from_secs(10 * 60),
-        }
-    }
-}
-
-/// Judges an entry of a protocol whose last packet is `age` ago.
+/// Judges an entry of a protocol whose last packet is `age` ago. `hurry`: room is scarce, so that what is half open has
+/// less time; what both ends have spoken on has all of it.
 #[must_use]
-pub fn judge(entry: &CtEntry, protocol: u8, age: Duration, timeouts: &Timeouts) -> Judgement {
-    let has = |bits| entry.flags & bits != 0;
-    let timeout = match protocol {
-        proto::TCP if flags::closed(entry.flags) => timeouts.tcp_closed,
-        proto::TCP if has(flags::FIN_ORIG | flags::FIN_REPLY) => timeouts.tcp_closing,
-        proto::TCP if has(flags::REPLIED) => timeouts.tcp_established,
-        proto::TCP => timeouts.tcp_opening,
-        proto::UDP if has(flags::REPLIED) => timeouts.udp_answered,
-        proto::UDP => timeouts.udp_unanswered,
-        proto::ICMP | proto::ICMPV6 => timeouts.icmp,
-        _ => timeouts.other,
+pub fn judge(entry: &CtEntry, protocol: u8, age: Duration, timeouts: &Timeouts, hurry: bool) -> Judgement {
+    let replied = entry.flags & flags::REPLIED != 0;
+    let (timeout, half_open) = match (protocol, phase(entry.flags)) {
+        (proto::TCP, Phase::Opening) => (timeouts.tcp_opening, true),
+        (proto::TCP, Phase::Established) => (timeouts.tcp_established, false),
+        (proto::TCP, Phase::Closing) => (timeouts.tcp_closing, false),
+        (proto::TCP, Phase::Closed) => (timeouts.tcp_closed, true),
+        (proto::UDP, _) if replied => (timeouts.udp_answered, false),
+        (proto::UDP, _) => (timeouts.udp_unanswered, true),
+        (proto::ICMP | proto::ICMPV6, _) => (timeouts.icmp, true),
+        _ => (timeouts.other, !replied),
     };
+    let timeout = if hurry && half_open { timeout / HURRY } else { timeout };
     if age > timeout { Judgement::Delete } else { Judgement::Keep }
 }
 
@@ -76,23 +47,31 @@ mod tests {
 
     #[test]
     fn each_state_has_its_time() {
+        const OPEN: u32 = flags::REPLIED | flags::ESTABLISHED;
         let timeouts = Timeouts::default();
-        for (protocol, bits, timeout) in [
-            (proto::TCP, 0, timeouts.tcp_opening),
-            (proto::TCP, flags::REPLIED, timeouts.tcp_established),
-            (proto::TCP, flags::REPLIED | flags::FIN_ORIG, timeouts.tcp_closing),
-            (proto::TCP, flags::REPLIED | flags::FIN_REPLY, timeouts.tcp_closing),
-            (proto::TCP, flags::REPLIED | flags::FIN_ORIG | flags::FIN_REPLY, timeouts.tcp_closed),
-            (proto::TCP, flags::RST, timeouts.tcp_closed),
-            (proto::UDP, 0, timeouts.udp_unanswered),
-            (proto::UDP, flags::REPLIED, timeouts.udp_answered),
-            (proto::ICMPV6, flags::REPLIED, timeouts.icmp),
-            (proto::SCTP, flags::REPLIED, timeouts.other),
+        for (protocol, bits, timeout, hurried) in [
+            (proto::TCP, 0, timeouts.tcp_opening, true),
+            (proto::TCP, flags::REPLIED, timeouts.tcp_opening, true),
+            (proto::TCP, OPEN, timeouts.tcp_established, false),
+            (proto::TCP, OPEN | flags::FIN_ORIG, timeouts.tcp_closing, false),
+            (proto::TCP, OPEN | flags::FIN_REPLY, timeouts.tcp_closing, false),
+            (proto::TCP, OPEN | flags::FIN_ORIG | flags::FIN_REPLY, timeouts.tcp_closed, true),
+            (proto::TCP, flags::RST, timeouts.tcp_closed, true),
+            (proto::UDP, 0, timeouts.udp_unanswered, true),
+            (proto::UDP, flags::REPLIED, timeouts.udp_answered, false),
+            (proto::ICMPV6, flags::REPLIED, timeouts.icmp, true),
+            (proto::SCTP, flags::REPLIED, timeouts.other, false),
+            (proto::SCTP, 0, timeouts.other, true),
         ] {
             let entry = CtEntry { flags: bits, ..CtEntry::default() };
-            assert_eq!(judge(&entry, protocol, timeout, &timeouts), Judgement::Keep, "{protocol} {bits:#x}");
-            let late = timeout + Duration::from_millis(1);
-            assert_eq!(judge(&entry, protocol, late, &timeouts), Judgement::Delete, "{protocol} {bits:#x}");
+            for (hurry, timeout) in
+                [(false, timeout), (true, if hurried { timeout / HURRY } else { timeout })]
+            {
+                let judge = |age| judge(&entry, protocol, age, &timeouts, hurry);
+                assert_eq!(judge(timeout), Judgement::Keep, "{protocol} {bits:#x} {hurry}");
+                let late = timeout + Duration::from_millis(1);
+                assert_eq!(judge(late), Judgement::Delete, "{protocol} {bits:#x} {hurry}");
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use super::{
     arena::Mapped,
     backends::Backends,
     grace::Grace,
+    quota::Quotas,
     table::{
         Hash, Lpm, array, delete, delete_prefix, error, hash, lpm, put, put_prefix, read, read_prefixes,
     },
@@ -38,6 +39,7 @@ pub struct Maps {
     peer4: Hash<V4, PeerRow>,
     peer6: Hash<V6, PeerRow>,
     endpoints: Hash<u32, EndpointRow>,
+    quotas: Quotas,
     fe4: Hash<FrontendKey4, FrontendRow>,
     fe6: Hash<FrontendKey6, FrontendRow>,
     backends: Backends,
@@ -48,6 +50,7 @@ pub struct Maps {
 }
 
 const EPOCH: usize = std::mem::offset_of!(Config, epoch) / size_of::<u32>();
+const SHORT: usize = std::mem::offset_of!(Config, short) / size_of::<u32>();
 const FLAGS: usize = std::mem::offset_of!(Config, flags) / size_of::<u32>();
 
 /// On or off.
@@ -93,6 +96,7 @@ impl Maps {
             peer4,
             peer6: hash(object, names::PEER6)?.0,
             endpoints,
+            quotas: Quotas::new(object)?,
             fe4,
             fe6: hash(object, names::FE6)?.0,
             backends,
@@ -105,6 +109,27 @@ impl Maps {
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.config.words()[EPOCH].load(Ordering::Relaxed)
+    }
+
+    /// From now on each pod may fill `entries` of the connection tables (a translated connection fills two). Without a call
+    /// there is no limit.
+    pub fn limit_connections(&mut self, entries: u32) {
+        self.quotas.set_limit(entries);
+    }
+
+    /// Whether connections have found no room since the last call ([`netpol_common::config::short`]).
+    pub fn forget_shortage(&self) -> bool {
+        self.config.words()[SHORT].swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// The other half of the connection tables' rules: who is counted there.
+    pub(super) fn quotas(&self) -> Quotas {
+        self.quotas.clone()
+    }
+
+    /// The words of [`Config`].
+    pub(super) fn config(&self) -> Arc<Mapped<AtomicU32>> {
+        self.config.clone()
     }
 
     /// See [`Switches::turn`].
@@ -178,8 +203,14 @@ impl Dataplane for Maps {
             Op::PutPeer(IpAddr::V6(addr), row) => put(&mut self.peer6, &(*addr).into(), row, names::PEER6),
             Op::DeletePeer(IpAddr::V4(addr)) => delete(&mut self.peer4, &(*addr).into(), names::PEER4),
             Op::DeletePeer(IpAddr::V6(addr)) => delete(&mut self.peer6, &(*addr).into(), names::PEER6),
-            Op::PutEndpoint(ifindex, row) => put(&mut self.endpoints, ifindex, row, names::EP),
-            Op::DeleteEndpoint(ifindex) => delete(&mut self.endpoints, ifindex, names::EP),
+            Op::PutEndpoint(ifindex, row) => {
+                self.quotas.open(*ifindex)?;
+                put(&mut self.endpoints, ifindex, row, names::EP)
+            }
+            Op::DeleteEndpoint(ifindex) => {
+                delete(&mut self.endpoints, ifindex, names::EP)?;
+                self.quotas.close(*ifindex)
+            }
             Op::PutFrontend(frontend, row) => match frontend_key(frontend) {
                 FrontendKey::V4(key) => put(&mut self.fe4, &key, row, names::FE4),
                 FrontendKey::V6(key) => put(&mut self.fe6, &key, row, names::FE6),

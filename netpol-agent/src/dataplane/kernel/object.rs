@@ -117,7 +117,8 @@ pub struct RunError {
 
 impl Object {
     /// Programs in the order they are loaded in.
-    pub const PROGRAMS: [&'static str; 4] = [names::FROM_POD, names::TO_POD, names::CLOCK, names::EMPTY];
+    pub const PROGRAMS: [&'static str; 6] =
+        [names::FROM_POD, names::TO_POD, names::CLOCK, names::REAP4, names::REAP6, names::EMPTY];
 
     /// Creates or takes over the maps, loads and verifies every program.
     ///

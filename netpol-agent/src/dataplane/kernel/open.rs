@@ -27,6 +27,8 @@ pub struct KernelOptions {
     pub attach: Option<AttachMode>,
     /// How long connections are remembered.
     pub timeouts: Timeouts,
+    /// Entries of the connection tables that one pod may fill.
+    pub quota: u32,
 }
 
 /// The kernel side, part by part, each for the task that needs it. Dropping all of it leaves the dataplane at work.
@@ -89,7 +91,7 @@ impl Kernel {
     ///
     /// If anything of it fails. What enforced before does so still.
     pub fn open(options: &KernelOptions) -> Result<Self, OpenError> {
-        let KernelOptions { pin_dir, netns_dir, sizes, attach, timeouts } = options;
+        let KernelOptions { pin_dir, netns_dir, sizes, attach, timeouts, quota } = options;
         let pins = Pins::open(pin_dir)?;
         layout::check_pinned(pins.maps(), sizes)?;
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
@@ -98,15 +100,17 @@ impl Kernel {
         let links = Links::open(&mut object, pins.links(), *attach)?;
         let mode = links.mode();
         let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links)?;
+        let mut maps = Maps::new(&mut object)?;
+        maps.limit_connections(*quota);
         Ok(Self {
-            maps: Maps::new(&mut object)?,
             known,
             changes,
             look,
             drops: Ring::new(&mut object, names::DROP)?,
             flows: Ring::new(&mut object, names::FLOW)?,
             stats: Stats::new(&mut object)?,
-            conntrack: Conntrack::new(&mut object, *timeouts)?,
+            conntrack: Conntrack::new(&mut object, *timeouts, maps.quotas(), maps.config())?,
+            maps,
             clock: Clock::new(object),
             mode,
             lock: Lock(pins),

@@ -32,6 +32,7 @@ pub(super) fn attach() -> Result<AttachMode> {
         sizes: Sizes::small(),
         attach: None,
         timeouts: Timeouts::default(),
+        quota: netpol_common::limits::CT,
     })?;
     ensure!(kernel.known.len() == 1, "one interface leads to a pod, found {:?}", kernel.known);
 
