@@ -79,6 +79,9 @@ fn reasons(verdict: &Verdict) -> Vec<String> {
             lines.push(format!(" isolated by {}", names(isolated_by)));
             lines
         }
+        Verdict::Denied { isolated_by, .. } if isolated_by.is_empty() => {
+            vec![" isolated by a policy that went with its namespace before the agent started".to_owned()]
+        }
         Verdict::Denied { isolated_by, misses } => {
             let mut lines = vec![format!(" isolated by {}", names(isolated_by))];
             if misses.is_empty() {

@@ -99,6 +99,7 @@ mod tests {
             namespace: "shop".into(),
             name: "db-ingress".into(),
             rule: Some("spec.ingress[0]".into()),
+            kept: false,
         }];
         assert_eq!(
             line(&record, Colour::Off),

@@ -63,6 +63,7 @@ pub(super) fn policies(all: &[PolicyView]) -> String {
             rules(policy.egress, policy.rules_out),
             policy.pods.to_string(),
             policy.local_pods.to_string(),
+            if policy.kept { "kept" } else { "in force" }.to_owned(),
             problems,
             policy.origin.clone(),
         ]
@@ -73,6 +74,7 @@ pub(super) fn policies(all: &[PolicyView]) -> String {
         ("EGRESS", Align::Left),
         ("PODS", Align::Right),
         ("HERE", Align::Right),
+        ("STATE", Align::Left),
         ("PROBLEMS", Align::Right),
         ("FROM", Align::Left),
     ];

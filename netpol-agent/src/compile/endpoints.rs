@@ -84,15 +84,15 @@ impl Compiler {
         direction: netpol_common::direction::Direction,
         index: &Index,
     ) -> Option<Slot> {
-        let selecting =
-            index.policies_in(&pod.name.namespace).filter(|policy| policy.subject.matches(&pod.labels));
+        let selecting = index.policies_in(&pod.name.namespace).filter(|policy| index.selects(policy, pod));
         let isolating: Vec<_> = selecting
             .filter_map(|policy| {
                 let compiled = self.policies.get(&policy.name)?;
                 Some((&policy.name, compiled.rules[direction as usize].as_deref()?))
             })
             .collect();
-        (!isolating.is_empty()).then(|| Slot::new(direction, &isolating, pod, self.ids))
+        let isolated = !isolating.is_empty() || index.inherits_isolation(pod, direction);
+        isolated.then(|| Slot::new(direction, &isolating, pod, self.ids))
     }
 
     fn acquire_slot(

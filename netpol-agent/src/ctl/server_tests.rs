@@ -97,7 +97,7 @@ fn tables_show_pods_policies_and_services() {
     );
     assert_eq!(
         rows(&agent.table(&["policies"])),
-        [["shop/db-ingress", "1 rule", "-", "1", "1", "-", "shop.yaml"]]
+        [["shop/db-ingress", "1 rule", "-", "1", "1", "in force", "-", "shop.yaml"]]
     );
     let services = agent.table(&["services"]);
     assert_eq!(rows(&services)[0], ["shop/db", "10.96.0.9:80/TCP", "-", "ready", "1", "shop/db-0:5432*"]);

@@ -25,6 +25,7 @@ pub struct Attribution {
     interface_of: BTreeMap<Name, u32>,
     addresses_of_service: BTreeMap<Name, BTreeSet<IpAddr>>,
     addresses_of_node: BTreeMap<String, BTreeSet<IpAddr>>,
+    kept: BTreeSet<Name>,
 }
 
 impl Attribution {
@@ -40,6 +41,11 @@ impl Attribution {
     #[must_use]
     pub fn slot(&self, id: SlotId) -> Option<&SlotRef> {
         self.slots.get(&id)
+    }
+    /// Whether a policy is in force only because its namespace is being deleted.
+    #[must_use]
+    pub fn is_kept(&self, policy: &Name) -> bool {
+        self.kept.contains(policy)
     }
     /// The pod behind an interface of this node.
     #[must_use]
@@ -57,6 +63,13 @@ impl Attribution {
         let claimed = dirty.pods.iter().filter_map(|name| index.pod(name)).flat_map(|pod| &pod.addresses);
         for addr in claimed.chain(&dirty.addresses) {
             self.pods.set(*addr, index.owner(*addr).map(|pod| Identity::Pod(pod_ref(pod))));
+        }
+        for name in &dirty.policies {
+            if index.is_kept(name) {
+                self.kept.insert(name.clone());
+            } else {
+                self.kept.remove(name);
+            }
         }
         let mut interfaces = Vec::new();
         for name in &dirty.pods {

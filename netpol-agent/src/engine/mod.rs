@@ -10,6 +10,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use attribution::Attribution;
+use netpol_common::endpoint::flags;
 
 pub use crate::plan::{Plan, Refusal};
 use crate::{
@@ -40,14 +41,25 @@ impl Engine {
     /// For the node called `node`, on a dataplane that holds `actual` and has room for `capacity`.
     #[must_use]
     pub fn new(node: &str, capacity: Capacity, actual: Rows) -> Self {
+        let mut index = Index::new(node);
+        for (ifindex, row) in &actual.endpoints {
+            let isolated = [flags::ISOLATED_IN, flags::ISOLATED_OUT].map(|flag| row.flags & flag != 0);
+            index.inherit(*ifindex, isolated);
+        }
         Self {
-            index: Index::new(node),
+            index,
             compiler: Compiler::default(),
             planner: Planner::new(capacity, actual),
             attribution: Attribution::default(),
             synced: false,
             gone: BTreeSet::new(),
         }
+    }
+
+    /// What comes next is delivered at this time, in seconds since 1970. It tells a policy that was deleted with its
+    /// namespace from one that was deleted long before.
+    pub fn set_time(&mut self, now_s: i64) {
+        self.index.set_time(now_s);
     }
 
     /// An object is there or has changed, as [`model::convert`](crate::model::convert) read it. One without a name is
@@ -83,6 +95,9 @@ impl Engine {
 
     /// Source and interfaces have been delivered once. Before, a plan contains nothing but the closing of interfaces.
     pub fn synced(&mut self) {
+        if !self.synced {
+            self.index.settle_inherited();
+        }
         self.synced = true;
     }
 

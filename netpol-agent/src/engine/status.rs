@@ -27,7 +27,7 @@ impl Engine {
         let interface = self.index.interface_of(pod);
         let isolating = |direction| {
             let policies = self.index.policies_in(&pod.name.namespace);
-            let isolates = |p: &&Policy| p.rules(direction).is_some() && p.subject.matches(&pod.labels);
+            let isolates = |p: &&Policy| p.rules(direction).is_some() && self.index.selects(p, pod);
             policies.filter(isolates).map(|p| p.name.clone()).collect::<Vec<Name>>()
         };
         let (policies_in, policies_out) = (isolating(Direction::Ingress), isolating(Direction::Egress));
@@ -37,8 +37,8 @@ impl Engine {
             ifindex: interface.map(|i| i.ifindex),
             interface: interface.map(|i| i.name.clone()),
             state: interface.map_or(EndpointState::Pending, |i| self.state(i.ifindex)),
-            isolated_in: !policies_in.is_empty(),
-            isolated_out: !policies_out.is_empty(),
+            isolated_in: !policies_in.is_empty() || self.index.inherits_isolation(pod, Direction::Ingress),
+            isolated_out: !policies_out.is_empty() || self.index.inherits_isolation(pod, Direction::Egress),
             policies_in,
             policies_out,
         }
@@ -51,6 +51,28 @@ impl Engine {
             actual if actual == wanted => EndpointState::Ready,
             Some(_) => EndpointState::Changing,
         }
+    }
+
+    /// Pods of this node that stay closed in a direction although nothing is known that isolates them: see
+    /// [`Index::inherits_isolation`](crate::index::Index::inherits_isolation).
+    #[must_use]
+    pub fn closed_by_inheritance(&self) -> Vec<(Name, Direction)> {
+        let pods = self.index.pods().filter(|pod| self.index.is_local(pod));
+        let both = pods.flat_map(|pod| [Direction::Ingress, Direction::Egress].map(|d| (pod, d)));
+        let closed = both.filter(|(pod, direction)| self.index.inherits_isolation(pod, *direction));
+        closed.map(|(pod, direction)| (pod.name.clone(), direction)).collect()
+    }
+
+    /// Whether a policy is in force although it was deleted, because its namespace is being deleted.
+    #[must_use]
+    pub fn is_kept(&self, policy: &Name) -> bool {
+        self.index.is_kept(policy)
+    }
+
+    /// Whether a deleted policy is in force, or may be put in force again.
+    #[must_use]
+    pub fn remembers(&self, policy: &Name) -> bool {
+        self.index.remembers(policy)
     }
 
     /// The policies.
@@ -71,6 +93,7 @@ impl Engine {
             rules_out: rules(Direction::Egress),
             pods: self.index.selected(policy).count(),
             local_pods: self.index.selected(policy).filter(|pod| self.index.is_local(pod)).count(),
+            kept: self.index.is_kept(&policy.name),
             problems: self.index.problems_of(&reference("NetworkPolicy", &policy.name)),
         }
     }

@@ -114,6 +114,9 @@ pub struct PolicyView {
     pub pods: usize,
     /// Pods that it selects, on this node.
     pub local_pods: usize,
+    /// It was deleted, and is in force until the pods of its namespace, which is being deleted, are gone.
+    #[serde(default)]
+    pub kept: bool,
     /// Problems found in it.
     pub problems: usize,
 }

@@ -27,6 +27,8 @@ pub trait Names {
     fn rule(&self, id: RuleId) -> Option<&RuleRef>;
     /// The policies behind a slot.
     fn slot(&self, id: SlotId) -> Option<&SlotRef>;
+    /// Whether a policy is in force only because its namespace is being deleted.
+    fn is_kept(&self, policy: &Name) -> bool;
     /// The pod behind an interface of this node.
     fn interface(&self, ifindex: u32) -> Option<&PodRef>;
     /// Who has an address.
@@ -39,6 +41,9 @@ impl Names for Attribution {
     }
     fn slot(&self, id: SlotId) -> Option<&SlotRef> {
         Self::slot(self, id)
+    }
+    fn is_kept(&self, policy: &Name) -> bool {
+        Self::is_kept(self, policy)
     }
     fn interface(&self, ifindex: u32) -> Option<&PodRef> {
         Self::interface(self, ifindex)
@@ -111,6 +116,7 @@ fn policies(event: &Decoded, names: &dyn Names) -> Vec<PolicyRecord> {
         namespace: name.namespace.clone(),
         name: name.name.clone(),
         rule: rule.map(str::to_owned),
+        kept: names.is_kept(name),
     };
     match event.outcome {
         Outcome::Dropped(DropReason::Policy) => {

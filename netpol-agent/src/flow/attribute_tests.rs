@@ -9,6 +9,7 @@ struct Known {
     slots: BTreeMap<u64, SlotRef>,
     interfaces: BTreeMap<u32, PodRef>,
     addresses: BTreeMap<IpAddr, Identity>,
+    kept: Vec<Name>,
 }
 
 impl Names for Known {
@@ -17,6 +18,9 @@ impl Names for Known {
     }
     fn slot(&self, id: SlotId) -> Option<&SlotRef> {
         self.slots.get(&id.0)
+    }
+    fn is_kept(&self, policy: &Name) -> bool {
+        self.kept.contains(policy)
     }
     fn interface(&self, ifindex: u32) -> Option<&PodRef> {
         self.interfaces.get(&ifindex)
@@ -49,6 +53,7 @@ fn known() -> Known {
         rules: [(RULE, rule)].into(),
         slots: [(3, SlotRef { direction: Direction::Ingress, policies })].into(),
         interfaces: [(11, pod("db-0")), (12, pod("frontend"))].into(),
+        kept: vec![Name::new("shop", "deny-all")],
         addresses: [
             (address("10.0.0.1"), Identity::Pod(pod("frontend"))),
             (address("10.96.0.9"), Identity::Service(Name::new("shop", "db"))),
@@ -92,7 +97,7 @@ fn a_policy_drop_names_pods_service_and_the_policies_that_isolate() {
     // Not by address, which nobody knows here, but by the interface.
     assert_eq!(text(&record.translated), "shop/db-0:5432");
     let policies: Vec<_> = record.policies.iter().map(ToString::to_string).collect();
-    assert_eq!(policies, ["shop/db-ingress", "shop/deny-all"]);
+    assert_eq!(policies, ["shop/db-ingress", "shop/deny-all (kept)"]);
     assert_eq!((record.egress.as_str(), record.ingress.as_str()), ("shop/web-egress spec.egress[1]", ""));
     assert_eq!((record.reason.as_deref(), record.tcp_flags.as_str()), (Some("policy"), "SYN,ACK"));
     assert_eq!(record.time.to_string(), "1970-01-01T00:00:01.5Z");

@@ -87,6 +87,9 @@ pub struct PolicyRecord {
     /// `spec.ingress[1]`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// It was deleted and is in force until the pods of its namespace, which is being deleted, are gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 /// What became of a packet.
@@ -153,9 +156,10 @@ impl fmt::Display for PartyRecord {
 
 impl fmt::Display for PolicyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, name, rule } = self;
+        let Self { namespace, name, rule, kept } = self;
         write!(f, "{namespace}/{name}")?;
-        rule.iter().try_for_each(|rule| write!(f, " {rule}"))
+        rule.iter().try_for_each(|rule| write!(f, " {rule}"))?;
+        if *kept { f.write_str(" (kept)") } else { Ok(()) }
     }
 }
 

@@ -22,7 +22,12 @@ pub(crate) fn sample() -> FlowRecord {
         source: Some(pod("10.244.1.13", 43122, "frontend")),
         destination: Some(pod("10.244.1.20", 5432, "db-0")),
         translated: None,
-        policies: vec![PolicyRecord { namespace: "shop".into(), name: "db-ingress".into(), rule: None }],
+        policies: vec![PolicyRecord {
+            namespace: "shop".into(),
+            name: "db-ingress".into(),
+            rule: None,
+            kept: false,
+        }],
         egress: "not-isolated".into(),
         ingress: String::new(),
         tcp_flags: "SYN".into(),

@@ -12,7 +12,7 @@ impl Index {
         if self.interfaces.get(&interface.ifindex) == Some(&interface) {
             return;
         }
-        self.interface_gone(interface.ifindex);
+        self.take_off(interface.ifindex);
         for addr in &interface.addresses {
             self.holders.entry(*addr).or_default().insert(interface.ifindex);
             self.touch_address(*addr);
@@ -22,6 +22,11 @@ impl Index {
 
     /// An interface is gone.
     pub fn interface_gone(&mut self, ifindex: u32) {
+        self.interface_inherits_no_more(ifindex);
+        self.take_off(ifindex);
+    }
+
+    fn take_off(&mut self, ifindex: u32) {
         let Some(interface) = self.interfaces.remove(&ifindex) else { return };
         for addr in interface.addresses {
             remove(&mut self.holders, addr, &ifindex);

@@ -1,8 +1,10 @@
 //! Everything that is known of the cluster and of this node's interfaces, found by what refers to it.
 //!
-//! Synchronous, one writer, no clock, no history: what it holds depends on the objects alone, not on their order.
+//! Synchronous, one writer, no clock: what it holds depends on the objects alone, not on their order. It remembers one
+//! thing that has gone: the policies of namespaces that are being deleted.
 
 mod dirty;
+mod ending;
 mod endpoints;
 mod interfaces;
 mod owners;
@@ -41,6 +43,7 @@ pub struct Index {
     holders: BTreeMap<IpAddr, BTreeSet<u32>>,
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     dirty: Dirty,
+    ending: ending::Ending,
 }
 
 impl Index {
@@ -61,6 +64,7 @@ impl Index {
             holders: BTreeMap::new(),
             problems: BTreeMap::new(),
             dirty: Dirty::default(),
+            ending: ending::Ending::default(),
         }
     }
 
@@ -79,6 +83,7 @@ impl Index {
             }
             Object::Pod(new) => self.set_pod(&new.name.clone(), Some(new)),
             Object::Policy(new) => {
+                self.policy_applied(&new.name);
                 self.dirty.policies.insert(new.name.clone());
                 self.policies.insert(new.name.clone(), new);
             }
@@ -95,17 +100,14 @@ impl Index {
         let name = Name::new(&object.namespace, &object.name);
         match object.kind.as_str() {
             "Namespace" => {
-                self.namespaces.remove(&name.name);
+                self.namespace_gone(&name.name);
                 self.touch_pods_of(&name.name);
             }
             "Node" => {
                 self.nodes.remove(&name.name);
             }
             "Pod" => self.set_pod(&name, None),
-            "NetworkPolicy" => {
-                self.policies.remove(&name);
-                self.dirty.policies.insert(name);
-            }
+            "NetworkPolicy" => self.delete_policy(name),
             "Service" => {
                 self.services.remove(&name);
                 self.dirty.services.insert(name);
@@ -125,8 +127,9 @@ impl Index {
         }
     }
 
-    /// What may have changed since the last call.
+    /// What may have changed since the last call. What was delivered since then counts as delivered at once.
     pub fn take_dirty(&mut self) -> Dirty {
+        self.settle_ending();
         std::mem::take(&mut self.dirty)
     }
 

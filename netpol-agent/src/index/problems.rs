@@ -1,3 +1,5 @@
+use netpol_common::direction::Direction;
+
 use super::Index;
 use crate::model::{Level, Object, ObjectRef, Pod, Policy, Problem};
 
@@ -8,7 +10,9 @@ impl Index {
     pub fn problems(&self) -> Vec<Problem> {
         let mut all: Vec<Problem> = self.problems.values().flatten().cloned().collect();
         all.extend(self.policies.values().filter_map(|policy| self.selects_nothing(policy)));
+        all.extend(self.policies.values().filter(|policy| self.is_kept(&policy.name)).map(kept));
         all.extend(self.pods.values().filter_map(|pod| self.without_interface(pod)));
+        all.extend(self.pods.values().filter_map(|pod| self.closed_by_inheritance(pod)));
         all.sort();
         all
     }
@@ -21,16 +25,37 @@ impl Index {
 
     /// The pods that a policy selects.
     pub fn selected<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a Pod> {
-        self.pods_in(&policy.name.namespace).filter(|p| p.policed() && policy.subject.matches(&p.labels))
+        self.pods_in(&policy.name.namespace).filter(|p| p.policed() && self.selects(policy, p))
     }
 
     fn selects_nothing(&self, policy: &Policy) -> Option<Problem> {
-        self.selected(policy).next().is_none().then(|| Problem {
+        let idle = !self.is_kept(&policy.name) && self.selected(policy).next().is_none();
+        idle.then(|| Problem {
             level: Level::Note,
             origin: policy.origin.clone(),
             object: Some(Object::Policy(policy.clone()).reference()),
             field: "spec.podSelector".to_owned(),
             message: "selects no pod of its namespace".to_owned(),
+        })
+    }
+
+    fn closed_by_inheritance(&self, pod: &Pod) -> Option<Problem> {
+        let closed = [Direction::Ingress, Direction::Egress].into_iter().filter(|direction| {
+            let mut policies = self.policies_in(&pod.name.namespace);
+            self.inherits_isolation(pod, *direction)
+                && !policies.any(|p| p.rules(*direction).is_some() && self.selects(p, pod))
+        });
+        let closed: Vec<&str> = closed.map(Direction::name).collect();
+        (!closed.is_empty()).then(|| Problem {
+            level: Level::Note,
+            origin: String::new(),
+            object: Some(Object::Pod(pod.clone()).reference()),
+            field: String::new(),
+            message: format!(
+                "its namespace is being deleted, and the policies that isolated it went before this agent \
+                 started; it stays closed for {}",
+                closed.join(" and ")
+            ),
         })
     }
 
@@ -56,5 +81,16 @@ impl Index {
             field: "status.podIPs".to_owned(),
             message,
         })
+    }
+}
+
+fn kept(policy: &Policy) -> Problem {
+    Problem {
+        level: Level::Note,
+        origin: policy.origin.clone(),
+        object: Some(Object::Policy(policy.clone()).reference()),
+        field: String::new(),
+        message: "deleted with its namespace; it stays in force until the namespace's pods are gone"
+            .to_owned(),
     }
 }

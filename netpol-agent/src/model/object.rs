@@ -26,6 +26,12 @@ pub struct Namespace {
     pub name: String,
     /// Its labels, with `kubernetes.io/metadata.name` as the API server adds it.
     pub labels: Labels,
+    /// Seconds since 1970 of `metadata.creationTimestamp`, 0 if the source has none.
+    pub created_s: i64,
+    /// It is being deleted: it has a `metadata.deletionTimestamp`, or `status.phase` is Terminating.
+    pub terminating: bool,
+    /// Seconds since 1970 of `metadata.deletionTimestamp`, 0 if there is none.
+    pub terminating_since_s: i64,
 }
 
 /// A Node.
@@ -44,7 +50,13 @@ impl Namespace {
     /// A namespace of which nothing but the name is known.
     #[must_use]
     pub fn unlabelled(name: &str) -> Self {
-        Self { name: name.to_owned(), labels: Labels::from([(NAMESPACE_LABEL.to_owned(), name.to_owned())]) }
+        Self {
+            name: name.to_owned(),
+            labels: Labels::from([(NAMESPACE_LABEL.to_owned(), name.to_owned())]),
+            created_s: 0,
+            terminating: false,
+            terminating_since_s: 0,
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Verdict {
     },
     /// Isolated, and no rule allows it.
     Denied {
-        /// The policies that isolate the pod in this direction, by name; never empty.
+        /// The policies that isolate the pod in this direction, by name; empty if what isolates it is not known any more.
         isolated_by: Vec<ObjectName>,
         /// Every rule of theirs for this direction with what it lacked; the nearest first.
         misses: Vec<Miss>,

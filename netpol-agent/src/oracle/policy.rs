@@ -49,13 +49,15 @@ fn at_end(
     destination: Option<&Pod>,
 ) -> Verdict {
     let mut isolating: Vec<(ObjectName, NetworkPolicySpec)> = Vec::new();
-    for policy in &world.policies {
+    let kept = world.kept.iter().filter(|_| world.is_left_behind(pod));
+    for policy in world.policies.iter().chain(kept) {
         let spec = policy.spec.clone().unwrap_or_default();
         if isolates(policy, &spec, direction, pod) {
             isolating.push((policy_name(policy), spec));
         }
     }
-    if isolating.is_empty() {
+    let name = ObjectName { namespace: namespace_of(pod).into(), name: name_of(pod).into() };
+    if isolating.is_empty() && !world.closed.contains(&(name, direction)) {
         return Verdict::NotIsolated;
     }
     isolating.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -9,6 +9,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use netpol_common::direction::Direction;
+
+use super::judgement::ObjectName;
 use crate::model::Manifest;
 
 /// The label that the API server gives every namespace: its name.
@@ -29,6 +32,11 @@ pub struct World {
     pub services: Vec<Service>,
     /// `discovery.k8s.io/v1 EndpointSlice`
     pub slices: Vec<EndpointSlice>,
+    /// Policies that were deleted with their namespace, which still has pods. Who fills the world says which; they
+    /// select pods of the namespace that is being deleted, not those of a new one with its name.
+    pub kept: Vec<NetworkPolicy>,
+    /// Pods that stay closed in a direction because a policy isolated them that nobody remembers.
+    pub closed: Vec<(ObjectName, Direction)>,
 }
 
 impl FromIterator<Manifest> for World {
@@ -67,6 +75,21 @@ impl World {
         let mut labels = object.and_then(|ns| ns.metadata.labels.clone()).unwrap_or_default();
         labels.insert(NAMESPACE_NAME_LABEL.into(), name.into());
         labels
+    }
+
+    /// Whether the pod was made in a namespace that is being deleted, or is no more.
+    pub(super) fn is_left_behind(&self, pod: &Pod) -> bool {
+        let home = namespace_of(pod);
+        match self.namespaces.iter().find(|ns| ns.metadata.name.as_deref() == Some(home)) {
+            None => true,
+            Some(ns) => {
+                let phase = ns.status.as_ref().and_then(|status| status.phase.as_deref());
+                let made = (&pod.metadata.creation_timestamp, &ns.metadata.creation_timestamp);
+                ns.metadata.deletion_timestamp.is_some()
+                    || phase == Some("Terminating")
+                    || matches!(made, (Some(pod), Some(ns)) if pod.0.as_second() < ns.0.as_second())
+            }
+        }
     }
 
     /// Addresses of `status.addresses`.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, future::pending, time::Duration};
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::{
     sync::{
         mpsc::{Receiver, UnboundedReceiver},
@@ -104,6 +105,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
 
     fn batch(&mut self, batch: Vec<SourceEvent>) {
         let mut engine = self.shared.engine_mut();
+        engine.set_time(Timestamp::now().as_second());
         for event in batch {
             match event {
                 SourceEvent::Apply { manifest, origin } => {
@@ -160,6 +162,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 Some(format!("{error}: {}", error.source))
             }
         };
+        self.shared.forget_deleted();
         let epoch = self.dataplane.epoch();
         self.shared.update(|status| {
             status.in_sync = status.synced && failure.is_none() && status.refusals.is_empty();

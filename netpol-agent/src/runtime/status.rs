@@ -4,13 +4,14 @@ use std::{
     time::SystemTime,
 };
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     dataplane::kernel::{Fill, Jiffies, Look},
     engine::{Engine, Refusal},
-    model::{self, Manifest, ObjectRef, Problem},
-    oracle::World,
+    model::{self, Manifest, Name, ObjectRef, Problem},
+    oracle::{ObjectName, World},
 };
 
 /// What the tasks share. Locks are held for moments, never over an `await`.
@@ -20,6 +21,8 @@ pub struct Shared {
     status: Arc<RwLock<Status>>,
     /// Every object as the source delivered it, for the reference evaluator.
     manifests: Arc<RwLock<BTreeMap<ObjectRef, Manifest>>>,
+    /// Policies that were deleted, as long as the engine remembers them.
+    deleted: Arc<RwLock<BTreeMap<Name, NetworkPolicy>>>,
     look: Look,
     reconciler: mpsc::Sender<oneshot::Sender<()>>,
     settled: Arc<Notify>,
@@ -55,6 +58,7 @@ impl Shared {
                 engine: Arc::new(RwLock::new(engine)),
                 status: Arc::default(),
                 manifests: Arc::default(),
+                deleted: Arc::default(),
                 look,
                 reconciler,
                 settled: Arc::default(),
@@ -101,10 +105,19 @@ impl Shared {
         self.settled.notify_one();
     }
 
-    /// Every object that the source has delivered and not taken back.
+    /// Every object that the source has delivered and not taken back, and what is in force all the same.
     #[must_use]
     pub fn world(&self) -> World {
-        self.manifests.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let engine = self.engine();
+        let manifests = self.manifests.read().unwrap_or_else(PoisonError::into_inner);
+        let mut world: World = manifests.values().cloned().collect();
+        let deleted = self.deleted.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = deleted.iter().filter(|(name, _)| engine.is_kept(name));
+        world.kept = kept.map(|(_, policy)| policy.clone()).collect();
+        let closed = engine.closed_by_inheritance().into_iter();
+        let closed = closed.map(|(Name { namespace, name }, d)| (ObjectName { namespace, name }, d));
+        world.closed = closed.collect();
+        world
     }
 
     pub(super) fn keep(&self, manifest: &Manifest) {
@@ -113,7 +126,18 @@ impl Shared {
     }
 
     pub(super) fn forget(&self, object: &ObjectRef) {
-        self.manifests.write().unwrap_or_else(PoisonError::into_inner).remove(object);
+        let mut manifests = self.manifests.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Manifest::NetworkPolicy(policy)) = manifests.remove(object) {
+            let name = Name::new(&object.namespace, &object.name);
+            self.deleted.write().unwrap_or_else(PoisonError::into_inner).insert(name, *policy);
+        }
+    }
+
+    /// Forgets deleted policies as soon as the engine does.
+    pub(super) fn forget_deleted(&self) {
+        let engine = self.engine();
+        let mut deleted = self.deleted.write().unwrap_or_else(PoisonError::into_inner);
+        deleted.retain(|name, _| engine.remembers(name));
     }
 
     /// The time of an event of the kernel. What comes before its clock is known has happened just now.

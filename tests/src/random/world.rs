@@ -33,7 +33,7 @@ pub(super) struct Scene(pub(super) World);
 
 impl fmt::Debug for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let World { namespaces, nodes, pods, policies, services, slices } = &self.0;
+        let World { namespaces, nodes, pods, policies, services, slices, .. } = &self.0;
         let objects = json!([namespaces, nodes, pods, policies, services, slices]);
         for object in objects.as_array().into_iter().flatten().filter_map(Value::as_array).flatten() {
             writeln!(f, "{object}")?;
@@ -61,6 +61,7 @@ pub(super) fn world() -> impl Strategy<Value = Scene> {
             policies: by_name.into_values().collect(),
             services,
             slices: slices.into_iter().flatten().collect(),
+            ..World::default()
         })
     })
 }

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod change;
+mod ending;
 mod golden;
 mod incremental;
 mod order;

@@ -42,7 +42,7 @@ fn prefix(text: &str, path: &str, report: &mut Report<'_>) -> Option<IpNet> {
     };
     let prefix = written.trunc();
     if prefix != written {
-        report.error(path, format!("{written} has bits set behind its prefix; read as {prefix}"));
+        report.note(path, format!("{written} has bits set behind its prefix; read as {prefix}"));
     }
     if let IpNet::V6(v6) = prefix
         && v6.prefix_len() >= 96

@@ -7,7 +7,14 @@ pub(super) fn namespace(object: &v1::Namespace) -> Namespace {
     let name = name_of(&object.metadata).name;
     let mut labels = object.metadata.labels.clone().unwrap_or_default();
     labels.insert(NAMESPACE_LABEL.to_owned(), name.clone());
-    Namespace { name, labels }
+    let (meta, phase) = (&object.metadata, object.status.as_ref().and_then(|s| s.phase.as_deref()));
+    Namespace {
+        name,
+        labels,
+        created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
+        terminating: meta.deletion_timestamp.is_some() || phase == Some("Terminating"),
+        terminating_since_s: meta.deletion_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
+    }
 }
 
 pub(super) fn node(object: &v1::Node, report: &mut Report<'_>) -> Node {

@@ -1,7 +1,10 @@
-use netpol_common::net::proto;
+use netpol_common::{direction::Direction, net::proto};
 use serde_json::{Value, json};
 
-use super::{super::Verdict, ask, into_db, isolated, reaches_db, with, world};
+use super::{
+    super::{ObjectName, Verdict, World},
+    ask, into_db, isolated, object, policy, reaches_db, with, world,
+};
 
 /// Which directions a policy with this spec isolates `db` for: (ingress, egress).
 fn directions(spec: Value) -> (bool, bool) {
@@ -134,4 +137,34 @@ fn who_is_not_there_cannot_be_asked_about() {
     assert!(matches!(ask("shop/web", Family::V6), Err(Unanswerable::NoAddress { .. })));
     assert!(matches!(ask("node:n3", Family::V4), Err(Unanswerable::NoAddress { .. })));
     assert!(ask("shop/web", Family::V4).is_ok(), "status.podIP alone is enough");
+}
+
+#[test]
+fn a_kept_policy_isolates_the_pods_of_its_own_namespace_only() {
+    let db = json!({"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Ingress"]});
+    let with_namespace = |more: Value| {
+        let mut world = World { kept: vec![policy(db.clone())], ..world() };
+        world.pods[1].metadata = object(json!({"namespace": "shop", "name": "db", "labels": {"app": "db"},
+            "creationTimestamp": "2026-01-02T00:00:00Z"}));
+        world.namespaces[0] = object(more);
+        world
+    };
+    for (namespace, reaches) in [
+        (json!({"metadata": {"name": "shop"}}), true),
+        (json!({"metadata": {"name": "shop"}, "status": {"phase": "Terminating"}}), false),
+        (json!({"metadata": {"name": "shop", "deletionTimestamp": "2026-03-01T00:00:00Z"}}), false),
+        (json!({"metadata": {"name": "shop", "creationTimestamp": "2026-03-01T00:00:00Z"}}), false),
+        (json!({"metadata": {"name": "shop", "creationTimestamp": "2026-01-01T00:00:00Z"}}), true),
+        (json!({"metadata": {"name": "another"}}), false),
+    ] {
+        assert_eq!(reaches_db(&with_namespace(namespace.clone()), "ops/tool"), reaches, "{namespace}");
+    }
+}
+
+#[test]
+fn a_pod_can_be_closed_by_what_nobody_remembers() {
+    let name = ObjectName { namespace: "shop".into(), name: "db".into() };
+    let world = World { closed: vec![(name, Direction::Ingress)], ..world() };
+    assert!(!reaches_db(&world, "ops/tool"));
+    assert!(ask(&world, "shop/db", "ops/tool", proto::TCP, 80).egress.allows());
 }
