@@ -136,26 +136,34 @@ pub fn create<F: Family>(
     plain: u32,
     svc: Option<u32>,
 ) -> Result<Entered, DropReason> {
-    // A number for "none" that no row of `np_svc` has.
-    match create_in_frame::<F>(case, epoch, plain, svc.unwrap_or(u32::MAX)) {
+    let owner = write_entry::<F>(case, epoch, plain);
+    if quota::used_up(owner) {
+        settings::note_short(short::QUOTA);
+        metrics::extra(Extra::OverQuota);
+        return if svc.is_none() { Ok(Entered::Untracked) } else { Err(DropReason::TableFull) };
+    }
+    let outcome = match svc {
+        None => enter_one::<F>(case, owner),
+        Some(svc) => enter_pair::<F>(case, owner, svc),
+    };
+    match outcome {
         TRACKED => Ok(Entered::Tracked),
-        UNTRACKED => Ok(Entered::Untracked),
         COLLISION => Err(DropReason::Collision),
+        _ if svc.is_none() => Ok(Entered::Untracked),
         _ => Err(DropReason::TableFull),
     }
 }
 
+// Functions with frames of their own on the stack answer with plain numbers.
 const TRACKED: u32 = 0;
-const UNTRACKED: u32 = 1;
-const COLLISION: u32 = 2;
-const FULL: u32 = 3;
+const COLLISION: u32 = 1;
+const FULL: u32 = 2;
 
-/// Has a frame of its own on the stack, which is why its answer is a plain number.
+/// Fills the case's entry; whose quota it counts against.
 #[inline(never)]
-fn create_in_frame<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32, svc: u32) -> u32 {
+fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u32 {
     let reversed = plain & REVERSED != 0;
-    let plain = plain & !REVERSED;
-    let tuple = &case.packet.tuple;
+    let from_high = from_high(case.packet.tuple.from_high() != reversed);
     let entry = case.entry.write(CtEntry {
         packets: [0; 2],
         bytes: [0; 2],
@@ -166,57 +174,67 @@ fn create_in_frame<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32, 
         last_seen: unsafe { bpf_jiffies64() } as u32,
         if_orig: case.ends.initiator,
         if_reply: case.ends.responder,
-        flags: plain | from_high(tuple.from_high() != reversed),
+        flags: plain & !REVERSED | from_high,
         svc: 0,
         nat_addr: [0; 4],
         nat_port: Be16::from_raw(0),
         nat_sport: Be16::from_raw(0),
     });
-    let owner = entry.owner();
-    if quota::used_up(owner) {
-        settings::note_short(short::QUOTA);
-        metrics::extra(Extra::OverQuota);
-        return if svc == u32::MAX { UNTRACKED } else { FULL };
+    entry.owner()
+}
+
+#[inline(never)]
+fn enter_one<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
+    // SAFETY: written by `write_entry` for this packet.
+    let entry = unsafe { case.entry.assume_init_ref() };
+    match insert::<F>(&case.packet.tuple, entry, owner) {
+        Ok(()) => TRACKED,
+        Err(_) => FULL,
     }
-    if svc == u32::MAX {
-        return match insert::<F>(tuple, entry, owner) {
-            Ok(()) => TRACKED,
-            Err(_) => UNTRACKED,
-        };
-    }
+}
+
+#[inline(never)]
+fn enter_pair<F: Family>(case: &mut Case<F::Addr>, owner: u32, svc: u32) -> u32 {
+    let tuple = &case.packet.tuple;
+    // SAFETY: written by `write_entry` for this packet.
+    let entry = unsafe { case.entry.assume_init_mut() };
+    let plain = entry.flags & !flags::FROM_HIGH;
     entry.svc = svc;
     let back = Tuple { dst: case.nat_dst, dport: case.nat_dport, ..*tuple };
     entry.flags = plain | flags::BACK | from_high(back.from_high());
     entry.nat_addr = tuple.dst.to_words();
     entry.nat_port = tuple.dport;
-    let back_key = F::ct_key(&back);
-    let table = F::ct();
     // The back entry first: once the front one is there, answers must find their way.
-    match table.insert(back_key, &*entry, u64::from(BPF_NOEXIST)) {
-        Ok(()) => quota::charge(owner),
-        Err(EXISTS) => {
-            if !replaceable::<F>(&back, entry) {
-                return COLLISION;
-            }
-            if table.insert(back_key, &*entry, u64::from(BPF_ANY)).is_err() {
-                settings::note_short(short::TABLE);
-                return FULL;
-            }
-        }
-        Err(_) => {
-            settings::note_short(short::TABLE);
-            return FULL;
-        }
+    let entered = enter_back::<F>(&back, entry, owner);
+    if entered != TRACKED {
+        return entered;
     }
     entry.flags = plain | flags::FRONT | from_high(tuple.from_high());
     entry.nat_addr = case.nat_dst.to_words();
     entry.nat_port = case.nat_dport;
     if insert::<F>(tuple, entry, owner).is_err() {
         // Nobody else made the back entry meanwhile: it is this pod's own connection, and a retry makes it again.
-        let _gone = table.remove(back_key);
+        let _gone = F::ct().remove(F::ct_key(&back));
         return FULL;
     }
     TRACKED
+}
+
+#[inline(always)]
+fn enter_back<F: Family>(back: &Tuple<F::Addr>, entry: &CtEntry, owner: u32) -> u32 {
+    let (table, key) = (F::ct(), F::ct_key(back));
+    match table.insert(key, entry, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {
+            quota::charge(owner);
+            TRACKED
+        }
+        Err(EXISTS) if !replaceable::<F>(back, entry) => COLLISION,
+        Err(EXISTS) if table.insert(key, entry, u64::from(BPF_ANY)).is_ok() => TRACKED,
+        Err(_) => {
+            settings::note_short(short::TABLE);
+            FULL
+        }
+    }
 }
 
 /// Enters one entry, over whatever was there, and counts it against the pod if nothing was.

@@ -90,8 +90,5 @@ fn no_room(ends: &Ends) -> bool {
 /// Whether the pod behind `ifindex` has connections from before its programs.
 #[inline(always)]
 fn adopts(ifindex: u32) -> bool {
-    match peer::ready(ifindex) {
-        Ok(row) => ifindex != 0 && row.flags & endpoint::flags::ADOPTING != 0,
-        Err(_) => false,
-    }
+    ifindex != 0 && peer::ready(ifindex).is_ok_and(|row| row.flags & endpoint::flags::ADOPTING != 0)
 }
