@@ -25,6 +25,7 @@ fn every_program_is_verified() {
         });
     for (name, instructions) in object.verified_instructions() {
         let Some(instructions) = instructions else { continue };
+        println!("{name}: {instructions} instructions");
         assert!(
             (1..=BUDGET).contains(&instructions),
             "{name}: {instructions} instructions, {BUDGET} allowed"

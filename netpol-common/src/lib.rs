@@ -1,5 +1,5 @@
-//! The words that the kernel programs and the agent share: map layouts, numbers, names, and the pure logic that
-//! both sides run.
+//! The words that the kernel programs and the agent share: map layouts, numbers, names, the packet parser, and
+//! the pure logic that both sides run.
 //!
 //! - **Byte order.** Addresses and the ports of [`net::Be16`] are as they lie in the packet. Ports of policy keys and
 //!   of events are in host order (`u16`), because prefixes are cut from numbers.
@@ -14,10 +14,12 @@ pub mod direction;
 pub mod endpoint;
 pub mod event;
 pub mod fragment;
+pub mod hook;
 pub mod limits;
 pub mod logic;
 pub mod names;
 pub mod net;
+pub mod parse;
 pub mod peer;
 pub mod policy;
 pub mod reap;

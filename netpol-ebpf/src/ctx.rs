@@ -10,6 +10,7 @@ use aya_ebpf::{
     },
     programs::TcContext,
 };
+use bytemuck::Pod;
 use netpol_common::reason::DropReason;
 
 /// The kernel's packet buffer. Methods that change the packet take `&mut self`: no pointer into it outlives them.
@@ -70,12 +71,17 @@ impl Skb {
         unsafe { if (*self.0).vlan_present != 0 { 0 } else { (*self.0).protocol } }
     }
 
-    /// A pointer to `N` bytes at `offset` if they lie in the linear part.
+    /// Reads a `T` at `offset` in place if it lies in the linear part. `offset` must be as aligned as a `T`, counted from the
+    /// network header.
     #[inline(always)]
-    pub fn linear<const N: usize>(&self, offset: usize) -> Option<*const u8> {
+    pub fn linear<T: Pod>(&self, offset: usize) -> Option<T> {
         // SAFETY: as in `len`; the verifier knows these two fields as packet pointers.
         let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
-        if data + offset + N > end { None } else { Some((data + offset) as *const u8) }
+        if data + offset + size_of::<T>() > end {
+            return None;
+        }
+        // SAFETY: the bytes lie there; network headers are aligned to four bytes in the kernel's buffers (NET_IP_ALIGN).
+        Some(unsafe { ((data + offset) as *const T).read() })
     }
 
     /// Makes the first `len` bytes linear.
@@ -88,9 +94,9 @@ impl Skb {
         }
     }
 
-    /// Copies a `T` (any bit pattern valid) out of the packet, wherever it lies.
+    /// Copies a `T` out of the packet, wherever it lies.
     #[inline(always)]
-    pub fn load<T: Copy>(&self, offset: u32) -> Result<T, DropReason> {
+    pub fn load<T: Pod>(&self, offset: u32) -> Result<T, DropReason> {
         let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the helper writes exactly `size_of::<T>()` bytes or fails.
         let rc = unsafe {
@@ -99,7 +105,7 @@ impl Skb {
         if rc != 0 {
             return Err(DropReason::Malformed);
         }
-        // SAFETY: written above; every `T` used is made of integers.
+        // SAFETY: written above.
         Ok(unsafe { value.assume_init() })
     }
 

@@ -52,7 +52,7 @@ impl Family for Ipv4 {
 
     #[inline(always)]
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V4>, DropReason> {
-        parse::parse_v4(skb, hook)
+        parse::parse_v4(skb, &parse::Datagrams, hook)
     }
     #[inline(always)]
     fn inner(skb: &Skb, l3: u32) -> Option<Inner<V4>> {
@@ -102,7 +102,7 @@ impl Family for Ipv6 {
 
     #[inline(always)]
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V6>, DropReason> {
-        parse::parse_v6(skb, hook)
+        parse::parse_v6(skb, &parse::Datagrams, hook)
     }
     #[inline(always)]
     fn inner(skb: &Skb, l3: u32) -> Option<Inner<V6>> {

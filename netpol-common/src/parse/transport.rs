@@ -1,19 +1,18 @@
 //! Transport headers: ports, TCP flags, what an ICMP message is.
 
-use netpol_common::{
+use super::{Buffer, Kind};
+use crate::{
+    hook::Hook,
     net::{Be16, proto},
     reason::DropReason,
 };
 
-use super::Kind;
-use crate::{ctx::Skb, progs::Hook};
-
 /// What was read of a transport header.
-pub struct L4 {
-    pub kind: Kind,
-    pub sport: Be16,
-    pub dport: Be16,
-    pub tcp_flags: u8,
+pub(super) struct L4 {
+    pub(super) kind: Kind,
+    pub(super) sport: Be16,
+    pub(super) dport: Be16,
+    pub(super) tcp_flags: u8,
 }
 
 impl L4 {
@@ -26,7 +25,14 @@ impl L4 {
 /// Reads the header of `protocol` at `l4`; the datagram ends at `end`. `usual` is where it lies without options: there
 /// it is read in place.
 #[inline(always)]
-pub fn read(skb: &Skb, hook: Hook, protocol: u8, l4: u32, usual: u32, end: u32) -> Result<L4, DropReason> {
+pub(super) fn read<B: Buffer>(
+    buffer: &B,
+    hook: Hook,
+    protocol: u8,
+    l4: u32,
+    usual: u32,
+    end: u32,
+) -> Result<L4, DropReason> {
     let need = match protocol {
         proto::TCP => 20,
         proto::SCTP => 12,
@@ -36,11 +42,11 @@ pub fn read(skb: &Skb, hook: Hook, protocol: u8, l4: u32, usual: u32, end: u32) 
     if l4 + need > end {
         return Err(DropReason::Malformed);
     }
-    let [ports, second] = words(skb, l4, usual)?;
+    let [ports, second] = words(buffer, l4, usual)?;
     let (sport, dport) = (Be16::from_raw(ports as u16), Be16::from_raw((ports >> 16) as u16));
     match protocol {
         proto::TCP => {
-            let [offset, flags] = tcp_bytes(skb, l4, usual)?;
+            let [offset, flags] = tcp_bytes(buffer, l4, usual)?;
             let header = u32::from(offset >> 4) * 4;
             if header < 20 || l4 + header > end {
                 return Err(DropReason::Malformed);
@@ -69,7 +75,7 @@ pub fn read(skb: &Skb, hook: Hook, protocol: u8, l4: u32, usual: u32, end: u32) 
 
 /// An ICMP echo is a connection between the asking end's identifier and 0; `errors` quote another packet.
 #[inline(always)]
-pub fn icmp(kind: u8, second: u32, [request, reply]: [u8; 2], [a, b, c]: [u8; 3]) -> L4 {
+pub(super) fn icmp(kind: u8, second: u32, [request, reply]: [u8; 2], [a, b, c]: [u8; 3]) -> L4 {
     let identifier = Be16::from_raw(second as u16);
     let none = Be16::from_raw(0);
     if kind == request {
@@ -100,24 +106,22 @@ fn icmpv6(kind: u8, second: u32) -> L4 {
 
 /// The first eight bytes of the header.
 #[inline(always)]
-fn words(skb: &Skb, l4: u32, usual: u32) -> Result<[u32; 2], DropReason> {
+fn words<B: Buffer>(buffer: &B, l4: u32, usual: u32) -> Result<[u32; 2], DropReason> {
     if l4 == usual
-        && let Some(bytes) = skb.linear::<8>(usual as usize)
+        && let Some(words) = buffer.linear(usual as usize)
     {
-        // SAFETY: eight bytes lie there; IP headers are aligned to four bytes in the kernel's buffers (NET_IP_ALIGN).
-        return Ok(unsafe { [bytes.cast::<u32>().read(), bytes.add(4).cast::<u32>().read()] });
+        return Ok(words);
     }
-    skb.load(l4)
+    buffer.load(l4)
 }
 
 /// Bytes 12 and 13 of a TCP header: data offset, flags.
 #[inline(always)]
-fn tcp_bytes(skb: &Skb, l4: u32, usual: u32) -> Result<[u8; 2], DropReason> {
+fn tcp_bytes<B: Buffer>(buffer: &B, l4: u32, usual: u32) -> Result<[u8; 2], DropReason> {
     if l4 == usual
-        && let Some(bytes) = skb.linear::<2>(usual as usize + 12)
+        && let Some(bytes) = buffer.linear(usual as usize + 12)
     {
-        // SAFETY: two bytes lie there.
-        return Ok(unsafe { [bytes.read(), bytes.add(1).read()] });
+        return Ok(bytes);
     }
-    skb.load(l4 + 12)
+    buffer.load(l4 + 12)
 }

@@ -1,14 +1,15 @@
 //! IPv4 (RFC 791).
 
-use netpol_common::{
+use bytemuck::{Pod, Zeroable};
+
+use super::{Buffer, Fragments, Inner, Kind, L3, Packet, transport};
+use crate::{
     conntrack::Tuple,
     fragment::{FragKey4, FragRow},
+    hook::Hook,
     net::{Be16, V4, proto},
     reason::DropReason,
 };
-
-use super::{Inner, Kind, L3, Packet, l4};
-use crate::{ctx::Skb, maps::FRAG4, progs::Hook};
 
 const USUAL_L4: u32 = L3 + 20;
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -17,7 +18,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 const BROADCAST: V4 = V4(u32::MAX);
 
 /// The fixed part of the header, raw.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Header {
     version_ihl: u8,
@@ -42,14 +43,19 @@ impl Header {
 }
 
 /// Reads a packet whose EtherType is IPv4.
+///
+/// # Errors
+/// Why it is to be dropped.
 #[inline(always)]
-pub fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V4>, DropReason> {
-    if skb.linear::<20>(L3 as usize).is_none() {
-        skb.pull(USUAL_L4)?;
+pub fn parse<B: Buffer, F: Fragments<FragKey4>>(
+    buffer: &mut B,
+    fragments: &F,
+    hook: Hook,
+) -> Result<Packet<V4>, DropReason> {
+    if buffer.linear::<Header>(L3 as usize).is_none() {
+        buffer.pull(USUAL_L4)?;
     }
-    let Some(bytes) = skb.linear::<20>(L3 as usize) else { return Err(DropReason::Malformed) };
-    // SAFETY: twenty bytes lie there; IP headers are aligned to four bytes in the kernel's buffers (NET_IP_ALIGN).
-    let header = unsafe { &*bytes.cast::<Header>() };
+    let Some(header) = buffer.linear::<Header>(L3 as usize) else { return Err(DropReason::Malformed) };
     let Some(len) = header.len() else { return Err(DropReason::Malformed) };
     let total_len = u32::from(header.total_len.to_host());
     let fragment = header.fragment.to_host();
@@ -57,29 +63,25 @@ pub fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V4>, DropReason> {
     let (src, dst) = (V4(header.src), V4(header.dst));
 
     // A GSO packet of more than 64 KiB says 0 (BIG TCP).
-    let end = if total_len == 0 && skb.len() > 0xffff { skb.len() } else { L3 + total_len };
+    let end = if total_len == 0 && buffer.length() > 0xffff { buffer.length() } else { L3 + total_len };
     let l4 = L3 + len;
-    if l4 > end || end > skb.len() {
+    if l4 > end || end > buffer.length() {
         return Err(DropReason::Malformed);
     }
     let mut tuple = Tuple { src, dst, sport: Be16::from_raw(0), dport: Be16::from_raw(0), proto: protocol };
-    let key = FragKey4 { src, dst, id: u32::from(id), ifindex: skb.ifindex(), proto: u32::from(protocol) };
+    let key = FragKey4 { src, dst, id: u32::from(id), ifindex: buffer.ifindex(), proto: u32::from(protocol) };
     if fragment & FRAGMENT_OFFSET != 0 {
-        // SAFETY: copied at once; a row that is replaced meanwhile belongs to a datagram that lost its place.
-        let Some(ports) = (unsafe { FRAG4.get(key) }) else { return Err(DropReason::Fragment) };
+        let Some(ports) = fragments.get(&key) else { return Err(DropReason::Fragment) };
         (tuple.sport, tuple.dport) = (ports.sport, ports.dport);
         return Ok(Packet { kind: Kind::Flow, tuple, l4, has_l4: false, tcp_flags: 0, l3_check: check });
     }
-    let mut head = l4::read(skb, hook, protocol, l4, USUAL_L4, end)?;
+    let mut head = transport::read(buffer, hook, protocol, l4, USUAL_L4, end)?;
     if head.kind == Kind::Pass && hook == Hook::FromPod && dst != BROADCAST {
         head.kind = Kind::Flow;
     }
     (tuple.sport, tuple.dport) = (head.sport, head.dport);
     if fragment & MORE_FRAGMENTS != 0 {
-        let row = FragRow { sport: head.sport, dport: head.dport };
-        if FRAG4.insert(key, row, 0).is_err() {
-            return Err(DropReason::Fragment);
-        }
+        fragments.put(&key, FragRow { sport: head.sport, dport: head.dport })?;
     }
     let has_l4 = matches!(protocol, proto::TCP | proto::UDP | proto::SCTP);
     Ok(Packet { kind: head.kind, tuple, l4, has_l4, tcp_flags: head.tcp_flags, l3_check: check })
@@ -87,15 +89,15 @@ pub fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V4>, DropReason> {
 
 /// Reads the packet that an ICMP error quotes at `l3`; `None` if it is not one that a connection can be found for.
 #[inline(always)]
-pub fn inner(skb: &Skb, l3: u32) -> Option<Inner<V4>> {
-    let header: Header = skb.load(l3).ok()?;
+pub fn inner<B: Buffer>(buffer: &B, l3: u32) -> Option<Inner<V4>> {
+    let header: Header = buffer.load(l3).ok()?;
     let l4 = l3 + header.len()?;
     if header.fragment.to_host() & FRAGMENT_OFFSET != 0 {
         return None;
     }
-    let [first, second]: [u32; 2] = skb.load(l4).ok()?;
+    let [first, second]: [u32; 2] = buffer.load(l4).ok()?;
     let (sport, dport) = if header.protocol == proto::ICMP {
-        let echo = l4::icmp(first as u8, second, [8, 0], [3, 11, 12]);
+        let echo = transport::icmp(first as u8, second, [8, 0], [3, 11, 12]);
         (echo.sport, echo.dport)
     } else {
         (Be16::from_raw(first as u16), Be16::from_raw((first >> 16) as u16))

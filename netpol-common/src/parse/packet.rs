@@ -1,18 +1,12 @@
-//! From bytes to [`Packet`]. No maps but the one of fragments' ports.
+//! What was read.
 
-mod ipv4;
-mod ipv6;
-mod l4;
-
-pub use ipv4::{inner as inner_v4, parse as parse_v4};
-pub use ipv6::{inner as inner_v6, parse as parse_v6};
-use netpol_common::{conntrack::Tuple, logic::tcp, net::proto};
+use crate::{conntrack::Tuple, logic::tcp, net::proto};
 
 /// Offset of the network header: Ethernet without a tag.
 pub const L3: u32 = 14;
 
 /// What a packet is to the pipeline.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// Belongs to a connection, or opens one.
     Flow,
@@ -23,9 +17,11 @@ pub enum Kind {
 }
 
 /// What was read of a packet.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet<A> {
+    /// What it is to the pipeline.
     pub kind: Kind,
+    /// Its five-tuple.
     pub tuple: Tuple<A>,
     /// Offset of the transport header.
     pub l4: u32,
@@ -44,11 +40,13 @@ impl<A> Packet<A> {
         self.tuple.proto == proto::TCP && self.has_l4
     }
     /// Whether it is no TCP segment, or one whose flags make sense.
+    #[must_use]
     #[inline(always)]
     pub fn is_sound(&self) -> bool {
         !self.is_segment() || tcp::sound(self.tcp_flags)
     }
     /// Whether it is a TCP segment that asks for a new connection.
+    #[must_use]
     #[inline(always)]
     pub fn opens(&self) -> bool {
         self.is_segment() && tcp::opens(self.tcp_flags)
@@ -56,8 +54,9 @@ impl<A> Packet<A> {
 }
 
 /// The packet that an ICMP error quotes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Inner<A> {
+    /// Its five-tuple.
     pub tuple: Tuple<A>,
     /// Offset of its network header.
     pub l3: u32,
