@@ -1,30 +1,22 @@
 //! A folder of manifests, watched.
 
 use std::{
-    collections::BTreeSet,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use notify::{
-    EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
-};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until},
 };
 
-use super::{SourceEvent, reader::Reader};
+use super::{SourceEvent, reader::Reader, signal::Signal};
 
-/// A change is taken in when the folder has been quiet for this long, so that a file is not read while it is written.
-const QUIET: Duration = Duration::from_millis(30);
-/// But at the latest this long after its first event.
-const AT_MOST: Duration = Duration::from_millis(300);
 /// Everything is looked at this often without any event: files behind symbolic links that lead out of the folder, and
 /// file systems without events.
 const REGULARLY: Duration = Duration::from_secs(5);
@@ -89,11 +81,13 @@ impl DirSource {
         let mut reader = Reader::new(self.root.clone());
         let mut synced = false;
         let mut asked: Option<oneshot::Sender<()>> = None;
+        // Whether it is known from events alone where to look.
+        let mut told = false;
         loop {
-            let touched = signal.take();
+            let scope = signal.take(told);
             let mut batch;
             (reader, batch) = task::spawn_blocking(move || {
-                let batch = reader.look(&touched);
+                let batch = reader.look(&scope);
                 (reader, batch)
             })
             .await?;
@@ -107,8 +101,9 @@ impl DirSource {
             if asked.take().is_some_and(|asked| asked.send(()).is_err()) {
                 tracing::trace!("whoever asked for a look at the folder did not wait for it");
             }
+            told = false;
             tokio::select! {
-                () = signal.quiet() => {}
+                () = signal.settled() => told = true,
                 () = sleep_until(Instant::now() + REGULARLY) => {
                     if !watch.still_watches(&self.root) {
                         watch = Watch::start(&self.root, &signal);
@@ -130,36 +125,6 @@ impl Rescan {
     }
 }
 
-/// Carries the kernel's events from the watcher's thread.
-#[derive(Debug, Default)]
-struct Signal {
-    touched: Mutex<BTreeSet<PathBuf>>,
-    event: Notify,
-}
-
-impl Signal {
-    fn take(&self) -> BTreeSet<PathBuf> {
-        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn add(&self, paths: Vec<PathBuf>) {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).extend(paths);
-        self.event.notify_one();
-    }
-
-    /// Returns when there was an event, and then none for a while.
-    async fn quiet(&self) {
-        self.event.notified().await;
-        let latest = Instant::now() + AT_MOST;
-        loop {
-            let patience = latest.min(Instant::now() + QUIET);
-            if timeout_at(patience, self.event.notified()).await.is_err() || Instant::now() >= latest {
-                return;
-            }
-        }
-    }
-}
-
 /// The kernel's watch on a folder, if it grants one.
 struct Watch {
     watcher: Option<RecommendedWatcher>,
@@ -171,11 +136,10 @@ impl Watch {
         let id = identity(root);
         let signal = signal.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-            Ok(event) if changes_something(&event.kind) => signal.add(event.paths),
-            Ok(_) => {}
+            Ok(event) => signal.add(event),
             Err(e) => {
                 tracing::debug!(error = %e, "event of the manifest folder");
-                signal.add(Vec::new());
+                signal.lost();
             }
         });
         let watcher = watcher.and_then(|mut watcher| {
@@ -202,14 +166,6 @@ impl Watch {
 
 fn identity(root: &Path) -> Option<(u64, u64)> {
     fs::metadata(root).ok().map(|meta| (meta.dev(), meta.ino()))
-}
-
-/// Reading a file causes events too.
-fn changes_something(kind: &EventKind) -> bool {
-    match kind {
-        EventKind::Access(access) => *access == AccessKind::Close(AccessMode::Write),
-        _ => true,
-    }
 }
 
 #[cfg(test)]

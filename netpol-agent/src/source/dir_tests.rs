@@ -89,6 +89,31 @@ async fn everything_is_delivered_once_and_then_every_change() {
     assert_eq!(receiver.synced, 1);
 }
 
+/// The events alone say where to look; nobody asks for a look at everything.
+#[tokio::test]
+async fn folders_that_come_move_and_go_are_followed_by_events() {
+    let folder = TempDir::new().unwrap();
+    write(&folder, "a.yaml", &pod("a", "v1"));
+    let mut receiver = Receiver::of(folder.path());
+    receiver.until_pods(&[("a", "v1")]).await;
+    let outside = TempDir::new().unwrap();
+    write(&outside, "b.yaml", &pod("b", "v1"));
+    write(&outside, "c.yaml", &pod("c", "v1"));
+    let (away, below) = (outside.path().join("set"), folder.path().join("set"));
+    fs::create_dir(&away).unwrap();
+    for name in ["b.yaml", "c.yaml"] {
+        fs::rename(outside.path().join(name), away.join(name)).unwrap();
+    }
+    fs::rename(&away, &below).unwrap();
+    receiver.until_pods(&[("a", "v1"), ("b", "v1"), ("c", "v1")]).await;
+    fs::remove_file(below.join("b.yaml")).unwrap();
+    receiver.until_pods(&[("a", "v1"), ("c", "v1")]).await;
+    fs::rename(&below, &away).unwrap();
+    receiver.until_pods(&[("a", "v1")]).await;
+    fs::rename(folder.path().join("a.yaml"), folder.path().join("a.txt")).unwrap();
+    receiver.until_pods(&[]).await;
+}
+
 #[tokio::test]
 async fn a_folder_behind_a_swapped_link_is_followed() {
     let folder = TempDir::new().unwrap();

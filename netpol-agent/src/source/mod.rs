@@ -9,6 +9,7 @@ mod kind;
 mod read_object;
 mod reader;
 mod scan;
+mod signal;
 mod unknown_field;
 
 pub use dir::{DirSource, Error, Rescan};

@@ -9,7 +9,7 @@ use std::{
 use super::{
     SourceEvent,
     folder::{Content, FileChange, Folder},
-    scan::{Fingerprint, Listing, list},
+    scan::{Fingerprint, Listing, is_manifest, list},
 };
 use crate::model::{Level, Problem};
 
@@ -19,29 +19,85 @@ pub(super) struct Reader {
     root: PathBuf,
     seen: BTreeMap<String, Fingerprint>,
     folder: Folder,
+    /// The last look at everything found only plain files and folders, all of them readable: a file that changes causes
+    /// an event that names it.
+    plain: bool,
+}
+
+/// Where to look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Scope {
+    /// At everything. Files of the set are read even if they look the same, for two versions can share a time stamp.
+    Everything(BTreeSet<PathBuf>),
+    /// At nothing but these, of which there were events.
+    Only(BTreeSet<PathBuf>),
 }
 
 impl Reader {
     /// Nothing is read yet.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, seen: BTreeMap::new(), folder: Folder::default() }
+        Self { root, seen: BTreeMap::new(), folder: Folder::default(), plain: false }
     }
 
-    /// Looks at everything, reads what is new, and says what that changes. Files of `touched` are read even if they look
-    /// the same, for two versions can share a time stamp.
-    pub(super) fn look(&mut self, touched: &BTreeSet<PathBuf>) -> Vec<SourceEvent> {
-        let Listing { files, unreadable } = list(&self.root);
+    /// Looks, reads what is new, and says what that changes.
+    pub(super) fn look(&mut self, scope: &Scope) -> Vec<SourceEvent> {
+        match scope {
+            Scope::Only(touched) => match self.changes_among(touched) {
+                Some(changes) => self.folder.update(changes, &[]),
+                None => self.look_at_everything(touched),
+            },
+            Scope::Everything(touched) => self.look_at_everything(touched),
+        }
+    }
+
+    /// In proportion to `touched`, however much lies in the folder; `None` if it takes a look at everything to tell.
+    fn changes_among(&mut self, touched: &BTreeSet<PathBuf>) -> Option<Vec<FileChange>> {
+        if !self.plain {
+            return None;
+        }
+        let mut changes = Vec::new();
+        for full in touched {
+            let path = full.strip_prefix(&self.root).ok()?.to_str()?.to_owned();
+            let meta = match fs::symlink_metadata(full) {
+                Ok(meta) if meta.is_file() => Some(meta),
+                Err(e) if e.kind() == io::ErrorKind::NotFound && !self.was_folder(&path) => None,
+                // Whole folders, links, and what cannot be looked at.
+                Ok(_) | Err(_) => return None,
+            };
+            if !is_manifest(&path) || path.split('/').any(|part| part.starts_with('.')) {
+                continue;
+            }
+            let content = match meta {
+                Some(meta) => {
+                    self.seen.insert(path.clone(), Fingerprint::of(&meta));
+                    read(full)
+                }
+                None => Content::Gone,
+            };
+            if matches!(content, Content::Gone) {
+                self.seen.remove(&path);
+            }
+            changes.push(FileChange { path, content });
+        }
+        Some(changes)
+    }
+
+    /// Whether files lay below a path that is not there any more.
+    fn was_folder(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        path.is_empty()
+            || self.seen.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below))
+    }
+
+    fn look_at_everything(&mut self, touched: &BTreeSet<PathBuf>) -> Vec<SourceEvent> {
+        let Listing { files, unreadable, linked } = list(&self.root);
+        self.plain = !linked && unreadable.is_empty();
         let mut changes = Vec::new();
         for (path, fingerprint) in &files {
             if self.seen.get(path) == Some(fingerprint) && !touched.contains(&self.root.join(path)) {
                 continue;
             }
-            let content = match fs::read_to_string(self.root.join(path)) {
-                Ok(text) => Content::Text(text),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Content::Gone,
-                Err(e) => Content::Unreadable(e.to_string()),
-            };
-            changes.push(FileChange { path: path.clone(), content });
+            changes.push(FileChange { path: path.clone(), content: read(&self.root.join(path)) });
         }
         // What cannot be looked into is not gone.
         let hidden = |path: &str| unreadable.keys().any(|p| Path::new(path).starts_with(p));
@@ -60,5 +116,13 @@ impl Reader {
             message: format!("cannot be read: {error}; what was read there before stays in force"),
             ..Problem::default()
         }
+    }
+}
+
+fn read(path: &Path) -> Content {
+    match fs::read_to_string(path) {
+        Ok(text) => Content::Text(text),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Content::Gone,
+        Err(e) => Content::Unreadable(e.to_string()),
     }
 }

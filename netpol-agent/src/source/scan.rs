@@ -41,6 +41,8 @@ pub(super) struct Listing {
     pub(super) files: BTreeMap<String, Fingerprint>,
     /// Files and folders that are there but cannot be looked into, by path below the folder (empty: itself).
     pub(super) unreadable: BTreeMap<String, io::Error>,
+    /// There is a symbolic link, hidden or not: what lies behind it changes without an event here.
+    pub(super) linked: bool,
 }
 
 /// Lists the manifests in a folder and the folders below: `*.yaml`, `*.yml` and `*.json`, but nothing hidden.
@@ -62,6 +64,7 @@ fn walk(root: &Path, below: &str, depth: usize, listing: &mut Listing) {
         }
     };
     for entry in entries {
+        listing.linked |= entry.file_type().map_or(true, |kind| kind.is_symlink());
         let Ok(name) = entry.file_name().into_string() else { continue };
         if name.starts_with('.') {
             continue;
@@ -83,6 +86,6 @@ fn walk(root: &Path, below: &str, depth: usize, listing: &mut Listing) {
 }
 
 /// Editors leave their temporary files under other endings.
-fn is_manifest(path: &str) -> bool {
+pub(super) fn is_manifest(path: &str) -> bool {
     matches!(Path::new(path).extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"))
 }
