@@ -1,13 +1,17 @@
-//! Measurements: single packets through the loaded programs, and connections between pods.
+//! Measurements: single packets through the loaded programs, connections between pods, and the time that a change of
+//! policy takes to reach them.
 //!
 //! Absolute times are noise on a shared machine: everything is measured in interleaved rounds of one run, and compared
 //! within the round.
 
+mod change;
 mod connections;
 mod packet;
+mod pulse;
 mod series;
 mod traffic;
 
+pub use change::changes;
 pub use connections::connections;
 pub use packet::packets;
 pub use series::{Report, Series};

@@ -31,6 +31,9 @@ pub struct Summary {
     pub min: f64,
     /// In the middle.
     pub median: f64,
+    /// As much as 99 of 100 rounds do not exceed; only if there are so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
     /// Greatest.
     pub max: f64,
 }
@@ -72,6 +75,7 @@ impl Report {
                 unit: series.unit,
                 min,
                 median,
+                p99: p99(series.rounds.clone()),
                 max,
             });
         }
@@ -96,6 +100,12 @@ fn spread(mut rounds: Vec<f64>) -> Option<(f64, f64, f64)> {
         f64::midpoint(rounds[middle - 1], rounds[middle])
     };
     Some((*first, median, *last))
+}
+
+fn p99(mut rounds: Vec<f64>) -> Option<f64> {
+    rounds.sort_by(f64::total_cmp);
+    let above = rounds.len() / 100;
+    (above > 0).then(|| rounds[rounds.len() - 1 - above])
 }
 
 #[cfg(test)]

@@ -5,14 +5,18 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::Parser;
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use netpol_tests::bench::{Report, connections, packets};
+use netpol_tests::bench::{Report, changes, connections, packets};
 
-/// Measures nanoseconds per packet, and connections between two pods with and without netpol.
+/// Measures nanoseconds per packet, connections between two pods with and without netpol, and how soon a change of policy
+/// reaches the packets.
 #[derive(Parser)]
 struct Arguments {
     /// Fewer and shorter rounds.
     #[arg(long)]
     quick: bool,
+    /// Measure nothing but changes of policy.
+    #[arg(long)]
+    changes: bool,
     /// Write the results to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -31,13 +35,17 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let mut report = Report::default();
-    eprintln!("Single packets through the loaded programs …");
-    let single = packets(arguments.quick)?;
-    for series in &single {
-        report.add(series);
+    if !arguments.changes {
+        eprintln!("Single packets through the loaded programs …");
+        let single = packets(arguments.quick)?;
+        for series in &single {
+            report.add(series);
+        }
+        eprintln!("Connections between two pods of one node, client and server on one core …");
+        connections(arguments.quick, &mut report)?;
     }
-    eprintln!("Connections between two pods of one node, client and server on one core …");
-    connections(arguments.quick, &mut report)?;
+    eprintln!("From the rename of a manifest to the packets that are judged by it …");
+    changes(arguments.quick, &mut report)?;
     print(&report);
     if let Some(path) = arguments.json {
         fs::write(&path, serde_json::to_string_pretty(&report)?)
@@ -47,12 +55,14 @@ fn run() -> Result<()> {
 }
 
 fn print(report: &Report) {
-    let mut table = new_table(["measurement", "min", "median", "max", "unit"]);
+    let mut table = new_table(["measurement", "min", "median", "p99", "max", "unit"]);
     for m in &report.measurements {
-        table.add_row(
-            [vec![Cell::new(&m.name)], numbers([m.min, m.median, m.max], 1), vec![Cell::new(m.unit)]]
-                .concat(),
-        );
+        let mut row = vec![Cell::new(&m.name)];
+        row.extend(numbers([m.min, m.median], 1));
+        row.push(m.p99.map_or_else(|| Cell::new(""), |p99| number(p99, 1)));
+        row.extend(numbers([m.max], 1));
+        row.push(Cell::new(m.unit));
+        table.add_row(row);
     }
     println!("{table}\n");
     let mut table = new_table(["ratio, round by round", "min", "median", "max", ""]);
@@ -72,7 +82,10 @@ fn new_table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-fn numbers(values: [f64; 3], digits: usize) -> Vec<Cell> {
-    let cell = |value: f64| Cell::new(format!("{value:.digits$}")).set_alignment(CellAlignment::Right);
-    values.map(cell).to_vec()
+fn numbers<const N: usize>(values: [f64; N], digits: usize) -> Vec<Cell> {
+    values.map(|value| number(value, digits)).to_vec()
+}
+
+fn number(value: f64, digits: usize) -> Cell {
+    Cell::new(format!("{value:.digits$}")).set_alignment(CellAlignment::Right)
 }
