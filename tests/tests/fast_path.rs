@@ -74,7 +74,8 @@ fn pods_of_one_node_meet_where_the_node_has_no_way_for_them() {
     for node in ["node1", "node2"] {
         assert!(bed.take_agent(node).unwrap().stop().unwrap().success());
     }
-    bed.start_agents(&AgentOptions { arguments: vec!["--fast-path=off".into()] }).unwrap();
+    bed.start_agents(&AgentOptions { arguments: vec!["--fast-path=off".into()], ..AgentOptions::default() })
+        .unwrap();
     bed.await_agents(START).unwrap();
     assert_together(&bed, false, "left to the node");
     set_ways(&bed, true);

@@ -14,7 +14,7 @@ use netpol_agent::{
 };
 use tracing_subscriber::EnvFilter;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match act(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -15,6 +15,8 @@
 mod agent;
 mod collect;
 mod events;
+#[cfg(feature = "fault-points")]
+mod fault_points;
 mod problems;
 mod reconcile;
 mod status;
@@ -128,6 +130,8 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
         stats,
         records: records.clone(),
     };
+    #[cfg(feature = "fault-points")]
+    let maps = fault_points::FaultPoints::around(maps);
     let (sender, batches) = mpsc::channel(BATCHES);
     let source = tokio::spawn(source.run(sender));
     let reconcile = tokio::spawn(Reconciler::new(shared.clone(), maps).run(batches, known, changes, asked));

@@ -16,12 +16,18 @@ use crate::flows::status;
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
+const WITH_FAULT_POINTS: &str = "netpol-agent-faults";
+const FAULT_POINTS_BUILD: &str =
+    "cargo build -p netpol-agent --features fault-points --bin netpol-agent-faults";
 
 /// How to run the agents of a bed.
 #[derive(Clone, Debug, Default)]
 pub struct AgentOptions {
     /// Further arguments of `netpol-agent run`.
     pub arguments: Vec<String>,
+    /// Runs the build with fault points: as soon as this file is there, the agent carries out as many more operations on
+    /// the dataplane as it says, and kills itself before the next.
+    pub fault_point: Option<PathBuf>,
 }
 
 /// The agent of a node.
@@ -56,7 +62,14 @@ impl Agent {
         let folder = &node.folder;
         let (socket, log) = (folder.join("agent.sock"), folder.join("agent.log"));
         let out = File::options().create(true).append(true).open(&log)?;
-        let mut command = Command::new(program("netpol-agent")?);
+        let mut command = match &options.fault_point {
+            None => Command::new(program("netpol-agent")?),
+            Some(file) => {
+                let mut command = Command::new(program(WITH_FAULT_POINTS).context(FAULT_POINTS_BUILD)?);
+                command.env("NETPOL_FAULT_POINT", file);
+                command
+            }
+        };
         command
             .args(["run", "--node", &node.name, "--source"])
             .arg(format!("dir:{}", bed.manifests().display()))
@@ -93,6 +106,14 @@ impl Agent {
             bail!("the agent of {} ended ({status}):\n{tail}", self.node);
         }
         Ok(())
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Kills it with SIGKILL, as a crash would.

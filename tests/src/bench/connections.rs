@@ -74,7 +74,7 @@ fn build() -> Result<Bed> {
     let nodes = VARIANTS.iter().map(|v| NodeSpec::new(&node_name(v), Cni::Ptp)).collect();
     let mut bed = Bed::build(&ClusterSpec { nodes, outside: Vec::new(), families: vec![Family::V4] })?;
     let fast = AgentOptions::default();
-    let slow = AgentOptions { arguments: vec!["--fast-path=off".to_owned()] };
+    let slow = AgentOptions { arguments: vec!["--fast-path=off".to_owned()], ..AgentOptions::default() };
     bed.start_agent(&node_name(VARIANTS[2]), &fast)?;
     bed.start_agent(&node_name(VARIANTS[3]), &slow)?;
     bed.apply(&policies())?;

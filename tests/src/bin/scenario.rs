@@ -49,7 +49,7 @@ fn run() -> Result<ExitCode> {
         None => Family::ALL.to_vec(),
         Some(number) => vec![Family::from_number(number).context("--family: 4 or 6")?],
     };
-    let agents = AgentOptions { arguments: arguments.agent_args.clone() };
+    let agents = AgentOptions { arguments: arguments.agent_args.clone(), ..AgentOptions::default() };
     let options = Options { families, agents: (!arguments.no_agents).then_some(agents) };
     let files = files(&arguments.paths)?;
     ensure!(!files.is_empty(), "no file that ends in .yaml");
