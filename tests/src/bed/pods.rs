@@ -53,6 +53,24 @@ impl Bed {
         Ok(())
     }
 
+    /// Creates or replaces an object without anything that it would set in motion: a Pod starts none and stops none.
+    ///
+    /// # Errors
+    /// Names the object that could not be written.
+    pub fn tell(&mut self, object: &Value) -> Result<()> {
+        self.put(object.clone())
+    }
+
+    /// Starts the pod that an object describes, and does not write the object.
+    ///
+    /// # Errors
+    /// If it is none that runs, or cannot be started.
+    pub fn wire(&mut self, object: &Value) -> Result<()> {
+        let key = object_ref(object)?;
+        let wish = Wish::of(object)?.with_context(|| format!("{key} does not run"))?;
+        self.start_pods(vec![(format!("{}/{}", key.namespace, key.name), wish)])
+    }
+
     /// Deletes objects; with a Namespace go the objects in it, with a Pod its processes and wires.
     ///
     /// # Errors
