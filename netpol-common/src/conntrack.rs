@@ -137,6 +137,9 @@ pub mod flags {
     pub const RST: u32 = 1 << 7;
     /// TCP: the handshake is over.
     pub const ESTABLISHED: u32 = 1 << 8;
+    /// It began before netpol did, and the node's own netfilter translates it. `nat_*` is where it goes, for judging; no
+    /// packet is rewritten, and none handed over past the node.
+    pub const NODE_NAT: u32 = 1 << 10;
     /// The connection is over: a new SYN opens a new one.
     #[must_use]
     pub const fn closed(flags: u32) -> bool {

@@ -34,7 +34,11 @@ pub fn established<F: Family>(
     hit: &Hit,
 ) -> Result<i32, DropReason> {
     let (_, receiver) = hit.interfaces();
-    let hand_over = hook == Hook::FromPod && receiver != 0 && config.flags & config::flags::FAST_PATH != 0;
+    // What the node translates must meet the node.
+    let hand_over = hook == Hook::FromPod
+        && receiver != 0
+        && hit.flags & flags::NODE_NAT == 0
+        && config.flags & config::flags::FAST_PATH != 0;
     if hit.flags & (flags::FRONT | flags::BACK) != 0 {
         let front = hit.flags & flags::FRONT != 0;
         match (hook, hit.reply, front) {

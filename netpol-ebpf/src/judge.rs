@@ -50,7 +50,7 @@ pub fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, Dro
     let (initiator, responder, nat_addr, nat_port) = unsafe {
         ((*hit.entry).if_orig, (*hit.entry).if_reply, (*hit.entry).nat_addr, (*hit.entry).nat_port)
     };
-    if hit.flags & flags::FRONT != 0 {
+    if hit.flags & (flags::FRONT | flags::NODE_NAT) != 0 {
         opened.dst = F::Addr::from_words(nat_addr);
         opened.dport = nat_port;
         if !hit.reply {
@@ -60,7 +60,10 @@ pub fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, Dro
     (case.ends.initiator, case.ends.responder) = (initiator, responder);
     peer::look_up::<F>(&opened.src, &mut case.ends.src);
     peer::look_up::<F>(&opened.dst, &mut case.ends.dst);
-    if case.ends.src.ifindex != initiator || case.ends.dst.ifindex != responder {
+    // The client's entry of a connection that the node translates names no responder: its packets go to the node, and that
+    // end's own entry is judged where they come to it.
+    let elsewhere = hit.flags & flags::NODE_NAT != 0 && responder == 0;
+    if case.ends.src.ifindex != initiator || (case.ends.dst.ifindex != responder && !elsewhere) {
         return Ok(false);
     }
     let node = hit.flags & flags::NODE != 0;
