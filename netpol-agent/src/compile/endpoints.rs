@@ -48,6 +48,9 @@ impl Compiler {
                     master: interface.master,
                     ..EndpointRow::default()
                 };
+                if interface.adopting {
+                    row.flags |= flags::ADOPTING;
+                }
                 let slots = DIRECTIONS.map(|direction| {
                     let Some(slot) = self.slot_for(pod, direction, index) else { return SlotId::NONE };
                     self.acquire_slot(slot, index, concerned, &mut fresh)

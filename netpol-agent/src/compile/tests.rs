@@ -59,6 +59,7 @@ fn index() -> Index {
         netns: "ns1".into(),
         addresses: vec![addr],
         master: 0,
+        adopting: false,
     });
     index.apply(Object::Pod(Pod {
         name: Name::new("shop", "db"),
@@ -100,6 +101,22 @@ fn two_contents_under_one_number_are_noticed() {
     compiler.update(&index, dirty);
     let collision = compiler.collision().expect("twenty selectors do not fit into eight numbers");
     assert!(collision.to_string().starts_with("two different contents have the number 0x"));
+}
+
+#[test]
+fn a_pod_that_ran_before_its_programs_is_marked_as_long_as_discovery_says_so() {
+    use netpol_common::endpoint::flags::ADOPTING;
+    let mut index = index();
+    let mut compiler = Compiler::default();
+    for adopting in [true, false] {
+        let mut interface = index.interface_of(index.pod(&Name::new("shop", "db")).unwrap()).unwrap().clone();
+        interface.adopting = adopting;
+        index.interface_up(interface);
+        let dirty = index.take_dirty();
+        compiler.update(&index, dirty);
+        let row = compiler.desired_mut().endpoints.rows().get(&1).copied().unwrap();
+        assert_eq!(row.flags & ADOPTING != 0, adopting);
+    }
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Fixture {
             netns: name.into(),
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
             master: 0,
+            adopting: false,
         };
         engine.interface_up(interface(11, "veth-web", &["10.244.1.10", "fd00::10"]));
         engine.interface_up(interface(12, "veth-db", &["10.244.1.20"]));

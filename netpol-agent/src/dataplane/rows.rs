@@ -83,4 +83,6 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
     /// Index of the bridge it is a port of, 0 if none.
     pub master: u32,
+    /// The pod ran before the programs were attached, not long ago: it may have connections without entries.
+    pub adopting: bool,
 }

@@ -134,7 +134,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 if self.gone.contains(&interface.ifindex) {
                     self.settle();
                 }
-                let Interface { ifindex, name, netns, addresses, master: _ } = &interface;
+                let Interface { ifindex, name, netns, addresses, master: _, adopting: _ } = &interface;
                 tracing::info!(ifindex, name, netns, ?addresses, "interface of a pod");
                 self.shared.engine_mut().interface_up(interface);
             }

@@ -128,6 +128,7 @@ fn interface(ifindex: u32, address: &str) -> Interface {
         netns: "ns".into(),
         addresses: vec![address.parse().unwrap()],
         master: 0,
+        adopting: false,
     }
 }
 

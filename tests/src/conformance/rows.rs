@@ -154,6 +154,7 @@ impl Target for RowsTarget {
                 netns: format!("{}-{}", key.0, key.1),
                 addresses: vec![family.address(pod.ip)],
                 master: 0,
+                adopting: false,
             });
             self.apply(&Manifest::Pod(Box::new(pod_object(pod, family, NODE))))?;
         }

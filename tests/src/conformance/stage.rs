@@ -70,6 +70,7 @@ impl<G: Ground> Stage<G> {
                 netns: owner,
                 addresses: vec![self.family.address(pod.ip)],
                 master: 0,
+                adopting: false,
             });
         }
         Ok(desired)

@@ -182,6 +182,7 @@ pub(super) fn desired<G: Ground>(world: &World, ground: &mut G) -> Result<Desire
             netns: owner,
             addresses: addresses(pod),
             master: 0,
+            adopting: false,
         });
     }
     Ok(desired)

@@ -43,16 +43,21 @@ impl Clock {
     ///
     /// If the kernel does not run the program.
     pub fn now(&mut self, at: Duration) -> Result<Option<Jiffies>, RunError> {
-        // The kernel takes no packet shorter than an Ethernet header.
-        let packet = [0; 64];
-        let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
-        let now = self.object.test_run(names::CLOCK, &packet, context)?.action.cast_unsigned() & MASK;
+        let now = jiffies(&self.object)?;
         let (first, since) = *self.first.get_or_insert((now, at));
         if self.hz.is_none() {
             self.hz = frequency(first, now, at.saturating_sub(since));
         }
         Ok(self.hz.map(|hz| Jiffies { now, hz }))
     }
+}
+
+/// The low 31 bits of the kernel's jiffies.
+pub(super) fn jiffies(object: &Object) -> Result<u32, RunError> {
+    // The kernel takes no packet shorter than an Ethernet header.
+    let packet = [0; 64];
+    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
+    Ok(object.test_run(names::CLOCK, &packet, context)?.action.cast_unsigned() & MASK)
 }
 
 /// Jiffies in a second, from two samples; `None` if they are too close.

@@ -2,19 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use netpol_common::{endpoint::EndpointRow, names};
 
 use super::{
+    inherit::{Ends, Pod},
     links::{LinkError, Links},
     monitor::Event,
     namespaces::{NamespaceError, Namespaces},
     netlink::{Netlink, NetlinkError},
     object::pin_path,
     table::{self, Hash},
+    takeover::{Start, Taken, TakeoverError, take_over},
     veth::{self, Veth},
 };
 use crate::dataplane::{self, Interface};
@@ -50,6 +52,8 @@ struct Seen {
     veth: Veth,
     /// Once a pod's, it stays ours until it is gone: closed, even when the namespace loses its name.
     attached: bool,
+    /// It ran before its programs came, not long ago.
+    adopting: bool,
     reported: Option<Interface>,
 }
 
@@ -67,11 +71,19 @@ pub(super) struct Discovery {
     namespaces_dirty: bool,
     lost: bool,
     changes: Vec<Change>,
+    pins: PathBuf,
+    /// Until the first look around.
+    start: Option<Start>,
 }
 
 impl Discovery {
     /// Takes over the interfaces that an agent before attached to. `pins` is where maps are pinned.
-    pub(super) fn open(netns_dir: &Path, pins: &Path, mut links: Links) -> Result<Self, DiscoverError> {
+    pub(super) fn open(
+        netns_dir: &Path,
+        pins: &Path,
+        mut links: Links,
+        start: Start,
+    ) -> Result<Self, DiscoverError> {
         let open = |source: MapError| table::error("open", names::EP, source);
         let endpoints = HashMap::try_from(
             MapData::from_pin(pin_path(pins, names::EP)).and_then(Map::from_map_data).map_err(open)?,
@@ -89,6 +101,8 @@ impl Discovery {
             namespaces_dirty: true,
             lost: true,
             changes: Vec::new(),
+            pins: pins.into(),
+            start: Some(start),
         })
     }
 
@@ -119,7 +133,7 @@ impl Discovery {
             Some(seen) => seen.veth = veth,
             None => {
                 let attached = self.adopted.remove(&ifindex);
-                self.seen.insert(ifindex, Seen { veth, attached, reported: None });
+                self.seen.insert(ifindex, Seen { veth, attached, adopting: false, reported: None });
             }
         }
     }
@@ -159,6 +173,9 @@ impl Discovery {
             self.namespaces.scan(&mut self.netlink)?;
             self.namespaces_dirty = false;
             self.note_renamed();
+        }
+        if let Some(start) = self.start.take() {
+            self.inherit(start);
         }
         // All programs first: reading one pod's addresses must not keep another one open.
         let dirty = self.dirty.clone();
@@ -211,6 +228,54 @@ impl Discovery {
         Ok(())
     }
 
+    /// Enters the connections of the pods that were there before netpol, whose interfaces are about to be closed.
+    fn inherit(&mut self, start: Start) {
+        match self.try_inherit(start) {
+            Ok(Taken { entries, left }) => {
+                for (ifindex, entries) in entries {
+                    let name = self.seen.get(&ifindex).map(|seen| seen.veth.name.as_str());
+                    tracing::info!(ifindex, name, entries, "connections of a pod taken over");
+                }
+                if left > 0 {
+                    tracing::warn!(
+                        connections = left,
+                        "no room to take over: judged as connections that are under way"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no connections taken over: they are judged as connections that are under way"
+            ),
+        }
+    }
+
+    fn try_inherit(&mut self, start: Start) -> Result<Taken, TakeoverError> {
+        let mut ends = Ends::default();
+        let mut newcomers = 0;
+        for seen in self.seen.values_mut() {
+            let Veth { ifindex, peer, nsid, .. } = seen.veth;
+            let Some(nsid) = nsid.filter(|nsid| self.namespaces.name(*nsid).is_some()) else { continue };
+            let pod = Pod { ifindex, newcomer: !seen.attached };
+            seen.adopting = pod.newcomer;
+            newcomers += usize::from(pod.newcomer);
+            ends.add_pod(pod, veth::peer_addresses(&mut self.netlink, nsid, peer)?);
+        }
+        if newcomers == 0 {
+            return Ok(Taken::default());
+        }
+        ends.add_node(veth::own_addresses(&mut self.netlink)?);
+        take_over(&self.pins, &ends, start)
+    }
+
+    /// From now on no pod is one whose connections are older than its programs.
+    pub(super) fn end_adoption(&mut self) {
+        for (ifindex, seen) in self.seen.iter_mut().filter(|(_, seen)| seen.adopting) {
+            seen.adopting = false;
+            self.dirty.insert(*ifindex);
+        }
+    }
+
     /// Puts the programs on an interface that leads to a pod. Without a row it is closed.
     fn close(&mut self, ifindex: u32) -> Result<(), DiscoverError> {
         let Some(seen) = self.seen.get_mut(&ifindex) else { return Ok(()) };
@@ -239,6 +304,7 @@ impl Discovery {
             netns: netns.to_owned(),
             addresses: veth::peer_addresses(&mut self.netlink, nsid, *peer)?,
             master: *master,
+            adopting: seen.adopting,
         };
         if seen.reported.as_ref() != Some(&interface) {
             seen.reported = Some(interface.clone());

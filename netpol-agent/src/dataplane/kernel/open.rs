@@ -7,9 +7,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, Object,
-    PinError, Ring, Sizes, Stats, Timeouts, WatchError, layout,
+    PinError, Ring, RunError, Sizes, Stats, Timeouts, WatchError, clock, layout,
     links::{self, Links},
     pins::{self, Pins},
+    takeover::Start,
     watch::{self, Look, Started},
 };
 use crate::dataplane;
@@ -81,6 +82,9 @@ pub enum OpenError {
     /// A map.
     #[error(transparent)]
     Map(#[from] dataplane::Error),
+    /// The kernel's clock.
+    #[error(transparent)]
+    Clock(#[from] RunError),
 }
 
 impl Kernel {
@@ -99,7 +103,8 @@ impl Kernel {
         super::bpf_log::forward(&mut object);
         let links = Links::open(&mut object, pins.links(), *attach)?;
         let mode = links.mode();
-        let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links)?;
+        let start = Start { now: clock::jiffies(&object)?, quota: *quota };
+        let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links, start)?;
         let mut maps = Maps::new(&mut object)?;
         maps.limit_connections(*quota);
         Ok(Self {

@@ -16,6 +16,9 @@ use crate::dataplane::Error;
 pub(super) type Hash<K, V> = HashMap<MapData, Abi<K>, Abi<V>>;
 pub(super) type Lpm<K> = LpmTrie<MapData, Abi<K>, Abi<CidrRow>>;
 
+/// A row that is there stays.
+const BPF_NOEXIST: u64 = 1;
+
 /// Rows read with one system call.
 const BATCH: usize = 1024;
 
@@ -65,6 +68,24 @@ pub(super) fn array(object: &mut Object, name: &'static str) -> Result<MapData, 
 
 pub(super) fn put<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, value: &V, name: &str) -> Result<(), Error> {
     map.insert(Abi(*key), Abi(*value), 0).map_err(|source| error("bpf_map_update_elem", name, source))
+}
+
+/// Writes a row unless there is one; whether it did.
+pub(super) fn add<K: Pod, V: Pod>(
+    map: &mut Hash<K, V>,
+    key: &K,
+    value: &V,
+    name: &str,
+) -> Result<bool, Error> {
+    match map.insert(Abi(*key), Abi(*value), BPF_NOEXIST) {
+        Ok(()) => Ok(true),
+        Err(MapError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Ok(false)
+        }
+        Err(source) => Err(error("bpf_map_update_elem", name, source)),
+    }
 }
 
 pub(super) fn contains<K: Pod, V: Pod>(map: &Hash<K, V>, key: &K, name: &str) -> Result<bool, Error> {

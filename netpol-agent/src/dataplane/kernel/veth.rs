@@ -90,6 +90,19 @@ pub(super) fn peer_addresses(
     Ok(addresses)
 }
 
+/// The global addresses of the node's own network namespace.
+pub(super) fn own_addresses(netlink: &mut Netlink) -> Result<Vec<IpAddr>, NetlinkError> {
+    let answers =
+        netlink.dump("list the node's addresses", &Message::GetAddress(AddressMessage::default()))?;
+    Ok(answers
+        .iter()
+        .filter_map(|answer| match answer {
+            Message::NewAddress(message) => global(message),
+            _ => None,
+        })
+        .collect())
+}
+
 fn global(message: &AddressMessage) -> Option<IpAddr> {
     if message.header.scope != AddressScope::Universe {
         return None;

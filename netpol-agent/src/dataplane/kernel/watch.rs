@@ -13,12 +13,17 @@ use super::{
     links::Links,
     monitor::{Event, Monitor},
     netlink::NetlinkError,
+    takeover::Start,
 };
 
 /// How soon an attempt that failed is repeated, at first.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// And after many of them.
 const RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// How long connections may be older than the programs of a pod that ran before: most speak within that time, and then have
+/// their entries.
+const ADOPTION: Duration = Duration::from_secs(10 * 60);
 
 /// Discovery cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +75,12 @@ impl Look {
 
 /// Closes every pod's interface that is there, and follows what comes and goes in the network namespace of the calling
 /// thread.
-pub(super) fn start(netns_dir: &Path, pins: &Path, links: Links) -> Result<Started, WatchError> {
+pub(super) fn start(
+    netns_dir: &Path,
+    pins: &Path,
+    links: Links,
+    start: Start,
+) -> Result<Started, WatchError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WatchError::Thread)?;
     // Both subscriptions before the first look, so that nothing falls in between.
@@ -78,7 +88,7 @@ pub(super) fn start(netns_dir: &Path, pins: &Path, links: Links) -> Result<Start
         let _within = runtime.enter();
         Monitor::open().map_err(DiscoverError::from)?
     };
-    let mut discovery = Discovery::open(netns_dir, pins, links)?;
+    let mut discovery = Discovery::open(netns_dir, pins, links, start)?;
     let (files, folder) = mpsc::unbounded_channel();
     let failed = |source| WatchError::Notify { path: netns_dir.into(), source };
     let mut watcher = notify::recommended_watcher(move |event| forward(event, &files)).map_err(failed)?;
@@ -131,6 +141,8 @@ impl Follower {
     /// Until nobody wants to know any more.
     async fn run(mut self) {
         let mut retry = RETRY_FIRST;
+        let adoption = tokio::time::sleep(ADOPTION);
+        tokio::pin!(adoption);
         loop {
             let mut asked = None;
             tokio::select! {
@@ -149,6 +161,7 @@ impl Follower {
                     asked = Some(look);
                 }
                 () = tokio::time::sleep(retry), if !self.settled => {}
+                () = &mut adoption, if !adoption.is_elapsed() => self.discovery.end_adoption(),
                 () = self.sender.closed() => return,
             }
             let (changes, result) = self.discovery.settle();

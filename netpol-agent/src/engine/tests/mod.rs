@@ -154,6 +154,7 @@ pub(super) fn interface(ifindex: u32, addresses: &[&str]) -> Interface {
         netns: format!("ns{ifindex}"),
         addresses: addresses.iter().map(|a| ip(a)).collect(),
         master: 0,
+        adopting: false,
     }
 }
 
