@@ -63,7 +63,12 @@ pub(super) fn policies(all: &[PolicyView]) -> String {
             rules(policy.egress, policy.rules_out),
             policy.pods.to_string(),
             policy.local_pods.to_string(),
-            if policy.kept { "kept" } else { "in force" }.to_owned(),
+            match (&policy.refused, policy.kept) {
+                (Some(_), _) => "refused",
+                (None, true) => "kept",
+                (None, false) => "in force",
+            }
+            .to_owned(),
             problems,
             policy.origin.clone(),
         ]

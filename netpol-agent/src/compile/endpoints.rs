@@ -87,13 +87,7 @@ impl Compiler {
         direction: netpol_common::direction::Direction,
         index: &Index,
     ) -> Option<Slot> {
-        let selecting = index.policies_in(&pod.name.namespace).filter(|policy| index.selects(policy, pod));
-        let isolating: Vec<_> = selecting
-            .filter_map(|policy| {
-                let compiled = self.policies.get(&policy.name)?;
-                Some((&policy.name, compiled.rules[direction as usize].as_deref()?))
-            })
-            .collect();
+        let isolating: Vec<_> = self.isolating_rules(pod, direction, index).collect();
         let isolated = !isolating.is_empty() || index.inherits_isolation(pod, direction);
         isolated.then(|| Slot::new(direction, &isolating, pod, self.ids))
     }

@@ -37,7 +37,7 @@ pub use policies::{RuleName, SlotName};
 use crate::{
     dataplane::Frontend,
     index::{Dirty, Index},
-    model::Name,
+    model::{Name, Policy},
 };
 
 /// Turns objects into rows, and remembers enough to do so piecemeal.
@@ -45,7 +45,9 @@ use crate::{
 pub struct Compiler {
     ids: Ids,
     collisions: Collisions,
-    policies: BTreeMap<Name, policies::CompiledPolicy>,
+    policies: BTreeMap<Name, policies::PolicyEntry>,
+    /// Policies that do not fit, with their last good revision if there was one.
+    held_back: BTreeMap<Name, Option<Policy>>,
     endpoints: BTreeMap<Name, endpoints::CompiledEndpoint>,
     slots: BTreeMap<SlotId, slot::Slot>,
     classes: BTreeMap<ClassId, classes::Class>,
@@ -82,6 +84,7 @@ impl Compiler {
             ids,
             collisions: Collisions::default(),
             policies: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             slots: BTreeMap::new(),
             classes: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! The pure heart of the agent, in one type: `index → compile → plan`, driven from outside.
 
 mod attribution;
+mod hold;
 mod status;
 pub mod view;
 
@@ -12,13 +13,13 @@ use std::collections::BTreeSet;
 pub use attribution::Attribution;
 use netpol_common::endpoint::flags;
 
-pub use crate::plan::{Plan, Refusal};
+pub use crate::plan::{Plan, Refusal, Shortage};
 use crate::{
     compile::Compiler,
     dataplane::{Capacity, Interface, Op, Rows},
-    index::Index,
+    index::{Dirty, Index},
     model::{Converted, Object, ObjectRef},
-    plan::Planner,
+    plan::{Planned, Planner},
 };
 
 /// Holds what the cluster wants and what the dataplane has, and says what to do about the difference.
@@ -31,6 +32,9 @@ pub struct Engine {
     index: Index,
     compiler: Compiler,
     planner: Planner,
+    hold: hold::Hold,
+    /// The last plan left the policy tables as they are.
+    frozen: bool,
     attribution: Attribution,
     synced: bool,
     /// Interfaces that went before everything was known.
@@ -50,6 +54,8 @@ impl Engine {
             index,
             compiler: Compiler::default(),
             planner: Planner::new(capacity, actual),
+            hold: hold::Hold::default(),
+            frozen: false,
             attribution: Attribution::default(),
             synced: false,
             gone: BTreeSet::new(),
@@ -103,16 +109,51 @@ impl Engine {
 
     /// What to do next; empty when the dataplane holds what is wanted.
     pub fn plan(&mut self) -> Plan {
-        let dirty = self.index.take_dirty();
+        let mut dirty = self.index.take_dirty();
         self.attribution.update(&self.index, &dirty);
-        self.compiler.update(&self.index, dirty);
-        self.attribution.update_numbers(&mut self.compiler);
-        if !self.synced {
-            return self.planner.plan_unsynced(self.gone.iter().copied());
+        for name in self.hold.begin(&dirty.policies, &self.compiler, &self.planner) {
+            self.compiler.hold_back_no_more(&name);
+            dirty.policies.insert(name);
         }
-        self.gone.clear();
-        let collision = self.compiler.collision().cloned();
-        self.planner.plan(self.compiler.desired_mut(), collision.as_ref())
+        self.compiler.update(&self.index, dirty);
+        let plan = if self.synced {
+            self.gone.clear();
+            self.plan_what_fits()
+        } else {
+            self.planner.plan_unsynced(self.gone.iter().copied())
+        };
+        self.attribution.update_numbers(&mut self.compiler);
+        plan
+    }
+
+    /// Holds policies back until the rest fits. If they are not the reason, the policy tables stay as they are.
+    fn plan_what_fits(&mut self) -> Plan {
+        loop {
+            let collision = self.compiler.collision().cloned();
+            let Planned { mut plan, refused } =
+                self.planner.plan(self.compiler.desired_mut(), collision.as_ref());
+            self.frozen = refused.is_some();
+            let Some(refusal) = refused else {
+                self.hold.accepted();
+                plan.refusals.extend(self.hold.refusals());
+                return plan;
+            };
+            let next = match refusal.shortage() {
+                Some(shortage) => self.hold.next(shortage, &self.index, &self.planner),
+                None => Vec::new(),
+            };
+            if next.is_empty() {
+                plan.refusals.push(refusal);
+                plan.refusals.extend(self.hold.refusals());
+                return plan;
+            }
+            let mut dirty = Dirty::default();
+            for (name, last_good) in next {
+                self.compiler.hold_back(name.clone(), last_good);
+                dirty.policies.insert(name);
+            }
+            self.compiler.update(&self.index, dirty);
+        }
     }
 
     /// The dataplane has carried out an operation of the last plan.

@@ -25,11 +25,8 @@ impl Engine {
 
     fn endpoint(&self, pod: &Pod) -> EndpointView {
         let interface = self.index.interface_of(pod);
-        let isolating = |direction| {
-            let policies = self.index.policies_in(&pod.name.namespace);
-            let isolates = |p: &&Policy| p.rules(direction).is_some() && self.index.selects(p, pod);
-            policies.filter(isolates).map(|p| p.name.clone()).collect::<Vec<Name>>()
-        };
+        let isolating =
+            |direction| self.compiler.isolating(pod, direction, &self.index).cloned().collect::<Vec<Name>>();
         let (policies_in, policies_out) = (isolating(Direction::Ingress), isolating(Direction::Egress));
         EndpointView {
             pod: Some(pod.name.clone()),
@@ -94,6 +91,7 @@ impl Engine {
             pods: self.index.selected(policy).count(),
             local_pods: self.index.selected(policy).filter(|pod| self.index.is_local(pod)).count(),
             kept: self.index.is_kept(&policy.name),
+            refused: self.hold.of(&policy.name).map(|shortage| shortage.to_string()),
             problems: self.index.problems_of(&reference("NetworkPolicy", &policy.name)),
         }
     }

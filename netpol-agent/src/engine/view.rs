@@ -117,6 +117,10 @@ pub struct PolicyView {
     /// It was deleted, and is in force until the pods of its namespace, which is being deleted, are gone.
     #[serde(default)]
     pub kept: bool,
+    /// This revision does not fit, for this reason: the last good one stays in force, and what it newly selects is
+    /// isolated.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Problems found in it.
     pub problems: usize,
 }

@@ -24,6 +24,7 @@ use track::Track;
 use crate::{
     compile::{Collision, Desired},
     dataplane::{Capacity, Op, Rows},
+    model::Name,
 };
 
 /// What to do next.
@@ -34,6 +35,27 @@ pub struct Plan {
     /// Parts of the dataplane that stay as they are because what is wanted does not fit or contradicts itself. Asked
     /// for again, the same refusal returns until something changes.
     pub refusals: Vec<Refusal>,
+}
+
+/// What a plan came to.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// What can be done.
+    pub plan: Plan,
+    /// Why the policy tables stay as they are: not among [`Plan::refusals`].
+    pub refused: Option<Refusal>,
+}
+
+/// A map is too small.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{map} has room for {capacity} rows, {need} are needed")]
+pub struct Shortage {
+    /// The map.
+    pub map: &'static str,
+    /// Rows at the peak of the change.
+    pub need: usize,
+    /// Rows that fit.
+    pub capacity: usize,
 }
 
 /// Why a part of what is wanted is not written. The last good state stays in force.
@@ -49,9 +71,34 @@ pub enum Refusal {
         /// Rows that fit.
         capacity: usize,
     },
+    /// A policy asks for more rows than there is room for.
+    #[error(
+        "NetworkPolicy {policy} does not fit: {shortage}; its last good revision stays in force, and what it newly \
+         selects is isolated"
+    )]
+    Policy {
+        /// The policy.
+        policy: Name,
+        /// What it needs.
+        shortage: Shortage,
+    },
     /// Two contents have one number.
     #[error(transparent)]
     Collision(Collision),
+}
+
+impl Refusal {
+    /// The map that is too small, if that is why.
+    #[must_use]
+    pub fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::Capacity { map, need, capacity } => {
+                Some(Shortage { map, need: *need, capacity: *capacity })
+            }
+            Self::Policy { shortage, .. } => Some(*shortage),
+            Self::Collision(_) => None,
+        }
+    }
 }
 
 /// Knows what is there, and plans the way to what is wanted.
@@ -95,7 +142,7 @@ impl Planner {
     }
 
     /// What to do about the difference; empty when there is none.
-    pub fn plan(&mut self, desired: &mut Desired, collision: Option<&Collision>) -> Plan {
+    pub fn plan(&mut self, desired: &mut Desired, collision: Option<&Collision>) -> Planned {
         self.ports.touch(desired.ports.take_touched());
         self.policy.touch(desired.policy.take_touched());
         self.cidrs.touch(desired.cidrs.take_touched());
@@ -104,6 +151,7 @@ impl Planner {
         self.services.touch(desired.services.take_touched());
 
         let mut plan = Plan::default();
+        let mut refused = None;
         let policy = match collision {
             Some(collision) => Err(Refusal::Collision(collision.clone())),
             None => self.plan_policy(desired),
@@ -114,10 +162,11 @@ impl Planner {
                 steps
             }
             Err(refusal) => {
-                plan.refusals.push(refusal);
+                refused = Some(refusal);
                 self.withdraw(desired)
             }
         };
+        plan.refusals.extend(policy.left_out);
         let services = self.services.plan(desired.services.rows()).unwrap_or_else(|refusal| {
             plan.refusals.push(refusal);
             services::Steps::default()
@@ -140,7 +189,7 @@ impl Planner {
             ops.push(Op::AwaitGrace);
             ops.extend(policy.sweep);
         }
-        plan
+        Planned { plan, refused }
     }
 
     /// What to do before everything is known: nothing but the closing of interfaces that are gone, because their

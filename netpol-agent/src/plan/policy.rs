@@ -22,6 +22,8 @@ pub(super) struct Steps {
     pub(super) settle: Vec<Op>,
     /// What nothing names any more.
     pub(super) sweep: Vec<Op>,
+    /// Rows of pods that found no room: those pods stay closed, or are nobody's peers.
+    pub(super) left_out: Vec<Refusal>,
 }
 
 /// An address or prefix that gets another class.
@@ -36,8 +38,9 @@ impl Planner {
         let ports = self.ports.diff(desired.ports.rows());
         let policy = self.policy.diff(desired.policy.rows());
         let cidrs = self.cidrs.diff(desired.cidrs.rows());
-        let peers = self.peers.diff(desired.peers.rows());
-        let endpoints = self.endpoints.diff(desired.endpoints.rows());
+        let mut peers = self.peers.diff(desired.peers.rows());
+        let mut endpoints = self.endpoints.diff(desired.endpoints.rows());
+        let left_out = self.leave_out(&mut peers, &mut endpoints);
 
         let leaving = self.leaving(desired, &endpoints);
         let mut rows: BTreeMap<PolicyKey, PolicyRow> = policy.puts.iter().copied().collect();
@@ -48,8 +51,8 @@ impl Planner {
             self.join(desired, &leaving, &moves, &mut rows)
         };
 
-        self.check_policy_capacity(&ports, &rows, &cidrs, &peers, &endpoints)?;
-        let mut steps = Steps::default();
+        self.check_policy_capacity(&ports, &rows, &cidrs)?;
+        let mut steps = Steps { left_out, ..Steps::default() };
         steps.change.extend(endpoints.deletes.iter().map(|ifindex| Op::DeleteEndpoint(*ifindex)));
         steps.change.extend(ports.puts.iter().map(|(key, rule)| Op::PutPort(*key, *rule)));
         steps.change.extend(rows.iter().map(|(key, row)| Op::PutPolicy(*key, *row)));
