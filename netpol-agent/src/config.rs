@@ -1,6 +1,6 @@
 //! The command line, validated: what reaches the rest of the agent is right.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use netpol_common::limits;
@@ -69,6 +69,9 @@ pub struct RunArgs {
     /// Ports over all services
     #[arg(long, value_name = "N", default_value_t = limits::SERVICE, value_parser = value_parser!(u32).range(1024..=1 << 24))]
     pub services_max: u32,
+    /// How long a pod may be pending, and closed, before that is a problem: 10s, 1m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub pending_deadline: Duration,
     /// What to log: error, warn, info, debug, trace, or a filter such as info,netpol_agent::plan=debug
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,

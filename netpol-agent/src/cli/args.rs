@@ -54,6 +54,8 @@ pub enum Command {
     Policies,
     /// The Services and their backends
     Services,
+    /// The numbers, as OpenMetrics text
+    Metrics,
     /// What packets have met: drops, and new connections while somebody follows
     Flows(FlowsFlags),
     /// What a connection would meet, by which rule, and whether the maps agree

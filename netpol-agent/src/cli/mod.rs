@@ -102,6 +102,11 @@ pub fn run(args: &Args, output: &mut Output<'_>) -> Result<Exit, Error> {
                 .ask(&Request::Services, |r| if let Response::Services(s) = r { Some(s) } else { None })?;
             if json { output.json(&all)? } else { output.lines(&views::services(&all))? }
         }
+        Command::Metrics => {
+            let text = agent
+                .ask(&Request::Metrics, |r| if let Response::Metrics(m) = r { Some(m) } else { None })?;
+            if json { output.json(&text)? } else { output.lines(&text)? }
+        }
         Command::Flows(flags) => flows::run(&mut agent, flags, json, output)?,
         Command::Explain(flags) => {
             let request = Request::Explain(flags.request());

@@ -2,7 +2,7 @@
 
 use super::table::{Align, table};
 use crate::{
-    ctl::api::{BackendView, EndpointState, EndpointView, PolicyView, ServiceView},
+    ctl::api::{BackendView, EndpointState, EndpointView, PendingReason, PolicyView, ServiceView},
     flow::protocol_name,
     model::Name,
 };
@@ -28,6 +28,7 @@ pub(super) fn endpoints(all: &[EndpointView]) -> String {
             EndpointState::Pending => "pending",
             EndpointState::Changing => "changing",
         };
+        let why = endpoint.pending.map_or("-", PendingReason::message);
         let interface = match (&endpoint.interface, endpoint.ifindex) {
             (Some(name), Some(index)) => format!("{name} ({index})"),
             (Some(name), None) => name.clone(),
@@ -41,10 +42,11 @@ pub(super) fn endpoints(all: &[EndpointView]) -> String {
             state.to_owned(),
             ingress,
             egress,
+            why.to_owned(),
         ]
     };
-    let headings =
-        ["POD", "ADDRESSES", "INTERFACE", "STATE", "INGRESS", "EGRESS"].map(|name| (name, Align::Left));
+    let headings = ["POD", "ADDRESSES", "INTERFACE", "STATE", "INGRESS", "EGRESS", "WHY PENDING"]
+        .map(|name| (name, Align::Left));
     table(headings, all.iter().map(row), "no pods on this node")
 }
 

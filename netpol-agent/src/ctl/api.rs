@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use crate::engine::view::{
-    BackendView, EndpointState, EndpointView, FrontendView, PolicyView, ServiceView,
+    BackendView, EndpointState, EndpointView, FrontendView, PendingReason, PolicyView, ServiceView,
 };
 use crate::{
     flow::{Filter, FlowRecord, StoreCounts},
@@ -32,6 +32,8 @@ pub enum Request {
     Policies,
     /// Which Services are balanced? Answered by [`Response::Services`].
     Services,
+    /// What are the numbers? Answered by [`Response::Metrics`].
+    Metrics,
     /// What did packets meet? Answered by any number of [`Response::Flow`] and [`Response::Lost`], then by
     /// [`Response::End`] unless it follows.
     Flows(FlowsRequest),
@@ -79,6 +81,8 @@ pub enum Response {
     Policies(Vec<PolicyView>),
     /// The Services.
     Services(Vec<ServiceView>),
+    /// OpenMetrics text.
+    Metrics(String),
     /// One record.
     Flow(Box<FlowRecord>),
     /// So many records are missing here: the client was too slow.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    ExplainError, Knowledge, State,
+    ExplainError, Knowledge, Numbers, State,
     api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
-    endpoint_counts, explain, table_fills,
+    endpoint_counts, explain, render_metrics, table_fills,
 };
 use crate::{
     dataplane::{Capacity, Dataplane, Interface, fake::Fake},
@@ -168,6 +168,19 @@ impl State for Fixture {
     }
     fn services(&self) -> Vec<ServiceView> {
         self.engine.services()
+    }
+    fn metrics(&self) -> String {
+        render_metrics(&Numbers {
+            endpoints: &self.engine.endpoints(),
+            overdue: 0,
+            policies_refused: 0,
+            counters: &[],
+            connections: [(3, 100), (0, 100)],
+            rows: self.dataplane.rows(),
+            capacity: &self.dataplane.capacity(),
+            epoch: self.dataplane.epoch(),
+            in_sync: true,
+        })
     }
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {
         let (rows, names) = (self.dataplane.rows(), self.engine.attribution());

@@ -6,6 +6,7 @@ mod explain;
 #[cfg(test)]
 mod fixture;
 mod maps;
+mod metrics;
 mod party;
 mod server;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod target;
 
 pub use client::{Client, ClientError};
 pub use explain::{ExplainError, Knowledge, explain};
+pub use metrics::{Numbers, render as render_metrics};
 pub use server::serve;
 pub use socket::{DEFAULT_SOCKET, Socket, SocketError};
 pub use state::State;

@@ -65,6 +65,7 @@ async fn client<S: State>(stream: UnixStream, state: &S) -> io::Result<()> {
             Ok(Request::Endpoints) => Response::Endpoints(state.endpoints()),
             Ok(Request::Policies) => Response::Policies(state.policies()),
             Ok(Request::Services) => Response::Services(state.services()),
+            Ok(Request::Metrics) => Response::Metrics(state.metrics()),
             Ok(Request::Explain(request)) => match state.explain(&request) {
                 Ok(explanation) => Response::Explanation(Box::new(explanation)),
                 Err(e) => Response::Error(e.to_string()),

@@ -15,6 +15,8 @@ pub trait State: Send + Sync + 'static {
     fn policies(&self) -> Vec<PolicyView>;
     /// The Services.
     fn services(&self) -> Vec<ServiceView>;
+    /// The metrics, as OpenMetrics text.
+    fn metrics(&self) -> String;
     /// What a connection would meet.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use attribution::Attribution;
-use netpol_common::endpoint::flags;
+use netpol_common::{endpoint::flags, names};
 
 pub use crate::plan::{Plan, Refusal, Shortage};
 use crate::{
@@ -33,8 +33,8 @@ pub struct Engine {
     compiler: Compiler,
     planner: Planner,
     hold: hold::Hold,
-    /// The last plan left the policy tables as they are.
-    frozen: bool,
+    /// The last plan found no room for the rows of some pods, or left the policy tables as they are.
+    refuses_endpoints: bool,
     attribution: Attribution,
     synced: bool,
     /// Interfaces that went before everything was known.
@@ -55,7 +55,7 @@ impl Engine {
             compiler: Compiler::default(),
             planner: Planner::new(capacity, actual),
             hold: hold::Hold::default(),
-            frozen: false,
+            refuses_endpoints: false,
             attribution: Attribution::default(),
             synced: false,
             gone: BTreeSet::new(),
@@ -132,7 +132,8 @@ impl Engine {
             let collision = self.compiler.collision().cloned();
             let Planned { mut plan, refused } =
                 self.planner.plan(self.compiler.desired_mut(), collision.as_ref());
-            self.frozen = refused.is_some();
+            let no_room = |r: &Refusal| r.shortage().is_some_and(|shortage| shortage.map == names::EP);
+            self.refuses_endpoints = refused.is_some() || plan.refusals.iter().any(no_room);
             let Some(refusal) = refused else {
                 self.hold.accepted();
                 plan.refusals.extend(self.hold.refusals());

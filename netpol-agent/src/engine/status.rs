@@ -4,7 +4,9 @@ use netpol_common::direction::Direction;
 
 use super::{
     Engine,
-    view::{BackendView, EndpointState, EndpointView, FrontendView, Name, PolicyView, ServiceView},
+    view::{
+        BackendView, EndpointState, EndpointView, FrontendView, Name, PendingReason, PolicyView, ServiceView,
+    },
 };
 use crate::{
     dataplane::{Frontend, Interface},
@@ -20,7 +22,21 @@ impl Engine {
         let matched: BTreeSet<u32> =
             local.iter().filter_map(|pod| self.index.interface_of(pod)).map(|i| i.ifindex).collect();
         let strangers = self.index.interfaces().filter(|i| !matched.contains(&i.ifindex));
-        pods.chain(strangers.map(stranger)).collect()
+        pods.chain(strangers.map(|interface| self.stranger(interface))).collect()
+    }
+
+    fn why_pending(&self, pod: &Pod) -> PendingReason {
+        let found = self.index.interfaces_of(pod);
+        match (self.synced, found) {
+            (false, _) => PendingReason::NotSynced,
+            (true, 0) if pod.terminating => PendingReason::Ending,
+            (true, 0) if pod.addresses.is_empty() => PendingReason::NoAddress,
+            (true, 0) if self.index.is_displaced(pod) => PendingReason::Contested,
+            (true, 0) => PendingReason::NoInterface,
+            (true, _) if self.index.interface_of(pod).is_none() => PendingReason::Contested,
+            (true, _) if self.refuses_endpoints => PendingReason::Refused,
+            (true, _) => PendingReason::NotWritten,
+        }
     }
 
     fn endpoint(&self, pod: &Pod) -> EndpointView {
@@ -28,16 +44,33 @@ impl Engine {
         let isolating =
             |direction| self.compiler.isolating(pod, direction, &self.index).cloned().collect::<Vec<Name>>();
         let (policies_in, policies_out) = (isolating(Direction::Ingress), isolating(Direction::Egress));
+        let state = interface.map_or(EndpointState::Pending, |i| self.state(i.ifindex));
         EndpointView {
             pod: Some(pod.name.clone()),
             addresses: pod.addresses.clone(),
             ifindex: interface.map(|i| i.ifindex),
             interface: interface.map(|i| i.name.clone()),
-            state: interface.map_or(EndpointState::Pending, |i| self.state(i.ifindex)),
+            state,
+            pending: (state == EndpointState::Pending).then(|| self.why_pending(pod)),
             isolated_in: !policies_in.is_empty() || self.index.inherits_isolation(pod, Direction::Ingress),
             isolated_out: !policies_out.is_empty() || self.index.inherits_isolation(pod, Direction::Egress),
             policies_in,
             policies_out,
+        }
+    }
+
+    fn stranger(&self, interface: &Interface) -> EndpointView {
+        EndpointView {
+            pod: None,
+            addresses: interface.addresses.clone(),
+            ifindex: Some(interface.ifindex),
+            interface: Some(interface.name.clone()),
+            state: EndpointState::Pending,
+            pending: Some(if self.synced { PendingReason::NoPod } else { PendingReason::NotSynced }),
+            isolated_in: false,
+            isolated_out: false,
+            policies_in: Vec::new(),
+            policies_out: Vec::new(),
         }
     }
 
@@ -147,20 +180,6 @@ impl Engine {
         }));
         problems.sort();
         problems
-    }
-}
-
-fn stranger(interface: &Interface) -> EndpointView {
-    EndpointView {
-        pod: None,
-        addresses: interface.addresses.clone(),
-        ifindex: Some(interface.ifindex),
-        interface: Some(interface.name.clone()),
-        state: EndpointState::Pending,
-        isolated_in: false,
-        isolated_out: false,
-        policies_in: Vec::new(),
-        policies_out: Vec::new(),
     }
 }
 

@@ -70,6 +70,77 @@ pub enum EndpointState {
     Changing,
 }
 
+/// Why a pod, or an interface without one, is pending.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PendingReason {
+    /// The source has not delivered everything yet.
+    NotSynced,
+    /// The Pod has no address in its status yet.
+    NoAddress,
+    /// No interface with the pod's addresses was found.
+    NoInterface,
+    /// An interface was found, and no Pod of this node has its addresses.
+    NoPod,
+    /// Interface and pod do not belong together beyond doubt.
+    Contested,
+    /// Its rows do not fit into the maps.
+    Refused,
+    /// Its rows are about to be written.
+    NotWritten,
+    /// Writing the maps has failed, and is tried again.
+    WriteFailed,
+    /// The pod is about to end, and its interface has gone.
+    Ending,
+}
+
+impl PendingReason {
+    /// Every one of them.
+    pub const ALL: [Self; 9] = [
+        Self::NotSynced,
+        Self::NoAddress,
+        Self::NoInterface,
+        Self::NoPod,
+        Self::Contested,
+        Self::Refused,
+        Self::NotWritten,
+        Self::WriteFailed,
+        Self::Ending,
+    ];
+
+    /// The word used in `netpolctl endpoints` and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotSynced => "not-synced",
+            Self::NoAddress => "no-address",
+            Self::NoInterface => "no-interface",
+            Self::NoPod => "no-pod",
+            Self::Contested => "contested",
+            Self::Refused => "refused",
+            Self::NotWritten => "not-written",
+            Self::WriteFailed => "write-failed",
+            Self::Ending => "ending",
+        }
+    }
+
+    /// The same in words.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NotSynced => "the source has not delivered everything yet",
+            Self::NoAddress => "the Pod has no address in its status yet",
+            Self::NoInterface => "no interface with its addresses was found",
+            Self::NoPod => "no pod of this node has its addresses",
+            Self::Contested => "other pods or interfaces have its addresses too",
+            Self::Refused => "its rows do not fit into the maps",
+            Self::NotWritten => "its rows are about to be written",
+            Self::WriteFailed => "writing the maps has failed, and is tried again",
+            Self::Ending => "it is about to end, and its interface has gone",
+        }
+    }
+}
+
 /// A pod of this node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EndpointView {
@@ -83,6 +154,9 @@ pub struct EndpointView {
     pub interface: Option<String>,
     /// Whether its policy is in place.
     pub state: EndpointState,
+    /// Why not, if it is pending.
+    #[serde(default)]
+    pub pending: Option<PendingReason>,
     /// Whether what it receives is limited to what rules allow.
     pub isolated_in: bool,
     /// Whether what it sends is limited to what rules allow.

@@ -52,6 +52,18 @@ impl Index {
         (self.pods_on(interface).len() == 1).then_some(interface)
     }
 
+    /// How many interfaces have an address of the pod.
+    #[must_use]
+    pub fn interfaces_of(&self, pod: &Pod) -> usize {
+        self.candidates(pod).len()
+    }
+
+    /// Whether all addresses of the pod have passed to other pods.
+    #[must_use]
+    pub fn is_displaced(&self, pod: &Pod) -> bool {
+        !pod.addresses.is_empty() && self.owned(pod).next().is_none()
+    }
+
     /// The interfaces that have an address of the pod.
     pub(super) fn candidates(&self, pod: &Pod) -> BTreeSet<u32> {
         self.owned(pod).filter_map(|addr| self.holders.get(&addr)).flatten().copied().collect()

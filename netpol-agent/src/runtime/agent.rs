@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use netpol_common::version::ABI_VERSION;
+use netpol_common::{stats::Counter, version::ABI_VERSION};
 
 use super::Shared;
 use crate::{
@@ -25,15 +25,22 @@ pub(super) struct Agent {
     pub(super) records: Arc<FlowStore>,
 }
 
+impl Agent {
+    fn counters(&self) -> Vec<Counter> {
+        self.stats.read().unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "reading the counters");
+            Vec::new()
+        })
+    }
+}
+
 impl State for Agent {
     async fn status(&self) -> Status {
         let caught_up = self.rescan.now().await && self.shared.caught_up().await;
         let now = self.shared.status();
-        let counters = self.stats.read().unwrap_or_else(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "reading the counters");
-            Vec::new()
-        });
+        let counters = self.counters();
         let problems = self.shared.problems();
+        let endpoints = self.shared.endpoints();
         let engine = self.shared.engine();
         let refusals = now.refusals.iter().map(ToString::to_string).chain(now.failure);
         Status {
@@ -44,7 +51,7 @@ impl State for Agent {
             synced: now.synced,
             in_sync: caught_up && now.in_sync,
             epoch: now.epoch,
-            endpoints: ctl::endpoint_counts(&engine.endpoints()),
+            endpoints: ctl::endpoint_counts(&endpoints),
             policies: engine.policies().len(),
             services: engine.services().len(),
             tables: ctl::table_fills(
@@ -61,7 +68,7 @@ impl State for Agent {
     }
 
     fn endpoints(&self) -> Vec<EndpointView> {
-        self.shared.engine().endpoints()
+        self.shared.endpoints()
     }
 
     fn policies(&self) -> Vec<PolicyView> {
@@ -93,6 +100,25 @@ impl State for Agent {
             names: engine.attribution(),
         };
         ctl::explain(request, known)
+    }
+
+    fn metrics(&self) -> String {
+        let now = self.shared.status();
+        let endpoints = self.shared.endpoints();
+        let counters = self.counters();
+        let engine = self.shared.engine();
+        let numbers = ctl::Numbers {
+            endpoints: &endpoints,
+            overdue: now.overdue.len(),
+            policies_refused: engine.policies().iter().filter(|policy| policy.refused.is_some()).count(),
+            counters: &counters,
+            connections: now.connections.map(|fill| (fill.entries, fill.capacity)),
+            rows: &engine.actual(),
+            capacity: &self.capacity,
+            epoch: now.epoch,
+            in_sync: now.in_sync,
+        };
+        ctl::render_metrics(&numbers)
     }
 
     fn flows(&self) -> &Arc<FlowStore> {

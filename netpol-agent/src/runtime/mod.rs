@@ -7,7 +7,7 @@
 //! | reconcile | the engine's writing side, the maps | events in, operations out |
 //! | events, one per ring | a ring | events in, named records out |
 //! | control socket | nothing | answers `netpolctl` |
-//! | problems | | what is wrong with objects, into the log, once |
+//! | problems | | what is wrong with objects, and who is pending for too long, into the log, once |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
 //! Stopping it, in any way and at any moment, leaves the dataplane at work.
@@ -17,6 +17,7 @@ mod collect;
 mod events;
 #[cfg(feature = "fault-points")]
 mod fault_points;
+mod pending;
 mod problems;
 mod reconcile;
 mod status;
@@ -139,7 +140,7 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
     let node = args.node.as_str();
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));
     let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
-    let problems = tokio::spawn(problems::run(shared.clone()));
+    let problems = tokio::spawn(problems::run(shared.clone(), args.pending_deadline));
     let serve = tokio::spawn(ctl::serve(socket, Arc::new(agent)));
     let result = tokio::select! {
         ended = source => match ended {

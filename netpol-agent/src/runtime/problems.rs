@@ -1,20 +1,34 @@
 //! Every problem stands in the log once: when it appears.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
-use super::Shared;
+use super::{Shared, pending::Pending};
 use crate::model::{Level, Problem};
 
 /// Looking for problems takes time in proportion to the objects: not more often than this.
 const PACE: Duration = Duration::from_millis(250);
 
-/// Looks whenever the loop has acted on something.
-pub(super) async fn run(shared: Shared) {
+/// Looks whenever the loop has acted on something, and when a pod has been pending for too long.
+pub(super) async fn run(shared: Shared, pending_deadline: Duration) {
     let mut known = BTreeSet::new();
+    let mut pending = Pending::new(pending_deadline);
+    let mut next: Option<Instant> = None;
     loop {
-        shared.settled().await;
+        match next {
+            Some(due) => tokio::select! {
+                () = shared.settled() => {}
+                () = sleep_until(due.into()) => {}
+            },
+            None => shared.settled().await,
+        }
+        let overdue = pending.look(&shared.endpoints(), Instant::now());
+        next = overdue.next;
+        shared.update(|status| status.overdue = overdue.problems);
         // Half of the objects make problems that the other half solves.
         if !shared.status().synced {
             continue;

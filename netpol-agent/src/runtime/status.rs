@@ -9,7 +9,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     dataplane::kernel::{Fill, Jiffies, Look},
-    engine::{Engine, Refusal},
+    engine::{
+        Engine, Refusal,
+        view::{EndpointView, PendingReason},
+    },
     model::{self, Manifest, Name, ObjectRef, Problem},
     oracle::{ObjectName, World},
 };
@@ -41,6 +44,8 @@ pub struct Status {
     pub refusals: Vec<Refusal>,
     /// What is wrong with the source.
     pub problems: Vec<Problem>,
+    /// Pods that have been pending for too long.
+    pub overdue: Vec<Problem>,
     /// Value of the epoch counter.
     pub epoch: u32,
     /// How full the connection tables are, IPv4 and IPv6.
@@ -88,10 +93,23 @@ impl Shared {
         self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is wrong with the source and with the objects, all of it.
+    /// The pods of this node, and interfaces without a pod.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        let mut endpoints = self.engine().endpoints();
+        // That a write failed is not known to the engine.
+        if self.status().failure.is_some() {
+            let unwritten = endpoints.iter_mut().filter(|e| e.pending == Some(PendingReason::NotWritten));
+            unwritten.for_each(|endpoint| endpoint.pending = Some(PendingReason::WriteFailed));
+        }
+        endpoints
+    }
+
+    /// What is wrong with the source, with the objects and with pods, all of it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = self.status().problems;
+        let Status { mut problems, overdue, .. } = self.status();
+        problems.extend(overdue);
         problems.extend(self.engine().problems());
         problems
     }

@@ -1,8 +1,9 @@
 //! What the engine tells about itself.
 
-use super::{Bed, pod, policy};
+use super::{Bed, ROOMY, pod, policy};
 use crate::{
-    engine::view::{EndpointState, Identity, Name},
+    dataplane::Capacity,
+    engine::view::{EndpointState, EndpointView, Identity, Name, PendingReason},
     model::Level,
 };
 
@@ -31,6 +32,48 @@ fn endpoints_and_policies_tell_who_isolates_whom() {
     let counts: Vec<_> =
         policies.iter().map(|p| (p.policy.name.as_str(), p.pods, p.rules_in, p.egress)).collect();
     assert_eq!(counts, [("in", 2, 1, false), ("nobody", 0, 0, false), ("out", 2, 0, true)]);
+}
+
+#[test]
+fn whatever_is_pending_says_why() {
+    let why = |bed: &Bed, who: &str| {
+        let is_it = |e: &EndpointView| e.pod.as_ref().map_or("-", |pod| pod.name.as_str()) == who;
+        let endpoint = bed.engine.endpoints().into_iter().find(is_it).expect("a pod or an interface");
+        assert_eq!(endpoint.state == EndpointState::Pending, endpoint.pending.is_some());
+        endpoint.pending
+    };
+    let mut bed = Bed::with(Capacity { endpoints: 1, ..ROOMY });
+    bed.restart();
+    bed.engine.interface_up(super::interface(10, &["10.0.0.10"]));
+    bed.feed(&pod("shop/db", "node1", "{}", &["10.0.0.10"], ""));
+    bed.engine.plan();
+    assert_eq!(why(&bed, "db"), Some(PendingReason::NotSynced));
+    bed.engine.synced();
+    bed.engine.plan();
+    assert_eq!(why(&bed, "db"), Some(PendingReason::NotWritten));
+    bed.settle();
+    assert_eq!(why(&bed, "db"), None);
+
+    bed.apply(&pod("shop/fresh", "node1", "{}", &[], ""));
+    assert_eq!(why(&bed, "fresh"), Some(PendingReason::NoAddress));
+    bed.apply(&pod("shop/fresh", "node1", "{}", &["10.0.0.11"], ""));
+    assert_eq!(why(&bed, "fresh"), Some(PendingReason::NoInterface));
+    bed.up(12, &["10.0.0.12"]);
+    assert_eq!(why(&bed, "-"), Some(PendingReason::NoPod));
+    bed.engine.interface_up(super::interface(11, &["10.0.0.11"]));
+    assert_eq!(bed.settle_with(|_, _| ()).len(), 1, "there is room for one");
+    assert_eq!(why(&bed, "fresh"), Some(PendingReason::Refused));
+    bed.engine.interface_gone(10);
+    assert_eq!(bed.settle_with(|_, _| ()), []);
+    assert_eq!(why(&bed, "fresh"), None);
+
+    bed.engine.interface_up(super::interface(13, &["10.0.0.11"]));
+    bed.settle_with(|_, _| ());
+    assert_eq!(why(&bed, "fresh"), Some(PendingReason::Contested));
+    let ending = pod("shop/db", "node1", "{}", &["10.0.0.10"], "");
+    bed.feed(&ending.replacen("metadata: {", "metadata: {deletionTimestamp: '2026-03-01T00:00:00Z', ", 1));
+    bed.settle_with(|_, _| ());
+    assert_eq!(why(&bed, "db"), Some(PendingReason::Ending));
 }
 
 #[test]

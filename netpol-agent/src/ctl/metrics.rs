@@ -1,0 +1,197 @@
+//! What the agent knows as numbers, in OpenMetrics text. `docs/metrics.md` lists every metric.
+
+use std::collections::BTreeMap;
+
+use netpol_common::{
+    direction::Direction,
+    names,
+    reason::DropReason,
+    stats::{self, Counter as Row, Extra},
+};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use super::api::{EndpointView, PendingReason};
+use crate::dataplane::{Capacity, Rows};
+
+/// Labels of one sample.
+type Labels = Vec<(&'static str, &'static str)>;
+
+/// What the metrics are made from.
+#[derive(Clone, Debug)]
+pub struct Numbers<'a> {
+    /// The pods of this node, and interfaces without a pod.
+    pub endpoints: &'a [EndpointView],
+    /// Pods pending for longer than the deadline.
+    pub overdue: usize,
+    /// Policies held back because they do not fit.
+    pub policies_refused: usize,
+    /// Rows of `np_stats`.
+    pub counters: &'a [Row],
+    /// Entries and capacity of the connection tables, IPv4 and IPv6.
+    pub connections: [(usize, usize); 2],
+    /// What the other maps hold.
+    pub rows: &'a Rows,
+    /// And how much they could hold.
+    pub capacity: &'a Capacity,
+    /// Value of the epoch counter.
+    pub epoch: u32,
+    /// The maps hold what is wanted.
+    pub in_sync: bool,
+}
+
+/// The metrics as OpenMetrics text, with its final `# EOF`. Without that, as the format has it, the text is not complete.
+#[must_use]
+pub fn render(numbers: &Numbers<'_>) -> String {
+    let mut registry = Registry::with_prefix("netpol");
+    pods(&mut registry, numbers);
+    packets(&mut registry, numbers.counters);
+    tables(&mut registry, numbers);
+    let mut text = String::new();
+    if let Err(error) = encode(&mut text, &registry) {
+        tracing::error!(%error, "writing the metrics");
+    }
+    text
+}
+
+fn pods(registry: &mut Registry, numbers: &Numbers<'_>) {
+    let pending = gauges(
+        registry,
+        "pods_pending",
+        "Pods and interfaces of this node that are closed until their policy is in place",
+    );
+    for reason in PendingReason::ALL {
+        let count = numbers.endpoints.iter().filter(|e| e.pending == Some(reason)).count();
+        set(&pending, vec![("reason", reason.name())], count);
+    }
+    gauge(
+        registry,
+        "pods_pending_overdue",
+        "Of these, those pending for longer than --pending-deadline",
+        numbers.overdue,
+    );
+    gauge(registry, "policies_refused", "Policies that do not fit into the maps", numbers.policies_refused);
+    gauge(
+        registry,
+        "epoch",
+        "How often verdicts may have changed since the maps were made; it wraps at 2^32",
+        numbers.epoch as usize,
+    );
+    gauge(registry, "in_sync", "1 if the maps hold what is wanted, else 0", usize::from(numbers.in_sync));
+}
+
+fn packets(registry: &mut Registry, rows: &[Row]) {
+    let dropped = counters(registry, "dropped_packets", "Packets dropped");
+    let dropped_bytes = Family::<Labels, Counter>::default();
+    registry.register_with_unit(
+        "dropped",
+        "Their bytes, with Ethernet headers",
+        Unit::Bytes,
+        dropped_bytes.clone(),
+    );
+    let forwarded = counters(registry, "forwarded_packets", "Packets that opened a connection");
+    let forwarded_bytes = Family::<Labels, Counter>::default();
+    registry.register_with_unit(
+        "forwarded",
+        "Their bytes, with Ethernet headers",
+        Unit::Bytes,
+        forwarded_bytes.clone(),
+    );
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let row =
+            |reason: u8| rows.get(stats::index(reason, direction) as usize).copied().unwrap_or_default();
+        let labels = vec![("direction", direction.name())];
+        forwarded.get_or_create(&labels).inc_by(row(0).packets);
+        forwarded_bytes.get_or_create(&labels).inc_by(row(0).bytes);
+        for reason in DropReason::ALL {
+            let labels = vec![("reason", reason.name()), ("direction", direction.name())];
+            dropped.get_or_create(&labels).inc_by(row(*reason as u8).packets);
+            dropped_bytes.get_or_create(&labels).inc_by(row(*reason as u8).bytes);
+        }
+    }
+    let events = counters(registry, "events", "What the programs count besides verdicts");
+    for extra in Extra::ALL {
+        let count = rows.get(extra.index() as usize).map_or(0, |row| row.packets);
+        events.get_or_create(&vec![("event", extra.name())]).inc_by(count);
+    }
+}
+
+fn tables(registry: &mut Registry, numbers: &Numbers<'_>) {
+    let entries = gauges(
+        registry,
+        "conntrack_entries",
+        "Entries of the connection tables, as of the last walk through them",
+    );
+    let capacity = gauges(registry, "conntrack_capacity", "Entries that fit");
+    for (family, (used, room)) in ["ipv4", "ipv6"].into_iter().zip(numbers.connections) {
+        set(&entries, vec![("family", family)], used);
+        set(&capacity, vec![("family", family)], room);
+    }
+    let used = gauges(registry, "map_rows", "Rows of the maps that the agent writes");
+    let room = gauges(registry, "map_capacity", "Rows that fit");
+    for (map, (rows, capacity)) in fills(numbers.rows, numbers.capacity) {
+        set(&used, vec![("map", map)], rows);
+        set(&room, vec![("map", map)], capacity);
+    }
+}
+
+/// Rows and capacity of each map that the agent writes.
+fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usize)> {
+    let count =
+        |are_four: &mut dyn Iterator<Item = bool>, v4: bool| are_four.filter(|four| *four == v4).count();
+    let mut fills = BTreeMap::from([
+        (names::EP, (rows.endpoints.len(), capacity.endpoints)),
+        (names::POLICY, (rows.policy.len(), capacity.policy)),
+        (names::PORT, (rows.ports.len(), capacity.ports)),
+        (names::SVC, (rows.services.len(), capacity.services)),
+    ]);
+    for (v4, [peers, cidrs, frontends, backends]) in [
+        (true, [names::PEER4, names::CIDR4, names::FE4, names::BE4]),
+        (false, [names::PEER6, names::CIDR6, names::FE6, names::BE6]),
+    ] {
+        let in_arena = rows.backends.values().flatten();
+        fills.extend([
+            (peers, (count(&mut rows.peers.keys().map(|a| a.is_ipv4()), v4), capacity.peers)),
+            (cidrs, (count(&mut rows.cidrs.keys().map(|p| p.addr().is_ipv4()), v4), capacity.cidrs)),
+            (
+                frontends,
+                (count(&mut rows.frontends.keys().map(|f| f.addr.is_ipv4()), v4), capacity.frontends),
+            ),
+            (backends, (count(&mut in_arena.map(|b| b.addr.is_ipv4()), v4), capacity.backends)),
+        ]);
+    }
+    fills
+}
+
+fn gauges(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Gauge> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn counters(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: usize) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(number(value));
+    registry.register(name, help, gauge);
+}
+
+fn set(family: &Family<Labels, Gauge>, labels: Labels, value: usize) {
+    family.get_or_create(&labels).set(number(value));
+}
+
+fn number(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

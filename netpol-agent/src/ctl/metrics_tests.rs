@@ -1,0 +1,100 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::{ctl::State as _, ctl::fixture::Fixture};
+
+/// Names and types as the text declares them.
+fn declared(text: &str) -> BTreeMap<String, String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.filter_map(|line| line.split_once(' ')).map(|(name, kind)| (name.into(), kind.into())).collect()
+}
+
+/// The label names and how many samples each metric has.
+fn samples(text: &str) -> BTreeMap<String, (BTreeSet<String>, usize)> {
+    let mut found: BTreeMap<String, (BTreeSet<String>, usize)> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').expect("a sample and its value");
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels = labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
+        let entry = found.entry(name.trim_end_matches("_total").to_owned()).or_default();
+        entry.0.extend(labels.map(|(name, _)| name.to_owned()));
+        entry.1 += 1;
+    }
+    found
+}
+
+/// The table of `docs/metrics.md`: name, type, labels, bound.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>, usize)> {
+    let page = include_str!("../../../docs/metrics.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `netpol_"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let labels = cells[3].split(", ").map(|label| label.trim_matches('`')).filter(|label| *label != "-");
+        let bound = cells[4].parse().expect("a bound is a number");
+        let name = cells[1].trim_end_matches("_total").to_owned();
+        (name, (cells[2].to_owned(), labels.map(str::to_owned).collect(), bound))
+    })
+    .collect()
+}
+
+#[test]
+fn the_page_lists_every_metric_with_its_type_labels_and_number_of_series() {
+    let text = Fixture::new().metrics();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let (declared, samples) = (declared(&text), samples(&text));
+    let seen: BTreeMap<_, _> = declared
+        .into_iter()
+        .map(|(name, kind)| {
+            let (labels, count) = samples.get(&name).cloned().unwrap_or_default();
+            (name, (kind, labels, count))
+        })
+        .collect();
+    assert_eq!(seen, documented());
+}
+
+#[test]
+fn numbers_are_those_of_the_maps_and_counters() {
+    let mut counters = vec![Row::default(); stats::ROWS as usize];
+    counters[stats::index(0, Direction::Egress) as usize] = Row { packets: 7, bytes: 700 };
+    counters[stats::index(DropReason::Policy as u8, Direction::Ingress) as usize].packets = 2;
+    counters[Extra::Untracked.index() as usize].packets = 5;
+    let capacity = Capacity {
+        ports: 1,
+        policy: 2,
+        cidrs: 3,
+        peers: 4,
+        endpoints: 5,
+        frontends: 6,
+        services: 7,
+        backends: 8,
+    };
+    let numbers = Numbers {
+        endpoints: &[],
+        overdue: 1,
+        policies_refused: 3,
+        counters: &counters,
+        connections: [(10, 20), (0, 40)],
+        rows: &Rows::default(),
+        capacity: &capacity,
+        epoch: 9,
+        in_sync: true,
+    };
+    let text = render(&numbers);
+    for line in [
+        "netpol_forwarded_packets_total{direction=\"egress\"} 7",
+        "netpol_forwarded_bytes_total{direction=\"egress\"} 700",
+        "netpol_dropped_packets_total{reason=\"policy\",direction=\"ingress\"} 2",
+        "netpol_dropped_packets_total{reason=\"spoofed\",direction=\"ingress\"} 0",
+        "netpol_events_total{event=\"untracked\"} 5",
+        "netpol_conntrack_entries{family=\"ipv4\"} 10",
+        "netpol_conntrack_capacity{family=\"ipv6\"} 40",
+        "netpol_map_capacity{map=\"np_peer6\"} 4",
+        "netpol_pods_pending{reason=\"no-interface\"} 0",
+        "netpol_pods_pending_overdue 1",
+        "netpol_policies_refused 3",
+        "netpol_epoch 9",
+        "netpol_in_sync 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
+    }
+}
