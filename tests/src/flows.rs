@@ -34,6 +34,8 @@ pub struct Wanted {
     pub source: SocketAddr,
     /// Where the probe went, before any translation.
     pub target: SocketAddr,
+    /// Whether that was a Service's address: beyond the client's node the backend's one is all that is known.
+    pub translated: bool,
     /// Records that came before this are of other tries.
     pub since: Instant,
 }
@@ -102,11 +104,23 @@ pub fn status(agent: &Agent) -> Result<Status> {
 }
 
 fn matches(record: &FlowRecord, wanted: &Wanted) -> bool {
-    let Wanted { protocol, source, target, .. } = wanted;
+    let Wanted { protocol, source, target, translated, .. } = wanted;
     let (Some(from), Some(to)) = (&record.source, &record.destination) else { return false };
     // Echoes have no ports; a pod has one probe at a time under way to the same address.
-    let ports = *protocol == Protocol::Icmp || (from.port, to.port) == (source.port(), target.port());
-    record.protocol.to_lowercase().starts_with(protocol.name())
-        && (from.address, to.address) == (source.ip(), target.ip())
-        && ports
+    let with_ports = is_recorded_with_ports(*protocol);
+    let same_source = from.address == source.ip() && (!with_ports || from.port == source.port());
+    let same_target = to.address == target.ip() && (!with_ports || to.port == target.port());
+    let name = match protocol {
+        Protocol::UdpLite => "136",
+        Protocol::Gre => "47",
+        Protocol::Esp => "50",
+        Protocol::UdpOptions => "udp",
+        Protocol::Tcp | Protocol::Udp | Protocol::Icmp | Protocol::Sctp => protocol.name(),
+    };
+    record.protocol.to_lowercase().starts_with(name) && same_source && (same_target || *translated)
+}
+
+/// UDP-Lite has ports, but policies know of none there.
+fn is_recorded_with_ports(protocol: Protocol) -> bool {
+    protocol.has_ports() && protocol != Protocol::UdpLite
 }

@@ -47,6 +47,12 @@ fn what_is_there_is_seen() {
       - {from: t/cat, to: 't/web:80', count: 40, answered_by: [t/web], sticky: true}
       - {from: t/cat, to: 't/web:53', protocol: udp, size: 3000}
       - {from: t/cat, to: 't/web:0', protocol: icmp, size: 3000}
+      - {from: t/cat, to: 't/web:7', protocol: sctp}
+      - {from: t/cat, to: 't/web:7', protocol: udplite}
+      - {from: t/cat, to: 't/web:0', protocol: gre}
+      - {from: t/cat, to: 't/web:0', protocol: esp}
+      - {from: t/cat, to: 't/web:53', protocol: udp-options}
+      - {from: node:node1, to: 't/web:7', protocol: sctp}
       - {from: t/cat, to: 't/web:81', expect: refuse}
       - {from: t/cat, to: 't/web:80', protocol: udp, expect: refuse}
       - {from: node:node1, to: 't/web:80', seen_from: node:node1}
@@ -66,7 +72,7 @@ fn what_is_there_is_seen() {
 ");
     assert!(report.passed);
     // Every probe in both families, but for the one whose address says otherwise.
-    assert_eq!(report.counts(), (11 * 2 + 1 + 2 * 2 + 2, 0));
+    assert_eq!(report.counts(), (17 * 2 + 1 + 2 * 2 + 2, 0));
 }
 
 #[test]
@@ -108,7 +114,6 @@ fn every_other_expectation_can_fail() {
     );
     assert_fails(&probe("from: t/cat, to: 't/done:80'"), "t/done is not running");
     assert_fails(&probe("from: t/cat, to: 'nodeport:node1:30080'"), "not supported yet");
-    assert_fails(&probe("from: t/cat, to: 't/web:80', protocol: sctp"), "not supported yet");
     assert_fails(
         "
   - {name: open, probe: [{from: t/cat, to: 't/host:8080', flow: one}]}

@@ -224,6 +224,16 @@ impl Bed {
         Ok(())
     }
 
+    /// Waits until every agent says that it is in sync with the folder of manifests, until `deadline` at most: some
+    /// things it can be asked for cannot be put in force.
+    pub fn await_sync(&self, deadline: Instant) {
+        for agent in &self.agents {
+            while Instant::now() < deadline && !status(agent).is_ok_and(|status| status.in_sync) {
+                thread::sleep(POLL);
+            }
+        }
+    }
+
     /// Runs `netpol-agent cleanup` on a node.
     ///
     /// # Errors

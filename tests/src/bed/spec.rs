@@ -45,7 +45,7 @@ impl Family {
 }
 
 /// The CNI plugin that wires the pods of a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Cni {
     /// `ptp`: routed, one host route per pod.
     Ptp,

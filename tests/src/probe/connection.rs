@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -48,6 +48,7 @@ impl Connection {
             Protocol::Udp => (Type::DGRAM, None),
             Protocol::Icmp if to.is_ipv4() => (Type::DGRAM, Some(IpProtocol::ICMPV4)),
             Protocol::Icmp => (Type::DGRAM, Some(IpProtocol::ICMPV6)),
+            _ => bail!("{} has no connections", protocol.name()),
         };
         let socket = from.socket(domain, kind, proto)?;
         match socket.connect(&to.into()) {
@@ -58,9 +59,7 @@ impl Connection {
         let socket = match protocol {
             Protocol::Tcp => Kind::Tcp(tcp(socket)?),
             Protocol::Udp => Kind::Udp(UdpSocket::from_std(socket.into())?),
-            Protocol::Icmp => {
-                Kind::Icmp(UdpSocket::from_std(socket.into())?, if to.is_ipv4() { ECHO_4 } else { ECHO_6 })
-            }
+            _ => Kind::Icmp(UdpSocket::from_std(socket.into())?, if to.is_ipv4() { ECHO_4 } else { ECHO_6 }),
         };
         Ok(Self { source, socket })
     }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod matrix;
+mod packet;
 mod witness;
 
 use std::{
@@ -17,6 +18,7 @@ use anyhow::Result;
 
 pub use connection::Connection;
 pub use matrix::Cell;
+pub(crate) use packet::Packet;
 pub(crate) use witness::Witness;
 
 use crate::{bed::Netns, serve::Reply};
@@ -30,9 +32,28 @@ pub enum Protocol {
     Udp,
     /// An echo request and its reply.
     Icmp,
+    /// A single INIT, since not every kernel has SCTP.
+    Sctp,
+    /// A single packet of UDP-Lite (RFC 3828), which has ports, but is none of the protocols that policies name.
+    UdpLite,
+    /// A single packet of GRE (RFC 2784).
+    Gre,
+    /// A single packet of ESP (RFC 4303).
+    Esp,
+    /// A single UDP datagram behind IPv4 options or IPv6 extension headers.
+    UdpOptions,
 }
 
 impl Protocol {
+    /// All of them.
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Tcp, Self::Udp, Self::Icmp, Self::Sctp, Self::UdpLite, Self::Gre, Self::Esp, Self::UdpOptions];
+
+    /// By the name that scenarios have for it.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
+    }
+
     /// As scenarios write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -40,6 +61,27 @@ impl Protocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Icmp => "icmp",
+            Self::Sctp => "sctp",
+            Self::UdpLite => "udplite",
+            Self::Gre => "gre",
+            Self::Esp => "esp",
+            Self::UdpOptions => "udp-options",
+        }
+    }
+
+    /// Whether it is probed by single packets: there is no server, what arrives is seen by a witness.
+    pub(crate) const fn is_packets(self) -> bool {
+        match self {
+            Self::Tcp | Self::Udp | Self::Icmp => false,
+            Self::Sctp | Self::UdpLite | Self::Gre | Self::Esp | Self::UdpOptions => true,
+        }
+    }
+
+    /// Whether its packets say which port they are from and to.
+    pub(crate) const fn has_ports(self) -> bool {
+        match self {
+            Self::Tcp | Self::Udp | Self::Sctp | Self::UdpLite | Self::UdpOptions => true,
+            Self::Icmp | Self::Gre | Self::Esp => false,
         }
     }
 }

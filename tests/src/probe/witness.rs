@@ -10,7 +10,10 @@ use netpol_common::net::proto;
 use socket2::{Domain, Protocol as IpProtocol, Type};
 use tokio::{net::UdpSocket, runtime::Handle, task::JoinHandle};
 
-use super::Protocol;
+use super::{
+    Protocol,
+    packet::{DESTINATION_OPTIONS, ROUTING},
+};
 use crate::bed::Netns;
 
 /// Watches everything that arrives in a namespace, so that "nothing reached the server" can be said of single packets:
@@ -77,31 +80,53 @@ async fn watch(socket: UdpSocket, seen: Seen) {
     }
 }
 
-/// What a packet is told by, if it is one that a probe sends. Probes have neither IPv4 options nor extension headers
-/// other than the fragment header, of which the first one has the ports.
+/// What a packet is told by, if it is one that a probe sends. Of fragments only the first one has the ports.
 fn parse(packet: &[u8]) -> Option<(Protocol, SocketAddr)> {
-    let (source, proto, rest) = match packet.first()? >> 4 {
+    let (source, proto, options, rest) = match packet.first()? >> 4 {
         4 => {
             let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
-            (IpAddr::from(source), *packet.get(9)?, packet.get(usize::from(packet[0] & 15) * 4..)?)
+            let length = usize::from(packet[0] & 15) * 4;
+            (IpAddr::from(source), *packet.get(9)?, length > 20, packet.get(length..)?)
         }
         6 => {
             let source: [u8; 16] = packet.get(8..24)?.try_into().ok()?;
-            let (proto, header) =
-                if *packet.get(6)? == FRAGMENT { (*packet.get(40)?, 48) } else { (packet[6], 40) };
-            (IpAddr::from(source), proto, packet.get(header..)?)
+            let (proto, options, rest) = after_extensions(*packet.get(6)?, packet.get(40..)?)?;
+            (IpAddr::from(source), proto, options, rest)
         }
         _ => return None,
     };
     let number = |at: usize| Some(u16::from_be_bytes(rest.get(at..at + 2)?.try_into().ok()?));
     let (protocol, port) = match proto {
         proto::TCP => (Protocol::Tcp, number(0)?),
+        proto::UDP if options => (Protocol::UdpOptions, number(0)?),
         proto::UDP => (Protocol::Udp, number(0)?),
         proto::ICMP | proto::ICMPV6 => (Protocol::Icmp, number(4)?),
+        proto::SCTP => (Protocol::Sctp, number(0)?),
+        UDP_LITE => (Protocol::UdpLite, number(0)?),
+        GRE => (Protocol::Gre, number(6)?),
+        ESP => (Protocol::Esp, number(2)?),
         _ => return None,
     };
     Some((protocol, SocketAddr::new(source, port)))
 }
 
+/// The protocol behind the extension headers, whether there was another one than a fragment header, and what follows.
+fn after_extensions(mut next: u8, mut rest: &[u8]) -> Option<(u8, bool, &[u8])> {
+    let mut options = false;
+    loop {
+        match next {
+            FRAGMENT => (next, rest) = (*rest.first()?, rest.get(8..)?),
+            DESTINATION_OPTIONS | ROUTING => {
+                options = true;
+                (next, rest) = (*rest.first()?, rest.get(8 + 8 * usize::from(*rest.get(1)?)..)?);
+            }
+            _ => return Some((next, options, rest)),
+        }
+    }
+}
+
 /// Next-header number of the IPv6 fragment header (RFC 8200 §4.5).
 const FRAGMENT: u8 = 44;
+const GRE: u8 = 47;
+const ESP: u8 = 50;
+const UDP_LITE: u8 = 136;

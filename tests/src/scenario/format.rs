@@ -12,7 +12,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
 use super::target::{Target, place};
-use crate::bed::{ClusterSpec, Cni, Family, NodeSpec, Place};
+use crate::{
+    bed::{ClusterSpec, Cni, Family, NodeSpec, Place},
+    probe::Protocol,
+};
 
 /// A scenario file.
 #[derive(Deserialize, Debug)]
@@ -90,8 +93,8 @@ pub(super) struct Probe {
     pub(super) from: Place,
     #[serde(deserialize_with = "target_field")]
     pub(super) to: Target,
-    #[serde(default)]
-    pub(super) protocol: Speaks,
+    #[serde(default = "tcp", deserialize_with = "protocol")]
+    pub(super) protocol: Protocol,
     #[serde(default)]
     pub(super) expect: Expect,
     #[serde(default)]
@@ -112,16 +115,6 @@ pub(super) struct Probe {
     pub(super) sticky: bool,
     #[serde(default)]
     pub(super) size: usize,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Speaks {
-    #[default]
-    Tcp,
-    Udp,
-    Icmp,
-    Sctp,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -164,8 +157,14 @@ impl Probe {
             "answered_by, seen_from and sticky go with expect: ok"
         );
         ensure!(
-            !about_answers || self.protocol != Speaks::Icmp,
+            !about_answers || matches!(self.protocol, Protocol::Tcp | Protocol::Udp),
             "an echo reply does not say who answered: answered_by, seen_from and sticky need tcp or udp"
+        );
+        ensure!(
+            !self.protocol.is_packets()
+                || (self.label().is_none() && self.size == 0 && self.expect != Expect::Refuse),
+            "{} is probed by single packets, without flow, size and expect: refuse",
+            self.protocol.name()
         );
         ensure!(self.count > 0, "count: 0 would prove nothing");
         ensure!(
@@ -239,6 +238,9 @@ fn yaml() -> serde_saphyr::Options {
 fn both() -> Vec<Family> {
     Family::ALL.to_vec()
 }
+const fn tcp() -> Protocol {
+    Protocol::Tcp
+}
 const fn one() -> usize {
     1
 }
@@ -250,6 +252,14 @@ fn families<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Family>, D::Error>
     let numbers = Vec::<u8>::deserialize(from)?;
     let families = numbers.iter().map(|n| Family::from_number(*n)).collect::<Option<Vec<_>>>();
     families.filter(|f| !f.is_empty()).ok_or_else(|| D::Error::custom("families: some of 4 and 6"))
+}
+
+fn protocol<'de, D: Deserializer<'de>>(from: D) -> Result<Protocol, D::Error> {
+    let name = String::deserialize(from)?;
+    Protocol::from_name(&name).ok_or_else(|| {
+        let names: Vec<_> = Protocol::ALL.iter().map(|p| p.name()).collect();
+        D::Error::custom(format!("not a protocol: {name:?} ({})", names.join(", ")))
+    })
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {

@@ -25,7 +25,7 @@ fn what_is_left_out_has_the_documented_default() {
     let probe = &step.probe[0];
     assert_eq!(
         (probe.protocol, probe.expect, probe.count, probe.label()),
-        (Speaks::Tcp, Expect::Ok, 1, None)
+        (Protocol::Tcp, Expect::Ok, 1, None)
     );
 }
 
@@ -66,6 +66,7 @@ fn what_would_prove_nothing_is_refused() {
     assert_refused("{from: a/b, to: 'a/c:80', expect: drop, sticky: true}", "go with expect: ok");
     assert_refused("{from: a/b, to: 'a/c:80', count: 0}", "count");
     assert_refused("{from: a/b, to: 'a/c:80', count: 2, flow: x}", "fresh connections");
+    assert_refused("{from: a/b, to: 'a/c:80', protocol: sctp, flow: x}", "single packets");
     assert!(Scenario::parse("name: n\nsteps: []\n").is_err());
 }
 
@@ -77,6 +78,7 @@ fn a_word_that_names_nothing_is_refused_with_the_forms_there_are() {
     assert_refused("{from: a/b, to: 'a/c:http'}", "not a target");
     assert_refused("{from: a/b, to: 'fd00::1'}", "not a target");
     assert_refused("{from: a/b, to: 'svc:a/c:80'}", "not a target");
+    assert_refused("{from: a/b, to: 'a/c:80', protocol: dccp}", "udp-options");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! What a run found, for people and as JSON.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use netpol_agent::flow::FlowRecord;
 use serde::Serialize;
+
+/// Flow records that a failure shows to people: the last ones.
+const FLOWS: usize = 6;
 
 /// A scenario's run.
 #[derive(Debug, Serialize)]
@@ -18,6 +21,8 @@ pub struct ScenarioReport {
     pub error: Option<String>,
     /// Its steps, as far as they were run.
     pub steps: Vec<StepReport>,
+    /// How long it took, without the removal of its cluster, in milliseconds.
+    pub milliseconds: u64,
     /// The end of each agent's log, if something failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
@@ -61,6 +66,7 @@ impl ScenarioReport {
             passed: false,
             error: Some(format!("{error:#}")),
             steps: Vec::new(),
+            milliseconds: 0,
             logs: Vec::new(),
         }
     }
@@ -78,7 +84,9 @@ impl fmt::Display for ScenarioReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (passed, failed) = self.counts();
         let word = if self.passed { "ok  " } else { "FAIL" };
-        writeln!(f, "{word} {}: {} ({passed} of {} probes)", self.file, self.name, passed + failed)?;
+        let seconds = Duration::from_millis(self.milliseconds).as_secs_f32();
+        let all = passed + failed;
+        writeln!(f, "{word} {}: {} ({passed} of {all} probes, {seconds:.1} s)", self.file, self.name)?;
         for step in &self.steps {
             for probe in step.probes.iter().filter(|p| !p.passed) {
                 writeln!(f, "  step {:?}: {probe}", step.name)?;
@@ -100,7 +108,7 @@ impl fmt::Display for ProbeReport {
         if flows.is_empty() {
             write!(f, "\n    flow:     no record")?;
         }
-        for flow in flows {
+        for flow in flows.iter().rev().take(FLOWS).rev() {
             let flow = serde_json::to_string(flow).map_err(|_e| fmt::Error)?;
             write!(f, "\n    flow:     {flow}")?;
         }

@@ -10,20 +10,21 @@ use netpol_agent::model::ObjectRef;
 use super::{
     expect::{Seen, describe, expected},
     format::{Probe, Scenario, Step},
+    order::{Delivery, Order},
     report::{ProbeReport, ScenarioReport, StepReport},
     target::Target,
-    trying::{Kept, Trial, protocol, servers, start},
+    trying::{Kept, Trial, servers, start},
 };
 use crate::{
-    bed::{AgentOptions, Bed, Family},
+    bed::{AgentOptions, Bed, Cni, Family},
     flows::FlowLog,
 };
 
 /// How long the agents may take to start.
 const START: Duration = Duration::from_secs(30);
-/// A step with changes lasts at least as long: an answer that a change takes away could else be met, and met again,
-/// before any agent has heard of the change.
-const SETTLED: Duration = Duration::from_millis(400);
+/// A step with changes lasts until the agents are in sync with them, if not longer than this: an answer that a change
+/// takes away could else be met, and met again, before any agent has heard of the change.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Lines of each agent's log that a failure shows.
 const LOG_LINES: usize = 12;
 
@@ -34,11 +35,26 @@ pub struct Options {
     pub families: Vec<Family>,
     /// With agents, or against what the kernel forwards by itself.
     pub agents: Option<AgentOptions>,
+    /// In which order changes are made.
+    pub order: Order,
+    /// What shuffled orders come from.
+    pub seed: u64,
+    /// How many times as long as usual everything may take, for a machine that is busy.
+    pub slack: u32,
+    /// The plugin of all nodes, whatever the scenario says.
+    pub cni: Option<Cni>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { families: Family::ALL.to_vec(), agents: Some(AgentOptions::default()) }
+        Self {
+            families: Family::ALL.to_vec(),
+            agents: Some(AgentOptions::default()),
+            order: Order::default(),
+            seed: 0,
+            slack: 1,
+            cni: None,
+        }
     }
 }
 
@@ -49,6 +65,7 @@ pub struct Run<'a> {
     options: &'a Options,
     bed: Bed,
     log: Option<FlowLog>,
+    delivery: Delivery,
     /// Labelled connections, per family.
     kept: BTreeMap<(String, u8), Kept>,
 }
@@ -72,7 +89,7 @@ impl Run<'_> {
         options: &Options,
         prepare: impl FnOnce(&Bed) -> Result<()>,
     ) -> (ScenarioReport, Option<Bed>) {
-        let mut steps = Vec::new();
+        let (started, mut steps) = (Instant::now(), Vec::new());
         match Run::start(scenario, options).and_then(|run| prepare(&run.bed).map(|()| run)) {
             Err(e) => (ScenarioReport::of_error(file.to_owned(), scenario.name.clone(), &e), None),
             Ok(mut run) => {
@@ -86,6 +103,7 @@ impl Run<'_> {
                     error: end.err().map(|e| format!("{e:#}")),
                     steps,
                     logs: if passed { Vec::new() } else { run.logs() },
+                    milliseconds: milliseconds(started.elapsed()),
                 };
                 (report, Some(run.bed))
             }
@@ -95,17 +113,22 @@ impl Run<'_> {
 
 impl<'a> Run<'a> {
     fn start(scenario: &'a Scenario, options: &'a Options) -> Result<Self> {
-        let mut bed = Bed::build(&scenario.cluster())?;
+        let mut cluster = scenario.cluster();
+        if let Some(cni) = options.cni {
+            cluster.nodes.iter_mut().for_each(|node| node.cni = cni);
+        }
+        let mut bed = Bed::build(&cluster)?;
         let mut log = None;
         if let Some(agents) = &options.agents {
             bed.start_agents(agents)?;
         }
-        bed.apply(&scenario.objects).context("objects")?;
+        let mut delivery = Delivery::new(options.order, options.seed);
+        delivery.deliver(&mut bed, &scenario.objects, &[]).context("objects")?;
         if options.agents.is_some() {
             bed.await_agents(START)?;
             log = Some(FlowLog::follow(bed.agents())?);
         }
-        Ok(Self { scenario, options, bed, log, kept: BTreeMap::new() })
+        Ok(Self { scenario, options, bed, log, delivery, kept: BTreeMap::new() })
     }
 
     fn steps(&mut self, reports: &mut Vec<StepReport>) -> Result<()> {
@@ -122,15 +145,14 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<Vec<ProbeReport>> {
-        self.bed.apply(&step.apply).context("apply")?;
         let gone: Vec<_> = step
             .delete
             .iter()
             .map(|d| ObjectRef { kind: d.kind.clone(), namespace: d.namespace.clone(), name: d.name.clone() })
             .collect();
-        self.bed.delete(&gone).context("delete")?;
+        self.delivery.deliver(&mut self.bed, &step.apply, &gone).context("changes")?;
         let changed = Instant::now();
-        let deadline = changed + step.within;
+        let deadline = changed + step.within * self.options.slack;
 
         let mut trials = Vec::new();
         let mut reports = Vec::new();
@@ -158,7 +180,7 @@ impl<'a> Run<'a> {
         let mut met = this.bed.runtime().block_on(futures_util::future::try_join_all(runs))?;
         // Once met, it must still hold when the step ends.
         if !(step.apply.is_empty() && step.delete.is_empty()) {
-            this.bed.runtime().block_on(async { tokio::time::sleep_until((changed + SETTLED).into()).await });
+            this.bed.await_sync(changed + SETTLED * self.options.slack);
         }
         let again = prepared.iter().zip(&mut met).map(|((probe, family, trial), before)| async move {
             if let (true, Ok(trial)) = (before.passed, trial) {
@@ -178,10 +200,9 @@ impl<'a> Run<'a> {
 
     /// The families that a probe can be run in: those that both of its ends have.
     fn possible(&self, probe: &Probe) -> Result<Vec<Family>> {
-        let targets = match (&probe.to, protocol(probe.protocol)) {
-            (Target::NodePort(..) | Target::LoadBalancer(..), _) => bail!("not supported yet: {}", probe.to),
-            (_, None) => bail!("not supported yet: protocol sctp"),
-            (to, Some(_)) => to.resolve(&self.bed)?,
+        let targets = match &probe.to {
+            Target::NodePort(..) | Target::LoadBalancer(..) => bail!("not supported yet: {}", probe.to),
+            to => to.resolve(&self.bed)?,
         };
         let own = self.bed.addresses(&probe.from)?;
         let families: Vec<_> = (self.options.families.iter().copied())
@@ -204,10 +225,11 @@ impl<'a> Run<'a> {
             bed: &self.bed,
             log: self.log.as_ref(),
             probe,
-            protocol: protocol(probe.protocol).context("protocol")?,
+            protocol: probe.protocol,
             from: start(&self.bed, &probe.from)?,
             target,
             servers: servers(&self.bed, &probe.from, target),
+            slack: self.options.slack,
             kept: probe.label().and_then(|l| self.kept.get(&(l.to_owned(), family.number())).cloned()),
         })
     }
@@ -222,7 +244,7 @@ impl<'a> Run<'a> {
 }
 
 fn title(probe: &Probe) -> String {
-    let mut title = format!("{} → {} {:?}", probe.from, probe.to, probe.protocol).to_lowercase();
+    let mut title = format!("{} → {} {}", probe.from, probe.to, probe.protocol.name());
     if let Some(label) = probe.label() {
         title += &format!(" on connection {label:?}");
     }
@@ -258,6 +280,10 @@ fn report(
             Ok(()) => seen.tries.first().map(|t| describe(&t.outcome)).unwrap_or_default(),
         },
         flows: seen.tries.iter().flat_map(|t| t.flows.clone()).collect(),
-        milliseconds: after.as_millis().try_into().unwrap_or(u64::MAX),
+        milliseconds: milliseconds(after),
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }

@@ -2,16 +2,19 @@
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use netpol_agent::flow::Verdict;
 use tokio::sync::Mutex;
 
 use super::{
     expect::{Seen, Try, judge},
-    format::{Expect, Probe, Speaks},
+    format::{Expect, Probe},
+    target::Target,
 };
 use crate::{
     bed::{Bed, Netns, Place},
@@ -22,15 +25,18 @@ use crate::{
 
 /// A fresh connection is given up after this; the next one may meet what has changed meanwhile.
 const FRESH: Duration = Duration::from_millis(300);
-/// The last try of an answer: nothing but a silent network makes it fail.
+/// See [`Trial::last`].
 const LAST: Duration = Duration::from_millis(1000);
 /// A labelled connection is silent if nothing comes back for a second.
 const LABELLED: Duration = Duration::from_secs(1);
 /// How long a record of a drop may be on its way.
 const RECORD: Duration = Duration::from_millis(500);
+/// Once a drop is on record, nothing of the packet may be on its way any more: what is found after this is a packet that
+/// was both recorded as dropped and let through.
+pub(super) const AFTERMATH: Duration = Duration::from_millis(50);
 /// Between two tries: they would follow each other without end where a refusal comes at once.
 const PAUSE: Duration = Duration::from_millis(20);
-const POLL: Duration = Duration::from_millis(5);
+pub(super) const POLL: Duration = Duration::from_millis(5);
 /// Tries of one probe at the same time.
 const PARALLEL: usize = 16;
 
@@ -48,24 +54,21 @@ pub(super) struct Trial<'a> {
     /// Whose arrivals count as having reached the server: pods.
     pub(super) servers: Vec<String>,
     pub(super) kept: Option<Kept>,
-}
-
-/// What the probe speaks; `None` for what cannot be probed yet.
-pub(super) fn protocol(speaks: Speaks) -> Option<Protocol> {
-    match speaks {
-        Speaks::Tcp => Some(Protocol::Tcp),
-        Speaks::Udp => Some(Protocol::Udp),
-        Speaks::Icmp => Some(Protocol::Icmp),
-        Speaks::Sctp => None,
-    }
+    /// How much longer than usual answers may take.
+    pub(super) slack: u32,
 }
 
 impl Trial<'_> {
+    /// The last try of an answer: nothing but a silent network makes it fail.
+    fn last(&self) -> Duration {
+        LAST * self.slack
+    }
+
     /// Tries until the expectation is met; a try that begins after the deadline does not count, but one is always made.
     pub(super) async fn until(&self, deadline: Instant) -> Result<(Seen, Result<(), String>)> {
         loop {
             let last = Instant::now() + FRESH >= deadline;
-            let seen = self.try_all(if last { LAST } else { FRESH }).await?;
+            let seen = self.try_all(if last { self.last() } else { FRESH }).await?;
             let verdict = judge(self.bed, self.probe, &seen);
             if verdict.is_ok() || Instant::now() >= deadline {
                 return Ok((seen, verdict));
@@ -76,7 +79,7 @@ impl Trial<'_> {
 
     /// Tries once more: what was met must still hold.
     pub(super) async fn once(&self) -> Result<(Seen, Result<(), String>)> {
-        let seen = self.try_all(LAST).await?;
+        let seen = self.try_all(self.last()).await?;
         let verdict = judge(self.bed, self.probe, &seen);
         Ok((seen, verdict))
     }
@@ -96,11 +99,16 @@ impl Trial<'_> {
     }
 
     async fn try_one(&self, patience: Duration) -> Result<Try> {
-        self.prepare_witnesses()?;
         let since = Instant::now();
+        if self.protocol.is_packets() {
+            let (source, mut one) = self.packet(patience).await?;
+            self.collect_records(&mut one, source, since).await;
+            return Ok(one);
+        }
+        self.prepare_witnesses()?;
         let (source, outcome) = match &self.kept {
-            None => self.fresh(patience).await,
-            Some(kept) => self.labelled(kept).await,
+            None => self.fresh(patience, since).await,
+            Some(kept) => self.labelled(kept, since).await,
         };
         let mut one = Try { outcome, reached: Vec::new(), flows: Vec::new() };
         if let Some(source) = source {
@@ -110,24 +118,47 @@ impl Trial<'_> {
         Ok(one)
     }
 
-    async fn fresh(&self, patience: Duration) -> (Option<SocketAddr>, Outcome) {
+    async fn fresh(&self, patience: Duration, since: Instant) -> (Option<SocketAddr>, Outcome) {
         match Connection::prepare(&self.from, self.protocol, self.target) {
             Ok(mut connection) => {
-                (Some(connection.source()), connection.exchange(self.size(), patience).await)
+                (Some(connection.source()), self.exchange(&mut connection, patience, since).await)
             }
             Err(e) => (None, outcome_of(&e)),
         }
     }
 
+    /// Asks once. An expected drop is not waited for any longer once it is on record.
+    async fn exchange(&self, connection: &mut Connection, patience: Duration, since: Instant) -> Outcome {
+        let source = connection.source();
+        let mut exchange = pin!(connection.exchange(self.size(), patience));
+        if self.probe.expect != Expect::Drop {
+            return exchange.await;
+        }
+        tokio::select! {
+            outcome = &mut exchange => return outcome,
+            () = self.recorded(source, since) => {}
+        }
+        tokio::time::timeout(AFTERMATH, exchange).await.unwrap_or(Outcome::Silent)
+    }
+
+    /// Until an agent has recorded that it dropped something of this try; never without agents.
+    pub(super) async fn recorded(&self, source: SocketAddr, since: Instant) {
+        let Some(log) = self.log else { return std::future::pending().await };
+        let wanted = self.wanted(source, since);
+        while !log.of(&wanted).iter().any(|record| record.verdict == Verdict::Dropped) {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// The first try that meets the expectation opens the connection for good.
-    async fn labelled(&self, kept: &Kept) -> (Option<SocketAddr>, Outcome) {
+    async fn labelled(&self, kept: &Kept, since: Instant) -> (Option<SocketAddr>, Outcome) {
         let mut kept = kept.lock().await;
         if let Some(connection) = kept.as_mut() {
-            return (Some(connection.source()), connection.exchange(self.size(), LABELLED).await);
+            return (Some(connection.source()), self.exchange(connection, LABELLED, since).await);
         }
         match Connection::prepare(&self.from, self.protocol, self.target) {
             Ok(mut connection) => {
-                let outcome = connection.exchange(self.size(), LABELLED).await;
+                let outcome = self.exchange(&mut connection, LABELLED, since).await;
                 let source = connection.source();
                 let met = match self.probe.expect {
                     Expect::Ok => matches!(outcome, Outcome::Answered(_)),
@@ -166,7 +197,7 @@ impl Trial<'_> {
                 (Some(witness), protocol) => witness.saw(protocol, source, since),
                 (None, Protocol::Tcp) => pod.servers.arrivals.saw(Transport::Tcp, source, since),
                 (None, Protocol::Udp) => pod.servers.arrivals.saw(Transport::Udp, source, since),
-                (None, Protocol::Icmp) => false,
+                (None, _) => false,
             };
             if saw {
                 reached.push(server.clone());
@@ -175,10 +206,15 @@ impl Trial<'_> {
         Ok(reached)
     }
 
+    fn wanted(&self, source: SocketAddr, since: Instant) -> Wanted {
+        let translated = matches!(self.probe.to, Target::Service { .. });
+        Wanted { protocol: self.protocol, source, target: self.target, translated, since }
+    }
+
     /// Waits for the record that the expectation asks for; other outcomes take what is there.
     async fn collect_records(&self, one: &mut Try, source: SocketAddr, since: Instant) {
         let Some(log) = self.log else { return };
-        let wanted = Wanted { protocol: self.protocol, source, target: self.target, since };
+        let wanted = self.wanted(source, since);
         let deadline = Instant::now() + RECORD;
         loop {
             one.flows = log.of(&wanted);

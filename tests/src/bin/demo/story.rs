@@ -156,7 +156,13 @@ impl Story {
         let (source, outcome) = self.bed.runtime().block_on(attempt.make());
         ensure!(outcome == Outcome::Silent, "other/random → shop/database: {outcome:?}");
         say("The random pod tries the database. Its flow record:");
-        let wanted = Wanted { protocol: Protocol::Tcp, source: source.context("no source")?, target, since };
+        let wanted = Wanted {
+            protocol: Protocol::Tcp,
+            source: source.context("no source")?,
+            target,
+            translated: false,
+            since,
+        };
         let dropped = self.await_record(&wanted)?;
         ensure!(dropped.reason.as_deref() == Some("policy") && dropped.direction == "ingress", "{dropped:?}");
         ensure!(
@@ -189,7 +195,8 @@ impl Story {
         say(
             "NetworkPolicy shop/database-ingress is deleted, default-deny remains: the same connection is silent.",
         );
-        let wanted = Wanted { protocol: Protocol::Tcp, source: connection.source(), target, since };
+        let wanted =
+            Wanted { protocol: Protocol::Tcp, source: connection.source(), target, translated: false, since };
         let dropped = self.await_record(&wanted)?;
         ensure!(policies(&dropped) == ["shop/default-deny".to_owned()].into(), "{dropped:?}");
         record(&dropped);
