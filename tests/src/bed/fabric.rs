@@ -153,6 +153,9 @@ pub(super) fn set_host_sysctls(netns: &Netns) -> Result<()> {
         ("ipv4/conf/all/rp_filter", "0"),
         ("ipv4/conf/default/rp_filter", "0"),
         ("ipv4/ping_group_range", "0 2147483647"),
+        // A refusal is an answer that tests wait for.
+        ("ipv4/icmp_ratelimit", "0"),
+        ("ipv6/icmp/ratelimit", "0"),
     ])?;
     netns.enter(|| {
         // Kernels from 6.15: a connection that was silenced resumes within a second once it is allowed again, instead
