@@ -46,10 +46,12 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     session.part("unit and kernel tests", || {
         command::run(build::cargo(paths, "test").args(["--workspace", "--locked", "--no-fail-fast"]))
     });
-    session.part("scenarios", || runner(paths, runner::SCENARIO, &["tests/scenarios"]));
-    // The other way to attach programs, and to forward: what kernels before 6.6 and `--fast-path=off` have.
-    let old = ["tests/scenarios", "--agent-arg=--attach=clsact", "--agent-arg=--fast-path=off"];
-    session.part("scenarios, by clsact and without fast path", || runner(paths, runner::SCENARIO, &old));
+    for (name, arguments) in SCENARIOS {
+        session.part(&format!("scenarios, {name}"), || {
+            let all = ["tests/scenarios", "--jobs=6", "--slack=3"];
+            runner(paths, runner::SCENARIO, &[&all[..], arguments].concat())
+        });
+    }
     session.part("demo", || runner(paths, runner::DEMO, &[]));
     for family in ["4", "6"] {
         let name = format!("conformance, own cases, IPv{family}");
@@ -65,6 +67,19 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     session.part("kernel matrix", || vm::boot_all(paths, &vm::Options::default()));
     session.verdict()
 }
+
+/// How the scenarios are run: every order of events, every way to wire pods, to attach programs and to forward has its
+/// turn. By clsact and without fast path is what kernels before 6.6 and `--fast-path=off` have.
+const SCENARIOS: [(&str, &[&str]); 5] = [
+    ("as they are written", &[]),
+    ("reversed, all nodes bridged", &["--order=reversed", "--cni=bridge"]),
+    ("shuffled, all nodes routed", &["--order=shuffled", "--seed=1", "--cni=ptp"]),
+    (
+        "repeated, by clsact and without fast path",
+        &["--order=repeated", "--agent-arg=--attach=clsact", "--agent-arg=--fast-path=off"],
+    ),
+    ("among others", &["--order=spurious"]),
+];
 
 /// Cases that other implementations are measured by too; a clone stands alone without them.
 const PUBLIC_CASES: &str = "../shared/conformance/cyclonus";

@@ -2,6 +2,7 @@
 
 mod manifest;
 mod modules;
+mod points;
 mod reasons;
 mod rooms;
 mod size;
@@ -89,6 +90,7 @@ fn tidy(paths: &Paths) -> Result<()> {
     rooms::check(&tree, &mut found);
     strays::check(&tree, paths, &mut found);
     reasons::check(&tree, &mut found);
+    points::check(&tree, &mut found);
     if !found.is_empty() {
         bail!("{} findings:\n{}", found.len(), found.join("\n"));
     }
