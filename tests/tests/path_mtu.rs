@@ -133,7 +133,7 @@ fn discover(arguments: &[&str]) {
     let spec = ClusterSpec { outside: vec!["router".to_owned()], ..ClusterSpec::default() };
     let mut bed = Bed::build(&spec).unwrap();
     let arguments = arguments.iter().map(ToString::to_string).collect();
-    bed.start_agents(&AgentOptions { arguments }).unwrap();
+    bed.start_agents(&AgentOptions { arguments, ..AgentOptions::default() }).unwrap();
     bed.apply(&objects()).unwrap();
     narrow(&bed);
     bed.await_agents(PATIENCE).unwrap();

@@ -59,7 +59,10 @@ impl Delivery {
             Order::Reversed => changes.reverse(),
             Order::Shuffled => shuffle(&mut changes, (self.seed, self.calls)),
             // Before what is deleted: a deletion that comes late is another history, not another order.
-            Order::Repeated => drop(changes.splice(0..0, [applied.clone(), applied].concat())),
+            Order::Repeated => {
+                perform(bed, &applied)?;
+                perform(bed, &applied)?;
+            }
             Order::Spurious => return self.among_others(bed, changes),
         }
         perform(bed, &changes)
