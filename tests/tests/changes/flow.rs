@@ -168,7 +168,7 @@ pub(crate) fn start(bed: &Bed, flows: &Arc<Vec<Flow>>) -> Result<()> {
                     }
                 });
             }
-            Protocol::Icmp => bail!("{flow}: no stream"),
+            _ => bail!("{flow}: no stream"),
         }
     }
     Ok(())
