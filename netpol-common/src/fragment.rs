@@ -21,7 +21,8 @@ pub struct FragKey4 {
     pub proto: u32,
 }
 
-/// Key of `np_frag6` (RFC 8200 §4.5).
+/// Key of `np_frag6` (RFC 8200 §4.5: source, destination and identification name a datagram, whatever a later fragment says of
+/// its protocol).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct FragKey6 {
@@ -33,16 +34,24 @@ pub struct FragKey6 {
     pub id: u32,
     /// Interface index of the hook.
     pub ifindex: u32,
-    /// Protocol of the datagram.
-    pub proto: u32,
 }
 
-/// Value of `np_frag4` and `np_frag6`.
+/// Value of `np_frag4` and `np_frag6`: what the first fragment said. That it was let through is not among it: every fragment
+/// is judged by itself, with these ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct FragRow {
-    /// Source port of the first fragment.
+    /// Source port.
     pub sport: Be16,
-    /// Destination port of the first fragment.
+    /// Destination port.
     pub dport: Be16,
+    /// Bytes of the datagram that it held: the others begin behind them.
+    pub len: u16,
+    /// Protocol.
+    pub proto: u8,
+    /// Always 0.
+    pub pad: u8,
 }
+
+const _: () =
+    assert!(size_of::<FragKey4>() == 20 && size_of::<FragKey6>() == 40 && size_of::<FragRow>() == 8);

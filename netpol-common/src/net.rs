@@ -45,6 +45,16 @@ pub struct V4(pub u32);
 #[repr(C)]
 pub struct V6(pub [u32; 4]);
 
+impl V6 {
+    /// Whether it is in `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_mapped(self) -> bool {
+        let [a, b, c, _] = self.0;
+        a | b | (c ^ 0xffff_u32.to_be()) == 0
+    }
+}
+
 impl PartialEq for V6 {
     #[inline(always)]
     fn eq(&self, other: &Self) -> bool {

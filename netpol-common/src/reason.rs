@@ -51,10 +51,12 @@ reasons! {
     Invalid = 12, "invalid";
     /// The kernel refused to rewrite the packet.
     Rewrite = 13, "rewrite";
+    /// A header names another destination than the one that policy would be asked for.
+    SourceRoute = 14, "source-route";
 }
 
 /// One more than the highest number: the size of tables indexed by reason. Index 0 stands for "forwarded".
-pub const COUNT: u32 = 14;
+pub const COUNT: u32 = 15;
 
 const _: () = {
     let mut i = 0;

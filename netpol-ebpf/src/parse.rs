@@ -35,16 +35,27 @@ impl Buffer for Skb {
         self.load(offset)
     }
     #[inline(always)]
-    fn walk(&self, first: u8, start: u32) -> u64 {
-        np_walk(self.raw(), u64::from(first), u64::from(start))
+    fn walk(&self, first: u8, start: u32, end: u32) -> u64 {
+        np_walk(self.raw(), u64::from(first), u64::from(start), u64::from(end))
+    }
+    #[inline(always)]
+    fn options(&self, len: u32) -> u64 {
+        np_options(self.raw(), u64::from(len))
     }
 }
 
 /// The walk as a global function: the verifier follows its loop once, on its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn np_walk(raw: *mut __sk_buff, first: u64, start: u64) -> u64 {
-    extension::walk(&Skb::from_raw(raw), first as u8, start as u32)
+pub extern "C" fn np_walk(raw: *mut __sk_buff, first: u64, start: u64, end: u64) -> u64 {
+    extension::walk(&Skb::from_raw(raw), first as u8, start as u32, end as u32)
+}
+
+/// As `np_walk`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn np_options(raw: *mut __sk_buff, len: u64) -> u64 {
+    options::walk(&Skb::from_raw(raw), len as u32)
 }
 
 /// `np_frag4` and `np_frag6`.

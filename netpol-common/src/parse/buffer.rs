@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use super::extension;
+use super::{extension, options};
 use crate::{fragment::FragRow, reason::DropReason};
 
 /// A packet as it lies in memory, from its Ethernet header on. Offsets are counted from there.
@@ -25,11 +25,18 @@ pub trait Buffer {
     /// [`DropReason::Malformed`] if the packet ends before.
     fn load<T: Pod>(&self, offset: u32) -> Result<T, DropReason>;
     /// [`extension::walk`] on this packet. The kernel's verifier wants it in a function of its own.
-    fn walk(&self, first: u8, start: u32) -> u64
+    fn walk(&self, first: u8, start: u32, end: u32) -> u64
     where
         Self: Sized,
     {
-        extension::walk(self, first, start)
+        extension::walk(self, first, start, end)
+    }
+    /// [`options::walk`] on this packet, likewise.
+    fn options(&self, len: u32) -> u64
+    where
+        Self: Sized,
+    {
+        options::walk(self, len)
     }
 }
 

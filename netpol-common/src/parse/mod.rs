@@ -6,7 +6,9 @@ mod bytes;
 pub mod extension;
 mod ipv4;
 mod ipv6;
+pub mod options;
 mod packet;
+mod piece;
 mod transport;
 
 pub use buffer::{Buffer, Fragments};

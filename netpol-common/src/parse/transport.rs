@@ -1,4 +1,5 @@
-//! Transport headers: ports, TCP flags, what an ICMP message is.
+//! Transport headers: ports, TCP flags, what an ICMP message is. `FAMILY` is 4 or 6: ICMP belongs to IPv4 and ICMPv6 to IPv6;
+//! in the other one each is a protocol without ports.
 
 use super::{Buffer, Kind};
 use crate::{
@@ -8,6 +9,7 @@ use crate::{
 };
 
 /// What was read of a transport header.
+#[derive(Clone, Copy)]
 pub(super) struct L4 {
     pub(super) kind: Kind,
     pub(super) sport: Be16,
@@ -16,29 +18,49 @@ pub(super) struct L4 {
 }
 
 impl L4 {
+    const PORTLESS: Self = Self::plain(Be16::from_raw(0), Be16::from_raw(0), 0);
+
     #[inline(always)]
     const fn plain(sport: Be16, dport: Be16, tcp_flags: u8) -> Self {
         Self { kind: Kind::Flow, sport, dport, tcp_flags }
     }
 }
 
-/// Reads the header of `protocol` at `l4`; the datagram ends at `end`. `usual` is where it lies without options: there
-/// it is read in place.
+/// Where a transport header lies.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) l4: u32,
+    /// Where it lies without options: there it is read in place.
+    pub(super) usual: u32,
+    /// Where the packet ends.
+    pub(super) end: u32,
+    /// Whether the datagram ends there too: the packet is no fragment.
+    pub(super) whole: bool,
+}
+
+/// ICMP's number in the family.
 #[inline(always)]
-pub(super) fn read<B: Buffer>(
+const fn icmp_of(family: u8) -> u8 {
+    if family == 4 { proto::ICMP } else { proto::ICMPV6 }
+}
+
+/// Reads the header of `protocol`.
+#[inline(always)]
+pub(super) fn read<B: Buffer, const FAMILY: u8>(
     buffer: &B,
     hook: Hook,
     protocol: u8,
-    l4: u32,
-    usual: u32,
-    end: u32,
+    place: Place,
 ) -> Result<L4, DropReason> {
+    let Place { l4, usual, end, whole } = place;
     let need = match protocol {
         proto::TCP => 20,
         proto::SCTP => 12,
-        proto::UDP | proto::ICMP | proto::ICMPV6 => 8,
-        _ => return Ok(L4::plain(Be16::from_raw(0), Be16::from_raw(0), 0)),
+        proto::UDP => 8,
+        _ if protocol == icmp_of(FAMILY) => 8,
+        _ => return Ok(L4::PORTLESS),
     };
+    // Of a first fragment too: RFC 1858, RFC 7112.
     if l4 + need > end {
         return Err(DropReason::Malformed);
     }
@@ -54,28 +76,76 @@ pub(super) fn read<B: Buffer>(
             Ok(L4::plain(sport, dport, flags))
         }
         proto::UDP => {
+            let len = u32::from(Be16::from_raw(second as u16).to_host());
+            // Less than the packet holds is RFC 9868's surplus; the length of a GSO packet is that of all segments together,
+            // and does not fit if that is more than 64 KiB.
+            let fits = end - l4 <= 0xffff;
+            if fits && (len < 8 || (whole && l4 + len > end)) {
+                return Err(DropReason::Malformed);
+            }
             let mut header = L4::plain(sport, dport, 0);
-            // RFC 2131, RFC 8415: client 68/546, server 67/547.
             let (from, to) = match hook {
                 Hook::FromPod => (sport, dport),
                 Hook::ToPod => (dport, sport),
             };
-            if (from == Be16::from_host(68) && to == Be16::from_host(67))
-                || (from == Be16::from_host(546) && to == Be16::from_host(547))
-            {
+            // RFC 2131, RFC 8415.
+            let (client, server) = if FAMILY == 4 { (68, 67) } else { (546, 547) };
+            if from == Be16::from_host(client) && to == Be16::from_host(server) && whole {
                 header.kind = Kind::Pass;
             }
             Ok(header)
         }
         proto::SCTP => Ok(L4::plain(sport, dport, 0)),
-        proto::ICMP => Ok(icmp(ports as u8, second, [8, 0], [3, 11, 12])),
-        _ => Ok(icmpv6(ports as u8, second)),
+        _ if FAMILY == 4 => Ok(icmp(ports as u8, second)),
+        _ => Ok(icmpv6(ports as u8, second, whole)),
     }
 }
 
-/// An ICMP echo is a connection between the asking end's identifier and 0; `errors` quote another packet.
+/// The ports of a quoted packet of `protocol`, whose transport header begins at `l4`. RFC 792 quotes eight bytes of it. `None`
+/// if they are not there, or if it is an error itself: nobody reports on those (RFC 1122 §3.2.2, RFC 4443 §2.4).
 #[inline(always)]
-pub(super) fn icmp(kind: u8, second: u32, [request, reply]: [u8; 2], [a, b, c]: [u8; 3]) -> L4 {
+pub(super) fn quoted<B: Buffer, const FAMILY: u8>(buffer: &B, protocol: u8, l4: u32) -> Option<(Be16, Be16)> {
+    let message = protocol == icmp_of(FAMILY);
+    if !message && !has_ports(protocol) {
+        return Some((Be16::from_raw(0), Be16::from_raw(0)));
+    }
+    let [first, second]: [u32; 2] = buffer.load(l4).ok()?;
+    if !message {
+        return Some((Be16::from_raw(first as u16), Be16::from_raw((first >> 16) as u16)));
+    }
+    let message = if FAMILY == 4 { icmp(first as u8, second) } else { icmpv6(first as u8, second, true) };
+    match message.kind {
+        Kind::IcmpError => None,
+        Kind::Flow | Kind::Pass => Some((message.sport, message.dport)),
+    }
+}
+
+/// Whether the first four bytes behind the IP header are ports.
+#[inline(always)]
+pub(super) const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, proto::TCP | proto::UDP | proto::SCTP)
+}
+
+#[inline(always)]
+fn icmp(kind: u8, second: u32) -> L4 {
+    // RFC 792: unreachable, time exceeded, parameter problem; 8 and 0 echo.
+    message(kind, second, [8, 0], matches!(kind, 3 | 11 | 12))
+}
+
+#[inline(always)]
+fn icmpv6(kind: u8, second: u32, whole: bool) -> L4 {
+    // RFC 4443: 1 to 4 are errors, 128 and 129 echo. RFC 4861: 133 to 137 are neighbour discovery. RFC 3810, RFC 2710:
+    // 130 to 132 and 143 are multicast listener discovery.
+    let mut message = message(kind, second, [128, 129], matches!(kind, 1..=4));
+    if matches!(kind, 130..=137 | 143) && whole {
+        message.kind = Kind::Pass;
+    }
+    message
+}
+
+/// An ICMP echo is a connection between the asking end's identifier and 0; an error quotes another packet.
+#[inline(always)]
+fn message(kind: u8, second: u32, [request, reply]: [u8; 2], error: bool) -> L4 {
     let identifier = Be16::from_raw(second as u16);
     let none = Be16::from_raw(0);
     if kind == request {
@@ -83,25 +153,9 @@ pub(super) fn icmp(kind: u8, second: u32, [request, reply]: [u8; 2], [a, b, c]: 
     } else if kind == reply {
         L4::plain(none, identifier, kind)
     } else {
-        let mut message = L4::plain(none, none, kind);
-        if kind == a || kind == b || kind == c {
-            message.kind = Kind::IcmpError;
-        }
-        message
+        let kind_of = if error { Kind::IcmpError } else { Kind::Flow };
+        L4 { kind: kind_of, ..L4::plain(none, none, kind) }
     }
-}
-
-#[inline(always)]
-fn icmpv6(kind: u8, second: u32) -> L4 {
-    // RFC 4443: 1 to 4 are errors, 128 and 129 echo. RFC 4861: 133 to 137 are neighbour discovery. RFC 3810, RFC 2710:
-    // 130 to 132 and 143 are multicast listener discovery.
-    let mut message = icmp(kind, second, [128, 129], [1, 2, 3]);
-    match kind {
-        4 => message.kind = Kind::IcmpError,
-        130..=137 | 143 => message.kind = Kind::Pass,
-        _ => {}
-    }
-    message
 }
 
 /// The first eight bytes of the header.

@@ -2,10 +2,14 @@
 
 mod epoch;
 mod errors;
+mod fragments;
 mod mid_flow;
 mod parse;
 mod policy;
+mod quotes;
 mod room;
+mod routes;
 mod service;
+mod shapes;
 mod spoof;
 mod table;
