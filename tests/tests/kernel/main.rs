@@ -6,3 +6,4 @@ mod discovery;
 mod maps;
 mod node;
 mod restart;
+mod soak;
