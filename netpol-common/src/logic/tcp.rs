@@ -1,6 +1,6 @@
 //! What the segments of a TCP connection say about its state (RFC 9293 §3.3.2), seen from between its ends.
 //!
-//! States are bits of [`flags`](crate::conntrack::flags) that are only ever added: two CPUs that follow one connection at
+//! States are bits of [`flags`] that are only ever added: two CPUs that follow one connection at
 //! the same time lose a bit at worst, and the next segment brings it back.
 
 use crate::conntrack::flags;

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(2);
 const CROWD: (usize, usize) = (1000, 2000);
 
 /// Measures how soon a policy that is renamed into place takes the right to send away, or gives it, to datagrams of a
-/// connection that is there and to new connections; alone, and among [`CROWD`].
+/// connection that is there and to new connections; alone, and among `CROWD`.
 ///
 /// # Errors
 /// If the bed cannot be built, or a change has no effect.
