@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +13,9 @@ use super::{
     scan::{Fingerprint, Listing, is_manifest, list},
 };
 use crate::model::{Level, Problem};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 64 << 20;
 
 /// A folder on disk, and what was in it at the last look.
 #[derive(Debug)]
@@ -120,9 +124,60 @@ impl Reader {
 }
 
 fn read(path: &Path) -> Content {
-    match fs::read_to_string(path) {
+    match read_text(path) {
         Ok(text) => Content::Text(text),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Content::Gone,
         Err(e) => Content::Unreadable(e.to_string()),
+    }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    // Asked first, so that a large file is not read in vain; it may grow meanwhile.
+    let size = file.metadata()?.len();
+    let mut text = String::new();
+    if size <= MAX_FILE && file.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 <= MAX_FILE {
+        return Ok(text);
+    }
+    let message = format!("larger than {} MiB", MAX_FILE >> 20);
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn everything() -> Scope {
+        Scope::Everything(BTreeSet::new())
+    }
+
+    fn problems(events: Vec<SourceEvent>) -> Vec<String> {
+        let told = events.into_iter().filter_map(|event| match event {
+            SourceEvent::Problems(problems) => Some(problems),
+            _ => None,
+        });
+        told.flatten().map(|problem| problem.to_string()).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_named_and_its_objects_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("pods.yaml");
+        fs::write(&path, "{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: shop}}").unwrap();
+        let mut reader = Reader::new(root.path().to_owned());
+        assert_eq!(reader.look(&everything()).len(), 1);
+        File::options().write(true).open(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+        let events = reader.look(&everything());
+        assert!(!events.iter().any(|event| matches!(event, SourceEvent::Delete(_))), "{events:?}");
+        let problems = problems(events);
+        assert!(problems[0].starts_with("pods.yaml: cannot be read: larger than 64 MiB"), "{problems:?}");
+    }
+
+    #[test]
+    fn folders_that_are_too_deep_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(root.path(), root.path().join("loop")).unwrap();
+        let problems = problems(Reader::new(root.path().to_owned()).look(&everything()));
+        assert!(problems[0].contains("loop/loop: cannot be read: more than 16 folders deep"), "{problems:?}");
     }
 }

@@ -72,6 +72,10 @@ fn walk(root: &Path, below: &str, depth: usize, listing: &mut Listing) {
         let path = if below.is_empty() { name } else { format!("{below}/{name}") };
         match fs::metadata(root.join(&path)) {
             Ok(meta) if meta.is_dir() && depth < MAX_DEPTH => walk(root, &path, depth + 1, listing),
+            Ok(meta) if meta.is_dir() => {
+                let message = format!("more than {MAX_DEPTH} folders deep, as a loop of symbolic links is");
+                listing.unreadable.insert(path, io::Error::other(message));
+            }
             Ok(meta) if meta.is_file() && is_manifest(&path) => {
                 listing.files.insert(path, Fingerprint::of(&meta));
             }

@@ -3,6 +3,7 @@
 
 mod conntrack;
 mod discovery;
+mod limits;
 mod maps;
 mod node;
 mod restart;

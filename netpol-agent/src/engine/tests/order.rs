@@ -67,6 +67,11 @@ fn noise() -> Vec<Event> {
         Event::Delete("Pod", "shop", "db"),
         Event::Delete("NetworkPolicy", "shop", "b"),
         Event::Delete("Namespace", "", "ops"),
+        Event::Apply(
+            "{apiVersion: v1, kind: Namespace, metadata: {name: ops}, status: {phase: Terminating}}"
+                .to_owned(),
+        ),
+        Event::Delete("NetworkPolicy", "ops", "c"),
         Event::Delete("Service", "shop", "web"),
         Event::Delete("Pod", "never", "there"),
         Event::Gone(10),

@@ -168,3 +168,39 @@ fn two_interfaces_with_one_address_close_the_pod() {
     bed.settle();
     assert!(bed.tcp("10.0.1.1", "10.0.0.10", 80).is_allowed());
 }
+
+#[test]
+fn a_sidecars_named_port_counts_and_an_init_containers_does_not() {
+    let mut bed = shop("{podSelector: {}, ingress: [{ports: [{port: mesh}]}]}");
+    let init = |restart: &str| {
+        let ports = "ports: [{name: mesh, containerPort: 15001}]";
+        pod("shop/db", "node1", "{app: db}", &["10.0.0.10"], "").replacen(
+            "containers:",
+            &format!("initContainers: [{{name: s, {restart}{ports}}}], containers:"),
+            1,
+        )
+    };
+    bed.apply(&init("restartPolicy: Always, "));
+    assert!(bed.tcp("10.0.1.1", "10.0.0.10", 15001).is_allowed());
+    assert!(!bed.judge("10.0.1.1", "10.0.0.10", proto::UDP, 15001).is_allowed(), "the name and the protocol");
+    bed.apply(&init(""));
+    assert!(!bed.tcp("10.0.1.1", "10.0.0.10", 15001).is_allowed());
+}
+
+#[test]
+fn labels_of_a_namespace_take_effect_when_they_change() {
+    let spec = "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: ops}}}]}]}";
+    let mut bed = shop(spec);
+    let namespace = |labels: &str| {
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: ops, labels: {labels}}}}}")
+    };
+    for (labels, allowed) in
+        [("{}", false), ("{team: ops}", true), ("{team: dev}", false), ("{team: ops}", true)]
+    {
+        bed.apply(&namespace(labels));
+        assert_eq!(bed.tcp("10.0.2.1", "10.0.0.10", 80).is_allowed(), allowed, "{labels}");
+        assert!(!bed.tcp("10.0.1.1", "10.0.0.10", 80).is_allowed());
+    }
+    bed.delete("Namespace", "", "ops");
+    assert!(!bed.tcp("10.0.2.1", "10.0.0.10", 80).is_allowed());
+}

@@ -1,5 +1,5 @@
 use super::{convert, reference};
-use crate::model::{Level, Manifest, Object, Peers, Ports, Problem, TargetPort};
+use crate::model::{Block, Level, Manifest, Object, Peer, Peers, Ports, Problem, TargetPort};
 
 fn policy(spec: &str) -> (crate::model::Policy, Vec<Problem>) {
     let text = format!("{{metadata: {{name: p, namespace: shop}}, spec: {spec}}}");
@@ -12,6 +12,16 @@ fn policy(spec: &str) -> (crate::model::Policy, Vec<Problem>) {
 /// The fields that a policy with this spec is reported for.
 fn fields(spec: &str) -> Vec<String> {
     policy(spec).1.into_iter().map(|problem| problem.field).collect()
+}
+
+#[test]
+fn host_bits_of_a_block_are_masked_and_noted() {
+    let (policy, problems) = policy("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.1.2.3/8}}]}]}");
+    let Peers::Of(peers) = &policy.ingress.expect("it isolates")[0].peers else { panic!("peers") };
+    let masked = Block { cidr: "10.0.0.0/8".parse().expect("a prefix"), except: Vec::new() };
+    assert_eq!(peers[..], [Peer::Block(masked)]);
+    assert_eq!(problems[0].level, Level::Note);
+    assert_eq!(problems[0].message, "10.1.2.3/8 has bits set behind its prefix; read as 10.0.0.0/8");
 }
 
 #[test]
