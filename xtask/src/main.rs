@@ -46,6 +46,8 @@ enum Job {
     Scenario(Passed),
     /// Run conformance cases: DIR [--family 4|6] [--mode packet|socket] [--case PATTERN] [--json OUT]
     Conformance(Passed),
+    /// Random clusters and packets through the kernel programs: --comparisons N [--seed S]
+    Fuzz(Passed),
     /// Measure: [--quick] [--json OUT]
     Bench(Passed),
     /// Load, attach and test the programs on Debian's kernels from 5.10 to the newest, in QEMU
@@ -82,6 +84,7 @@ fn run() -> Result<()> {
         Job::Demo(Passed { args }) => runner::run(&paths, runner::DEMO, &args),
         Job::Scenario(Passed { args }) => runner::run(&paths, runner::SCENARIO, &args),
         Job::Conformance(Passed { args }) => runner::run(&paths, runner::CONFORMANCE, &args),
+        Job::Fuzz(Passed { args }) => runner::run(&paths, runner::FUZZ, &args),
         Job::Bench(Passed { args }) => runner::run(&paths, runner::BENCH, &args),
         Job::Vm(options) => vm::run(&paths, &options),
     }

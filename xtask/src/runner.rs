@@ -22,6 +22,8 @@ pub(crate) struct Runner {
 pub(crate) const DEMO: Runner = Runner { name: "demo", profile: Profile::Dev };
 pub(crate) const SCENARIO: Runner = Runner { name: "scenario", profile: Profile::Dev };
 pub(crate) const CONFORMANCE: Runner = Runner { name: "conformance", profile: Profile::Dev };
+/// Counts in millions, so everything it runs is optimised.
+pub(crate) const FUZZ: Runner = Runner { name: "fuzz", profile: Profile::Release };
 /// Measures, so everything it runs is optimised.
 pub(crate) const BENCH: Runner = Runner { name: "bench", profile: Profile::Release };
 

@@ -3,6 +3,9 @@
 //! Names, labels, ports and blocks are drawn from small pools, so that policies meet pods and one world overlaps the
 //! next.
 
+mod ending;
+mod event;
+mod life;
 mod policy;
 mod question;
 mod run;
@@ -10,6 +13,8 @@ mod selector;
 mod service;
 mod world;
 
-use question::{Draw, asked, check, draws};
-pub use run::{Answered, Effort, differential};
+use ending::Ending;
+use life::{Life, life};
+use question::{Cast, Draw, asked, check, draws};
+pub use run::{Answered, Differential, Effort, differential};
 use world::{HERE, Scene, desired, world};

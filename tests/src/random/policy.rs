@@ -1,6 +1,6 @@
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{bool::weighted, collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,8 +8,8 @@ use super::{
     world::{NAMESPACES, object},
 };
 
-/// Prefixes around the addresses of pods, nodes and outsiders.
-const BLOCKS: [&str; 24] = [
+/// Prefixes around the addresses of pods, nodes and outsiders, some with host bits, some without a meaning.
+const BLOCKS: [&str; 30] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
     "10.0.0.0/16",
@@ -34,6 +34,12 @@ const BLOCKS: [&str; 24] = [
     "2001:db8::/32",
     "2001:db8::7/128",
     "10.0.0.0/33",
+    "10.0.1.0/24/24",
+    "10.0.1.3",
+    "fd00:1::3/64",
+    "fd00:1::/129",
+    "::ffff:10.0.1.0/120",
+    "::ffff:0:0/96",
 ];
 
 /// A policy whose name is one of five per namespace.
@@ -77,13 +83,15 @@ fn peer() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Excepts lie inside their block, as the API server demands.
+/// Excepts lie inside their block, as the API server demands; now and then anywhere.
 fn block() -> impl Strategy<Value = Value> {
-    (select(&BLOCKS[..]), vec(select(&BLOCKS[..]), 0..=4)).prop_map(|(cidr, excepts)| {
+    let anywhere = weighted(0.1);
+    (select(&BLOCKS[..]), vec(select(&BLOCKS[..]), 0..=4), anywhere).prop_map(|(cidr, excepts, anywhere)| {
         let inside = |except: &&str| match (cidr.parse::<IpNet>(), except.parse::<IpNet>()) {
             (Ok(cidr), Ok(except)) => cidr.contains(&except) && cidr.trunc() != except.trunc(),
             _ => false,
         };
+        let inside = |except: &&str| anywhere || inside(except);
         let excepts: Vec<&str> = excepts.into_iter().filter(inside).collect();
         json!({"cidr": cidr, "except": excepts})
     })
@@ -100,9 +108,10 @@ fn port() -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         2 => Just((Value::Null, Value::Null)),
         6 => select(vec![1, 53, 80, 81, 8080, 65535]).prop_map(|port| (json!(port), Value::Null)),
-        3 => select(vec![(53, 80), (80, 81), (1, 65535), (54, 8080), (81, 80), (80, 65536)])
+        4 => select(vec![(53, 80), (80, 80), (80, 81), (1, 65535), (54, 8080), (81, 80), (80, 65536), (0, 80)])
             .prop_map(|(first, last)| (json!(first), json!(last))),
         5 => select(vec!["http", "dns", "nobody"]).prop_map(|name| (json!(name), Value::Null)),
+        1 => select(vec![json!(0), json!(-80), json!(65536), json!("80"), json!("")]).prop_map(|port| (port, Value::Null)),
         1 => Just((json!("http"), json!(90))),
         1 => Just((Value::Null, json!(90))),
     ];

@@ -114,18 +114,26 @@ fn actors(world: &World) -> Vec<Actor> {
         .collect()
 }
 
+/// Everybody in a world who can be at an end of a connection.
+pub(super) struct Cast(Vec<Actor>);
+
+impl Cast {
+    pub(super) fn of(world: &World) -> Self {
+        Self(actors(world))
+    }
+}
+
 /// The question that the draw means in this world; `None` if it means none or another node's. `sport` makes the connection
 /// a new one.
 ///
 /// # Errors
 /// If the ground has no interface.
 pub(super) fn asked<G: Ground>(
-    world: &World,
+    Cast(actors): &Cast,
     draw: Draw,
     sport: u16,
     ground: &mut G,
 ) -> Result<Option<Asked>> {
-    let actors = actors(world);
     let has_family =
         |actor: &Actor| actor.addresses.iter().copied().find(|address| Family::of(*address) == draw.family);
     let able: Vec<(&Actor, IpAddr)> = actors.iter().filter_map(|a| Some((a, has_family(a)?))).collect();

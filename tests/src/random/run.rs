@@ -3,6 +3,7 @@ use std::{
     collections::BTreeSet,
     env,
     net::IpAddr,
+    ops::AddAssign,
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,24 +14,25 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use super::{Draw, HERE, Scene, asked, check, desired, draws, world};
+use super::{Cast, Draw, Ending, HERE, Life, asked, check, desired, life};
 use crate::station::{Desired, Ground, Opening, Station};
 
-/// Worlds that follow each other on one node, at most.
-const WORLDS: usize = 4;
-/// Questions per world.
-const QUESTIONS: usize = 60;
+/// Lives that share a seed.
+const LIVES: u32 = 16;
 /// The seed, unless [`SEED_VARIABLE`] names another one.
 const SEED: u64 = 0x6e65_7470_6f6c;
 const SEED_VARIABLE: &str = "NETPOL_TEST_SEED";
-/// Room for the connections of all lives of a run.
+/// Room for connections.
 const CONNECTIONS: u32 = 65_536;
+/// Openings after which all connections are forgotten: before their ports come round again, and well before the table is
+/// full.
+const OPENINGS: u16 = 8_000;
 
 /// How much to try.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Nodes that live through random worlds.
-    pub lives: u32,
+    /// Answers to compare, at least.
+    pub comparisons: usize,
     /// Attempts to make a failing life smaller.
     pub shrinking: u32,
 }
@@ -42,9 +44,20 @@ pub struct Answered {
     pub questions: usize,
     /// Those of them that were asked through a Service.
     pub through_services: usize,
+    /// Those of them that were denied.
+    pub denied: usize,
 }
 
-/// Leads nodes through random worlds, one after the other, and holds every answer against the reference evaluator.
+impl AddAssign for Answered {
+    fn add_assign(&mut self, other: Self) {
+        self.questions += other.questions;
+        self.through_services += other.through_services;
+        self.denied += other.denied;
+    }
+}
+
+/// Leads nodes through random lives until there were enough comparisons, and holds every answer against the reference
+/// evaluator.
 ///
 /// # Errors
 /// With the smallest failing life that was found, and the seed to get there again.
@@ -53,54 +66,84 @@ pub fn differential<G: Ground>(effort: Effort, ground: G) -> Result<Answered> {
         Ok(text) => text.parse().with_context(|| format!("{SEED_VARIABLE}={text}"))?,
         Err(_) => SEED,
     };
-    println!("{} lives from seed {seed} (another one: {SEED_VARIABLE}=<number>)", effort.lives);
-    let mut bytes = [0u8; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config {
-        cases: effort.lives,
-        max_shrink_iters: effort.shrinking,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let lives = proptest::collection::vec((world(), draws(QUESTIONS)), 1..=WORLDS);
-    let (tester, answered) = (RefCell::new(Tester::new(ground)), Cell::new(Answered::default()));
-    let outcome = runner.run(&lives, |life| {
-        let mut sum = answered.get();
-        tester.borrow_mut().lead(&life, &mut sum).map_err(|e| TestCaseError::fail(format!("{e:#}")))?;
-        answered.set(sum);
-        Ok(())
-    });
-    outcome.map_err(|error| anyhow!("seed {seed}: {error}"))?;
-    println!("answered alike: {:?}", answered.get());
-    Ok(answered.get())
+    println!("{} comparisons from seed {seed} (another one: {SEED_VARIABLE}=<number>)", effort.comparisons);
+    let mut differential = Differential::new(ground);
+    let mut sum = Answered::default();
+    for batch in 0.. {
+        if sum.questions >= effort.comparisons {
+            break;
+        }
+        sum += differential.batch(seed.wrapping_add(batch), effort.shrinking)?;
+    }
+    println!("answered alike: {sum:?}");
+    Ok(sum)
+}
+
+/// Random lives, batch by batch.
+pub struct Differential<G: Ground>(RefCell<Tester<G>>);
+
+impl<G: Ground> Differential<G> {
+    /// On this ground.
+    pub fn new(ground: G) -> Self {
+        let station = None;
+        Self(RefCell::new(Tester { ground, station, openings: 0, portless: BTreeSet::new() }))
+    }
+
+    /// The lives of one seed.
+    ///
+    /// # Errors
+    /// With the smallest failing life that was found, and the seed.
+    pub fn batch(&mut self, seed: u64, shrinking: u32) -> Result<Answered> {
+        let mut bytes = [0u8; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let config = Config {
+            cases: LIVES,
+            max_shrink_iters: shrinking,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let answered = Cell::new(Answered::default());
+        let outcome = runner.run(&life(), |life| {
+            let mut sum = answered.get();
+            let led = self.0.borrow_mut().lead(&life, &mut sum);
+            led.map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
+            answered.set(sum);
+            Ok(())
+        });
+        outcome.map_err(|error| anyhow!("seed {seed}: {error}"))?;
+        Ok(answered.get())
+    }
 }
 
 struct Tester<G: Ground> {
     ground: G,
     /// Kept from life to life, because making one takes long; not kept after a failure.
     station: Option<Station<G::Judge>>,
-    next_port: u16,
+    /// Since connections were forgotten.
+    openings: u16,
     /// Connections of protocols without ports: the same two ends cannot open another one.
     portless: BTreeSet<(u8, IpAddr, IpAddr)>,
 }
 
 impl<G: Ground> Tester<G> {
-    fn new(ground: G) -> Self {
-        Self { ground, station: None, next_port: 0, portless: BTreeSet::new() }
-    }
-
-    fn lead(&mut self, life: &[(Scene, Vec<Draw>)], answered: &mut Answered) -> Result<()> {
+    fn lead(&mut self, life: &Life, answered: &mut Answered) -> Result<()> {
         let mut station = match self.station.take() {
             Some(station) => station,
             None => {
+                self.openings = 0;
                 self.portless.clear();
                 Station::new(HERE, self.ground.dataplane(CONNECTIONS)?)?
             }
         };
-        for (number, (Scene(world), draws)) in life.iter().enumerate() {
-            self.live(&mut station, world, draws, answered)
-                .with_context(|| format!("world {} of {}", number + 1, life.len()))?;
+        let (mut world, mut ending) = (life.world.0.clone(), Ending::default());
+        station.follow(desired(&world, &mut self.ground)?)?;
+        self.ask(&mut station, &world, &life.draws, answered).context("in the first world")?;
+        for (number, step) in (1..).zip(&life.steps) {
+            step.happen(&mut world, &mut ending);
+            station.follow_in_disorder(desired(&world, &mut self.ground)?, step.order)?;
+            self.ask(&mut station, &world, &step.draws, answered)
+                .with_context(|| format!("after step {number} of {}", life.steps.len()))?;
         }
         station.follow(Desired::default())?;
         let left = station.check_rows()?;
@@ -109,19 +152,24 @@ impl<G: Ground> Tester<G> {
         Ok(())
     }
 
-    fn live(
+    fn ask(
         &mut self,
         station: &mut Station<G::Judge>,
         world: &World,
         draws: &[Draw],
         answered: &mut Answered,
     ) -> Result<()> {
-        station.follow(desired(world, &mut self.ground)?)?;
         station.check_rows()?;
+        let cast = Cast::of(world);
         for draw in draws {
+            if self.openings == OPENINGS {
+                station.forget_connections()?;
+                self.openings = 0;
+                self.portless.clear();
+            }
+            self.openings += 1;
             // Far from every port that is asked about, and a new one each time.
-            self.next_port = (self.next_port + 1) % 50_000;
-            let Some(asked) = asked(world, *draw, 10_000 + self.next_port, &mut self.ground)? else {
+            let Some(asked) = asked(&cast, *draw, 10_000 + self.openings, &mut self.ground)? else {
                 continue;
             };
             if !self.is_new(&asked.opening) {
@@ -131,6 +179,7 @@ impl<G: Ground> Tester<G> {
             check(world, &asked, outcome, station.attribution())?;
             answered.questions += 1;
             answered.through_services += usize::from(asked.through_service);
+            answered.denied += usize::from(outcome.is_denied());
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(super) const THERE: &str = "there";
 
 pub(super) const NAMESPACES: [&str; 3] = ["n0", "n1", "n2"];
 /// Pods per world at most. Their numbers are a part of their addresses.
-const PODS: usize = 7;
+pub(super) const PODS: usize = 7;
 
 pub(super) fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("the generators make what the API's types can hold")
@@ -97,7 +97,8 @@ enum Kind {
     },
 }
 
-fn pod(number: usize) -> impl Strategy<Value = Pod> {
+/// Number `number`; its number is a part of its name and addresses.
+pub(super) fn pod(number: usize) -> impl Strategy<Value = Pod> {
     let kind = prop_oneof![
         10 => Just(Kind::Own),
         1 => Just(Kind::HostNetwork),

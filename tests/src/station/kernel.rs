@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::dataplane::{
     Capacity, Dataplane, Error, Op, Rows,
-    kernel::{LoadOptions, Maps, Object, Ring, Sizes, Switch},
+    kernel::{Connections, LoadOptions, Maps, Object, Ring, Sizes, Switch},
 };
 use netpol_common::{
     config::flags, direction::Direction, event::PacketEvent, names, policy::RuleId, reason::DropReason,
@@ -23,6 +23,7 @@ const REDIRECT: i32 = 7;
 pub struct KernelJudge {
     object: Object,
     maps: Maps,
+    connections: Connections,
     drops: Ring,
     flows: Ring,
 }
@@ -40,7 +41,8 @@ impl KernelJudge {
         maps.set_flags(flags::FAST_PATH | flags::FLOW_EVENTS, Switch::On);
         let drops = Ring::new(&mut object, names::DROP)?;
         let flows = Ring::new(&mut object, names::FLOW)?;
-        Ok(Self { object, maps, drops, flows })
+        let connections = Connections::new(&mut object)?;
+        Ok(Self { object, maps, connections, drops, flows })
     }
 }
 
@@ -71,6 +73,10 @@ impl Judge for KernelJudge {
                 bail!("{program} returned {action} for {opening:?}, with drop {drop:?} and flow {flow:?}")
             }
         }
+    }
+
+    fn forget_connections(&mut self) -> Result<()> {
+        Ok(self.connections.clear()?)
     }
 }
 

@@ -29,6 +29,12 @@ pub trait Judge: Dataplane {
     /// # Errors
     /// If the packet cannot be tried.
     fn judge(&mut self, opening: &Opening) -> Result<Outcome>;
+
+    /// Forgets every connection.
+    ///
+    /// # Errors
+    /// If the table cannot be emptied.
+    fn forget_connections(&mut self) -> Result<()>;
 }
 
 /// What a node should know.
@@ -65,22 +71,51 @@ impl<J: Judge> Station<J> {
     /// # Errors
     /// If an operation fails or the engine refuses to plan a part.
     pub fn follow(&mut self, desired: Desired) -> Result<()> {
-        for (object, manifest) in &desired.objects {
-            if self.known.objects.get(object) != Some(manifest) {
-                self.engine.apply(convert(manifest, ""));
-            }
-        }
-        for object in self.known.objects.keys().filter(|object| !desired.objects.contains_key(object)) {
-            self.engine.delete(object);
-        }
-        for gone in self.known.interfaces.difference(&desired.interfaces) {
-            self.engine.interface_gone(gone.ifindex);
-        }
-        for new in desired.interfaces.difference(&self.known.interfaces) {
-            self.engine.interface_up(new.clone());
+        for message in news(&self.known, &desired) {
+            self.tell(&message, &desired);
         }
         self.known = desired;
         self.settle()
+    }
+
+    /// The same, told as a bad day tells it: in any order, some of it twice, with deletions of what never was, and carried
+    /// out in the midst of it now and then. `seed` says how.
+    ///
+    /// # Errors
+    /// As [`Station::follow`].
+    pub fn follow_in_disorder(&mut self, desired: Desired, seed: u64) -> Result<()> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut messages = news(&self.known, &desired);
+        let again: Vec<News> = messages.iter().filter(|_| random.u8(..4) == 0).cloned().collect();
+        messages.extend(again);
+        let old = desired.objects.keys().filter(|_| random.u8(..8) == 0);
+        messages.extend(old.cloned().map(News::Object).collect::<Vec<_>>());
+        for kind in ["Namespace", "Node", "Pod", "NetworkPolicy", "Service", "EndpointSlice"] {
+            if random.u8(..4) == 0 {
+                let (kind, name) = (kind.to_owned(), "nobody".to_owned());
+                messages.push(News::Object(ObjectRef { kind, namespace: "n0".to_owned(), name }));
+            }
+        }
+        random.shuffle(&mut messages);
+        for message in messages {
+            self.tell(&message, &desired);
+            if random.u8(..16) == 0 {
+                self.settle()?;
+            }
+        }
+        self.known = desired;
+        self.settle()
+    }
+
+    fn tell(&mut self, message: &News, desired: &Desired) {
+        match message {
+            News::Object(object) => match desired.objects.get(object) {
+                Some(manifest) => self.engine.apply(convert(manifest, "")),
+                None => self.engine.delete(object),
+            },
+            News::Up(interface) => self.engine.interface_up(interface.clone()),
+            News::Gone(ifindex) => self.engine.interface_gone(*ifindex),
+        }
     }
 
     fn settle(&mut self) -> Result<()> {
@@ -109,6 +144,14 @@ impl<J: Judge> Station<J> {
         self.judge.judge(opening)
     }
 
+    /// Forgets every connection.
+    ///
+    /// # Errors
+    /// If the table cannot be emptied.
+    pub fn forget_connections(&mut self) -> Result<()> {
+        self.judge.forget_connections()
+    }
+
     /// Names for the numbers in outcomes.
     #[must_use]
     pub fn attribution(&self) -> &Attribution {
@@ -124,4 +167,26 @@ impl<J: Judge> Station<J> {
         ensure!(held == believed, "the dataplane holds\n{held:#?}\nthe engine believes\n{believed:#?}");
         Ok(held)
     }
+}
+
+/// Something to be told.
+#[derive(Clone, Debug)]
+enum News {
+    /// The object is as it is now, or gone.
+    Object(ObjectRef),
+    Up(Interface),
+    Gone(u32),
+}
+
+/// What is new: each object and each interface once.
+fn news(known: &Desired, desired: &Desired) -> Vec<News> {
+    let changed = desired.objects.iter().filter(|(object, now)| known.objects.get(object) != Some(now));
+    let gone = known.objects.keys().filter(|object| !desired.objects.contains_key(object));
+    let mut all: Vec<News> =
+        changed.map(|(object, _)| object).chain(gone).cloned().map(News::Object).collect();
+    let stays = |ifindex: u32| desired.interfaces.iter().any(|interface| interface.ifindex == ifindex);
+    let gone = known.interfaces.iter().filter(|interface| !stays(interface.ifindex));
+    all.extend(gone.map(|interface| News::Gone(interface.ifindex)));
+    all.extend(desired.interfaces.difference(&known.interfaces).cloned().map(News::Up));
+    all
 }

@@ -92,6 +92,11 @@ impl Judge for ModelJudge {
             }
         })
     }
+
+    fn forget_connections(&mut self) -> Result<()> {
+        // It never knew any.
+        Ok(())
+    }
 }
 
 /// Interfaces by numbers only, and no kernel.

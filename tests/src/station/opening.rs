@@ -58,3 +58,11 @@ pub enum Outcome {
     /// Dropped for a reason that is not policy.
     Dropped(DropReason),
 }
+
+impl Outcome {
+    /// Whether policy denied it.
+    #[must_use]
+    pub fn is_denied(self) -> bool {
+        matches!(self, Self::Denied { .. })
+    }
+}
