@@ -42,11 +42,21 @@ pub(super) fn endpoints(all: &[EndpointView]) -> String {
             state.to_owned(),
             ingress,
             egress,
+            endpoint.connections.to_string(),
             why.to_owned(),
         ]
     };
-    let headings = ["POD", "ADDRESSES", "INTERFACE", "STATE", "INGRESS", "EGRESS", "WHY PENDING"]
-        .map(|name| (name, Align::Left));
+    let left = |name| (name, Align::Left);
+    let headings = [
+        left("POD"),
+        left("ADDRESSES"),
+        left("INTERFACE"),
+        left("STATE"),
+        left("INGRESS"),
+        left("EGRESS"),
+        ("CONNECTIONS", Align::Right),
+        left("WHY PENDING"),
+    ];
     table(headings, all.iter().map(row), "no pods on this node")
 }
 

@@ -91,8 +91,8 @@ fn tables_show_pods_policies_and_services() {
     assert_eq!(
         rows(&agent.table(&["endpoints"])),
         [
-            ["shop/db-0", "10.244.1.20", "veth-db (12)", "ready", "shop/db-ingress", "open", "-"],
-            ["shop/web", "10.244.1.10,fd00::10", "veth-web (11)", "ready", "open", "open", "-"],
+            ["shop/db-0", "10.244.1.20", "veth-db (12)", "ready", "shop/db-ingress", "open", "0", "-"],
+            ["shop/web", "10.244.1.10,fd00::10", "veth-web (11)", "ready", "open", "open", "0", "-"],
         ]
     );
     assert_eq!(

@@ -56,6 +56,7 @@ impl Engine {
             isolated_out: !policies_out.is_empty() || self.index.inherits_isolation(pod, Direction::Egress),
             policies_in,
             policies_out,
+            connections: 0,
         }
     }
 
@@ -71,6 +72,7 @@ impl Engine {
             isolated_out: false,
             policies_in: Vec::new(),
             policies_out: Vec::new(),
+            connections: 0,
         }
     }
 

@@ -165,6 +165,10 @@ pub struct EndpointView {
     pub policies_in: Vec<Name>,
     /// Policies that isolate it for egress.
     pub policies_out: Vec<Name>,
+    /// Entries of the connection tables that count against its quota, when they were last counted (a translated connection
+    /// has two). 0 as the engine tells it: it does not look.
+    #[serde(default)]
+    pub connections: u64,
 }
 
 /// A NetworkPolicy.

@@ -1,6 +1,9 @@
 //! Removing old connections, a slice at a time.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use tokio::{task::block_in_place, time::sleep};
 
@@ -37,8 +40,8 @@ pub(super) async fn run(shared: Shared, mut conntrack: Conntrack, mut clock: Clo
         match block_in_place(|| conntrack.slice(now)) {
             Ok(Progress::Underway) => sleep(BREATH).await,
             Ok(Progress::Finished { short }) => {
-                let connections = conntrack.fill();
-                shared.update(|status| status.connections = connections);
+                let (connections, filled) = (conntrack.fill(), Arc::new(conntrack.filled().clone()));
+                shared.update(|status| (status.connections, status.filled) = (connections, filled));
                 if short && !was_short {
                     tracing::warn!(
                         "connections find no room in the connection table, or in their pod's quota"

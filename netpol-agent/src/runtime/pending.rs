@@ -105,6 +105,7 @@ mod tests {
             isolated_out: false,
             policies_in: Vec::new(),
             policies_out: Vec::new(),
+            connections: 0,
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Status {
     pub epoch: u32,
     /// How full the connection tables are, IPv4 and IPv6.
     pub connections: [Fill; 2],
+    /// Entries of both that count against each pod's quota, by interface.
+    pub filled: Arc<BTreeMap<u32, u64>>,
     /// One moment on the kernel's clock and on the wall, for dating events.
     pub moment: Option<(Jiffies, SystemTime)>,
 }
@@ -97,6 +99,11 @@ impl Shared {
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {
         let mut endpoints = self.engine().endpoints();
+        let filled = self.status().filled;
+        for endpoint in &mut endpoints {
+            let owner = endpoint.ifindex.and_then(|ifindex| filled.get(&ifindex));
+            endpoint.connections = owner.copied().unwrap_or(0);
+        }
         // That a write failed is not known to the engine.
         if self.status().failure.is_some() {
             let unwritten = endpoints.iter_mut().filter(|e| e.pending == Some(PendingReason::NotWritten));

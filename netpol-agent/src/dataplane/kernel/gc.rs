@@ -41,6 +41,8 @@ pub struct Conntrack {
     /// The words of [`Config`].
     config: Arc<Mapped<AtomicU32>>,
     /// Entries of each pod that this walk has found so far, by interface.
+    counted: BTreeMap<u32, u64>,
+    /// As of the last walk.
     filled: BTreeMap<u32, u64>,
     /// Pods that had nearly used up their quota at the end of the last walk: their half-open connections have less time.
     pressed: BTreeSet<u32>,
@@ -88,6 +90,7 @@ impl Conntrack {
             timeouts,
             quotas,
             config,
+            counted: BTreeMap::new(),
             filled: BTreeMap::new(),
             pressed: BTreeSet::new(),
         })
@@ -101,22 +104,28 @@ impl Conntrack {
     pub fn slice(&mut self, now: Jiffies) -> Result<Progress, Error> {
         let look = Look { now, timeouts: &self.timeouts, pressed: &self.pressed };
         if !self.v4.done {
-            self.v4.slice(&look, &mut self.filled)?;
+            self.v4.slice(&look, &mut self.counted)?;
             return Ok(Progress::Underway);
         }
-        self.v6.slice(&look, &mut self.filled)?;
+        self.v6.slice(&look, &mut self.counted)?;
         if !self.v6.done {
             return Ok(Progress::Underway);
         }
         (self.v4.done, self.v6.done) = (false, false);
-        let filled = std::mem::take(&mut self.filled);
-        self.quotas.settle(&filled)?;
+        self.filled = std::mem::take(&mut self.counted);
+        self.quotas.settle(&self.filled)?;
         let most = self.quotas.limit();
-        let pressed = filled.into_iter().filter(|(_, n)| n.saturating_mul(4) >= most.saturating_mul(3));
-        self.pressed = pressed.map(|(owner, _)| owner).collect();
+        let pressed = self.filled.iter().filter(|(_, n)| n.saturating_mul(4) >= most.saturating_mul(3));
+        self.pressed = pressed.map(|(owner, _)| *owner).collect();
         // After the quotas: whoever finds no room from now on says so again.
         let short = self.config.words()[SHORT].swap(0, Ordering::Relaxed) != 0;
         Ok(Progress::Finished { short })
+    }
+
+    /// Entries that count against each pod's quota, by interface, as of the last walk.
+    #[must_use]
+    pub fn filled(&self) -> &BTreeMap<u32, u64> {
+        &self.filled
     }
 
     /// How full `np_ct4` and `np_ct6` are.
