@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use netpol_common::{
     endpoint::EndpointRow,
     peer::{CidrRow, PeerRow},
-    policy::{ClassId, PolicyKey, PolicyRow, SlotId},
+    policy::{ClassId, PolicyKey, PolicyRow, PortKey, PortSetId, SlotId},
 };
 
 use super::{Planner, Refusal, join, track::Diff};
@@ -73,14 +73,34 @@ impl Planner {
         Ok(steps)
     }
 
-    /// What is done although the rest is refused, and only takes away: interfaces without a pod are closed, and an
-    /// address that has passed on leaves its rights behind.
+    /// What is done although the rest is refused, and only takes away: interfaces without a pod are closed, an address
+    /// that has passed on leaves its rights behind, and rows that no packet can find make room.
     pub(super) fn withdraw(&mut self, desired: &Desired) -> Steps {
         let endpoints = self.endpoints.diff(desired.endpoints.rows());
         let change = endpoints.deletes.into_iter().map(Op::DeleteEndpoint);
         let passed_on = desired.passed_on.iter().filter(|addr| self.peers.actual().contains_key(addr));
         let change = change.chain(passed_on.map(|addr| Op::DeletePeer(*addr))).collect();
-        Steps { change, ..Steps::default() }
+        let (rows, ports) = self.out_of_reach(desired);
+        let sweep = rows.into_iter().map(Op::DeletePolicy).chain(ports.into_iter().map(Op::DeletePort));
+        Steps { change, sweep: sweep.collect(), ..Steps::default() }
+    }
+
+    /// Rows that are not wanted, of slots that no endpoint has or classes that no address has, and port sets that only
+    /// such rows name.
+    fn out_of_reach(&mut self, desired: &Desired) -> (BTreeSet<PolicyKey>, Vec<PortKey>) {
+        let slots: BTreeSet<SlotId> =
+            self.endpoints.actual().values().flat_map(|row| [row.slot_in, row.slot_out]).collect();
+        let unread = |key: &PolicyKey| {
+            let classless = key.class != ClassId::ANY && !self.class_uses.contains_key(&key.class);
+            classless || !slots.contains(&key.slot)
+        };
+        let rows = self.policy.diff(desired.policy.rows()).deletes;
+        let rows: BTreeSet<PolicyKey> = rows.into_iter().filter(unread).collect();
+        let left = self.policy.actual().iter().filter(|(key, _)| !rows.contains(key));
+        let named: BTreeSet<PortSetId> = left.map(|(_, row)| row.ports).collect();
+        let mut ports = self.ports.diff(desired.ports.rows()).deletes;
+        ports.retain(|key| !named.contains(&key.ports));
+        (rows, ports)
     }
 
     /// The slots that pods will leave and that are not wanted any more. Until the last pod has left, they must answer

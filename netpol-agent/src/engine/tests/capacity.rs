@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use super::{Bed, ROOMY, pod, policy};
 use crate::{
     dataplane::Capacity,
-    engine::{Shortage, view::EndpointState},
+    engine::{
+        Shortage,
+        view::{EndpointState, PendingReason},
+    },
     model::Name,
     plan::Refusal,
 };
@@ -249,4 +252,31 @@ fn an_address_that_passes_on_while_policy_is_refused_leaves_its_rights_behind() 
     bed.feed(&pod("shop/stranger", "node2", "{app: x}", &["10.0.1.1"], ""));
     assert_eq!(bed.settle_with(|_, _| ()).len(), 1);
     assert!(!bed.tcp("10.0.1.1", "10.0.0.10", 80).is_allowed());
+}
+
+#[test]
+fn new_labels_that_find_no_room_hold_everything_up_until_others_go() {
+    let mut bed = Bed::with(Capacity { policy: 2, ..ROOMY });
+    bed.up(10, &["10.0.0.10"]).apply(&pod("shop/db", "node1", "{app: db}", &["10.0.0.10"], ""));
+    bed.apply(&policy(
+        "shop/p",
+        "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 80}]}, \
+         {from: [{podSelector: {matchLabels: {team: a}}}], ports: [{port: 81}]}]}",
+    ));
+    bed.apply(&pod("shop/web", "node2", "{app: web}", &["10.0.1.1"], ""));
+    bed.apply(&pod("shop/a", "node2", "{team: a}", &["10.0.1.2"], ""));
+    // What the rules say of web, of a, and of both are three rows.
+    bed.feed(&pod("shop/both", "node2", "{app: web, team: a}", &["10.0.1.3"], ""));
+    bed.feed(&pod("shop/db2", "node1", "{app: db}", &["10.0.0.11"], ""));
+    bed.engine.interface_up(super::interface(11, &["10.0.0.11"]));
+    let refusal = Refusal::Capacity { map: "np_policy", need: 3, capacity: 2 };
+    assert_eq!(bed.settle_with(|_, _| ()), [refusal]);
+    assert!(bed.tcp("10.0.1.1", "10.0.0.10", 80).is_allowed());
+    assert!(!bed.tcp("10.0.1.3", "10.0.0.10", 80).is_allowed());
+    assert_eq!(bed.engine.endpoints()[1].pending, Some(PendingReason::Refused));
+
+    bed.delete("Pod", "shop", "a");
+    assert!(bed.tcp("10.0.1.3", "10.0.0.10", 80).is_allowed());
+    assert!(bed.tcp("10.0.1.3", "10.0.0.11", 81).is_allowed());
+    assert_eq!(bed.fake.rows().policy.len(), 2);
 }
