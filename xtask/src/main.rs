@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod command;
+mod fuzz;
 mod paths;
 mod progress;
 mod runner;
@@ -46,7 +47,8 @@ enum Job {
     Scenario(Passed),
     /// Run conformance cases: DIR [--family 4|6] [--mode packet|socket] [--case PATTERN] [--json OUT]
     Conformance(Passed),
-    /// Random clusters and packets through the kernel programs: --comparisons N [--seed S]
+    /// Random clusters and packets through the kernel programs: --comparisons N [--seed S]; or the parser, guided by coverage:
+    /// --target NAME [--seconds N]
     Fuzz(Passed),
     /// Measure: [--quick] [--json OUT]
     Bench(Passed),
@@ -84,7 +86,7 @@ fn run() -> Result<()> {
         Job::Demo(Passed { args }) => runner::run(&paths, runner::DEMO, &args),
         Job::Scenario(Passed { args }) => runner::run(&paths, runner::SCENARIO, &args),
         Job::Conformance(Passed { args }) => runner::run(&paths, runner::CONFORMANCE, &args),
-        Job::Fuzz(Passed { args }) => runner::run(&paths, runner::FUZZ, &args),
+        Job::Fuzz(Passed { args }) => fuzz::run(&paths, &args),
         Job::Bench(Passed { args }) => runner::run(&paths, runner::BENCH, &args),
         Job::Vm(options) => vm::run(&paths, &options),
     }

@@ -8,6 +8,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("netpol-ebpf", &["netpol-common"]),
     ("netpol-agent", &["netpol-common"]),
     ("tests", &["netpol-agent", "netpol-common"]),
+    ("tests/fuzz", &["netpol-common"]),
     ("xtask", &[]),
 ];
 
@@ -56,6 +57,7 @@ mod tests {
                 "[package]\nname = \"netpol-agent\"\n[dev-dependencies]\nnetpol-tests.workspace = true\n",
             ),
             ("tests/Cargo.toml", "[dependencies]\nnetpol-agent = { workspace = true }\n"),
+            ("tests/fuzz/Cargo.toml", plain),
             ("xtask/Cargo.toml", plain),
         ]);
         let mut found = Vec::new();

@@ -38,6 +38,10 @@ fn is_root(path: &str) -> bool {
             | [_, "src", "bin", _, "main.rs"]
             | [_, "tests" | "benches" | "examples", _]
             | [_, "tests" | "benches" | "examples", _, "main.rs"]
+            // The crate inside of a crate's folder.
+            | ["tests", "fuzz", "src", "lib.rs"]
+            | ["tests", "fuzz", "src", "bin", _]
+            | ["tests", "fuzz", "tests", _]
     )
 }
 

@@ -1,0 +1,10 @@
+//! Fuzz targets as plain functions: libFuzzer calls them, and a test replays what it has found.
+
+pub mod naive;
+mod parse;
+
+/// A target: panics if the input shows a mistake.
+pub type Target = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: &[(&str, Target)] = &[("parse_v4", parse::parse_v4), ("parse_v6", parse::parse_v6)];
