@@ -42,6 +42,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     let toolchain = setup::all(paths)?;
     build::object(paths, &toolchain)?;
     runner::build(paths, Profile::Dev)?;
+    build::fault_points(paths)?;
 
     session.part("unit and kernel tests", || {
         command::run(build::cargo(paths, "test").args(["--workspace", "--locked", "--no-fail-fast"]))

@@ -54,6 +54,15 @@ pub(crate) fn logging(paths: &Paths) -> Result<()> {
     command::run(cargo(paths, "build").args(["--package", "netpol-agent", "--features", "bpf-log"]))
 }
 
+/// The agent that kills itself before a given write. Its feature does not compile in optimised builds.
+///
+/// # Errors
+/// If it does not build.
+pub(crate) fn fault_points(paths: &Paths) -> Result<()> {
+    let program = ["--package", "netpol-agent", "--features", "fault-points", "--bin", "netpol-agent-faults"];
+    command::run(cargo(paths, "build").args(program))
+}
+
 /// Builds the kernel object and puts it where the agent's build looks for it.
 ///
 /// # Errors

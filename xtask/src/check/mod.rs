@@ -54,7 +54,8 @@ fn formatting(paths: &Paths) -> Result<()> {
 fn clippy(paths: &Paths) -> Result<()> {
     require(paths, "clippy", "clippy")?;
     let mut cargo = build::cargo(paths, "clippy");
-    command::run(cargo.args(["--locked", "--workspace", "--all-targets", "--", "-Dwarnings"]))
+    let code = ["--locked", "--workspace", "--all-targets", "--features", "netpol-agent/fault-points"];
+    command::run(cargo.args(code).args(["--", "-Dwarnings"]))
 }
 
 /// A rustup toolchain may come without some of its components.
