@@ -3,8 +3,9 @@
 //! `bed` builds clusters out of network namespaces, `serve` answers in their pods, `probe` tries out connections,
 //! `scenario` runs files that say what must be seen, `conformance` runs cases that say who may reach whom.
 //! `packet` runs the kernel programs on packets by hand; on a `station` the agent's engine writes their maps, and `random`
-//! holds both against the reference evaluator.
+//! holds both against the reference evaluator; `barrage` holds what becomes of random bytes against a plain model.
 
+pub mod barrage;
 pub mod bed;
 pub mod bench;
 pub mod conformance;

@@ -47,8 +47,8 @@ enum Job {
     Scenario(Passed),
     /// Run conformance cases: DIR [--family 4|6] [--mode packet|socket] [--case PATTERN] [--json OUT]
     Conformance(Passed),
-    /// Random clusters and packets through the kernel programs: --comparisons N [--seed S]; or the parser, guided by coverage:
-    /// --target NAME [--seconds N]
+    /// Random clusters and packets through the kernel programs: --comparisons N | --packets N [--seed S]; or the parser, guided
+    /// by coverage: --target NAME [--seconds N]
     Fuzz(Passed),
     /// Measure: [--quick] [--json OUT]
     Bench(Passed),

@@ -23,7 +23,7 @@ use super::{
 
 /// A change. The numbers find an object in whatever world they meet; where there is none, nothing happens.
 #[derive(Clone)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A pod gets other labels.
     PodLabels(Index, Value),
     /// A namespace gets other labels, or its object goes.
@@ -47,7 +47,7 @@ pub(super) enum Event {
 }
 
 /// Any change.
-pub(super) fn event() -> impl Strategy<Value = Event> {
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     let which = any::<Index>;
     prop_oneof![
         4 => (which(), labels()).prop_map(|(which, labels)| Event::PodLabels(which, labels)),
@@ -68,7 +68,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
 
 impl Event {
     /// Makes it happen.
-    pub(super) fn happen(&self, world: &mut World) {
+    pub(crate) fn happen(&self, world: &mut World) {
         match self {
             Self::PodLabels(which, labels) => {
                 if let Some(pod) = chosen(*which, &mut world.pods) {

@@ -14,7 +14,8 @@ mod service;
 mod world;
 
 use ending::Ending;
+pub(crate) use event::event;
 use life::{Life, life};
 use question::{Cast, Draw, asked, check, draws};
 pub use run::{Answered, Differential, Effort, differential};
-use world::{HERE, Scene, desired, world};
+pub(crate) use world::{HERE, Scene, addresses, desired, has_interface, world};

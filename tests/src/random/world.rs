@@ -15,7 +15,7 @@ use super::{policy::policy, selector::labels, service::service};
 use crate::station::{Desired, Ground};
 
 /// The node under test.
-pub(super) const HERE: &str = "here";
+pub(crate) const HERE: &str = "here";
 /// Another node.
 pub(super) const THERE: &str = "there";
 
@@ -29,7 +29,7 @@ pub(super) fn object<T: DeserializeOwned>(value: Value) -> T {
 
 /// A world that prints as the objects were written, without the fields that nobody set.
 #[derive(Clone)]
-pub(super) struct Scene(pub(super) World);
+pub(crate) struct Scene(pub(crate) World);
 
 impl fmt::Debug for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +43,7 @@ impl fmt::Debug for Scene {
 }
 
 /// A cluster with two nodes, up to seven pods, six policies and three Services.
-pub(super) fn world() -> impl Strategy<Value = Scene> {
+pub(crate) fn world() -> impl Strategy<Value = Scene> {
     let namespaces = [namespace(0), namespace(1), namespace(2)];
     let pods: Vec<_> = (0..PODS).map(|number| option::weighted(0.8, pod(number))).collect();
     let services = [0, 1, 2].map(|number| option::weighted(0.5, service(number)));
@@ -163,7 +163,7 @@ fn container_port() -> impl Strategy<Value = Value> {
 ///
 /// # Errors
 /// If an interface cannot be made.
-pub(super) fn desired<G: Ground>(world: &World, ground: &mut G) -> Result<Desired> {
+pub(crate) fn desired<G: Ground>(world: &World, ground: &mut G) -> Result<Desired> {
     let mut desired = Desired::default();
     let objects = world
         .namespaces
@@ -195,7 +195,7 @@ pub(super) fn owner(pod: &Pod) -> String {
     format!("{}/{}", part(&pod.metadata.namespace), part(&pod.metadata.name))
 }
 
-pub(super) fn addresses(pod: &Pod) -> Vec<std::net::IpAddr> {
+pub(crate) fn addresses(pod: &Pod) -> Vec<std::net::IpAddr> {
     let ips = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
     ips.filter_map(|entry| entry.ip.parse().ok()).collect()
 }
@@ -212,6 +212,6 @@ pub(super) fn is_here(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(HERE)
 }
 
-pub(super) fn has_interface(pod: &Pod) -> bool {
+pub(crate) fn has_interface(pod: &Pod) -> bool {
     is_running(pod) && !is_on_host_network(pod) && is_here(pod)
 }

@@ -3,14 +3,14 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::dataplane::{
     Capacity, Dataplane, Error, Op, Rows,
-    kernel::{Connections, LoadOptions, Maps, Object, Ring, Sizes, Switch},
+    kernel::{Connections, LoadOptions, Maps, Object, Ring, RunOutcome, Sizes, Switch},
 };
 use netpol_common::{
     config::flags, direction::Direction, event::PacketEvent, names, policy::RuleId, reason::DropReason,
 };
 
 use super::{Judge, Opening, Outcome};
-use crate::packet::run_context;
+use crate::packet::{Hook, run_context};
 
 /// `TC_ACT_UNSPEC`: go on.
 const NEXT: i32 = -1;
@@ -44,6 +44,35 @@ impl KernelJudge {
         let connections = Connections::new(&mut object)?;
         Ok(Self { object, maps, connections, drops, flows })
     }
+
+    /// Runs the program at `hook` on a frame.
+    ///
+    /// # Errors
+    /// If the kernel does not take the frame, or there are more events than one of each kind.
+    pub fn run(&mut self, hook: Hook, frame: &[u8]) -> Result<Ran> {
+        let (program, context) = run_context(hook);
+        let RunOutcome { action, packet, .. } = self.object.test_run(program, frame, context)?;
+        Ok(Ran { action, packet, drop: only(&mut self.drops)?, flow: only(&mut self.flows)? })
+    }
+
+    /// The epoch that connections are judged under now.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.maps.epoch()
+    }
+}
+
+/// What a program did with a frame.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ran {
+    /// The TC action.
+    pub action: i32,
+    /// The frame afterwards.
+    pub packet: Vec<u8>,
+    /// What was said of a packet that was dropped.
+    pub drop: Option<PacketEvent>,
+    /// What was said of a new connection.
+    pub flow: Option<PacketEvent>,
 }
 
 impl Dataplane for KernelJudge {
@@ -60,17 +89,15 @@ impl Dataplane for KernelJudge {
 
 impl Judge for KernelJudge {
     fn judge(&mut self, opening: &Opening) -> Result<Outcome> {
-        let (program, context) = run_context(opening.hook);
-        let run = self.object.test_run(program, &opening.frame(), context)?;
-        let (drop, flow) = (only(&mut self.drops)?, only(&mut self.flows)?);
-        match (run.action, drop, flow) {
+        let Ran { action, drop, flow, .. } = self.run(opening.hook, &opening.frame())?;
+        match (action, drop, flow) {
             (NEXT | REDIRECT, None, Some(flow)) => {
                 let (egress, ingress) = (flow.rule_egress, flow.rule_ingress);
                 Ok(Outcome::Forwarded { egress, ingress, to: destination(&flow) })
             }
             (DROP, Some(drop), None) => outcome_of(&drop),
             (action, drop, flow) => {
-                bail!("{program} returned {action} for {opening:?}, with drop {drop:?} and flow {flow:?}")
+                bail!("action {action} for {opening:?}, with drop {drop:?} and flow {flow:?}")
             }
         }
     }

@@ -18,7 +18,7 @@ use netpol_agent::{
 
 pub use ground::{Ground, KernelGround};
 pub use interfaces::Interfaces;
-pub use kernel::KernelJudge;
+pub use kernel::{KernelJudge, Ran};
 pub use model::{ModelGround, ModelJudge};
 pub use opening::{Opening, Outcome};
 
@@ -150,6 +150,16 @@ impl<J: Judge> Station<J> {
     /// If the table cannot be emptied.
     pub fn forget_connections(&mut self) -> Result<()> {
         self.judge.forget_connections()
+    }
+
+    /// The dataplane.
+    pub fn dataplane(&self) -> &J {
+        &self.judge
+    }
+
+    /// The dataplane, to be asked.
+    pub fn dataplane_mut(&mut self) -> &mut J {
+        &mut self.judge
     }
 
     /// Names for the numbers in outcomes.

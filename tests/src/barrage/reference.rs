@@ -1,0 +1,369 @@
+//! What should become of a packet.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use netpol_common::{direction::Direction, net::proto, reason::DropReason};
+
+use super::{
+    laws::{Ends, Laws},
+    quoted::{Quoted, quoted},
+    read::{Fragments, Kind, Read, Tuple, read},
+    table::{Entry, Side, Table},
+};
+use crate::packet::Hook;
+
+/// What should become of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    Goes {
+        /// To the other pod at once, not by the node's own way.
+        handed_over: bool,
+        /// As the first of a connection.
+        opens: bool,
+        change: Option<Change>,
+    },
+    Drops {
+        reason: DropReason,
+        direction: Direction,
+    },
+}
+
+/// One end of the packet, or of the one that it quotes, is replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Change {
+    pub(super) at: Place,
+    pub(super) source: bool,
+    pub(super) old: SocketAddr,
+    pub(super) new: SocketAddr,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// In the packet; the port only if it has a transport header, and with it a checksum there.
+    Itself { l4: usize, checksum: Option<usize> },
+    /// In the quoted packet, and in the packet itself where the same address stands at the opposite end.
+    Quoted { icmp: usize, l3: usize, l4: usize },
+}
+
+/// One node.
+#[derive(Debug)]
+pub(super) struct Reference {
+    pub(super) laws: Laws,
+    pub(super) table: Table,
+    pub(super) fragments: Fragments,
+    /// Of the decisions made from now on.
+    pub(super) epoch: u32,
+}
+
+const INVALID: Result<Outcome, DropReason> = Err(DropReason::Invalid);
+
+enum Outcome {
+    NextWay,
+    HandedOver(Option<Change>),
+    Changed(Change),
+}
+
+impl Reference {
+    /// The fate of a frame. `chosen` is the backend that the program says it took: at random, so that it can only be
+    /// checked.
+    ///
+    /// # Errors
+    /// If that is no backend, or the evaluator has no answer.
+    pub(super) fn fate(&mut self, hook: Hook, frame: &[u8], chosen: Option<SocketAddr>) -> Result<Fate> {
+        let direction = match hook {
+            Hook::FromPod(_) => Direction::Egress,
+            Hook::ToPod(..) => Direction::Ingress,
+        };
+        let drops = |reason| Fate::Drops { reason, direction };
+        let packet = match read(frame, hook, &mut self.fragments) {
+            Ok(packet) => packet,
+            Err(reason) => return Ok(drops(reason)),
+        };
+        match packet.kind {
+            Kind::Below => return Ok(goes(Outcome::NextWay, false)),
+            Kind::IcmpError => {
+                let is_ipv4 = packet.tuple.src.is_ipv4();
+                let about = quoted(frame, packet.l4, is_ipv4).and_then(|q| self.related(hook, &packet, &q));
+                if let Some(outcome) = about {
+                    return Ok(goes(outcome, false));
+                }
+            }
+            Kind::Flow => {
+                if !packet.tcp_flags.is_none_or(is_sound) {
+                    return Ok(drops(DropReason::Invalid));
+                }
+                if let Some(fate) = self.known(hook, &packet, direction)? {
+                    return Ok(fate);
+                }
+            }
+        }
+        Ok(match self.admit(hook, &packet, direction, chosen)? {
+            Admitted::Refused(reason, direction) => Fate::Drops { reason, direction },
+            Admitted::Passed => goes(Outcome::NextWay, false),
+            Admitted::Opened => match self.pass(hook, &packet) {
+                Ok(outcome) => goes(outcome, true),
+                Err(reason) => drops(reason),
+            },
+        })
+    }
+
+    /// Of a packet that belongs to a connection; `None` if it is none of it.
+    fn known(&mut self, hook: Hook, packet: &Read, direction: Direction) -> Result<Option<Fate>> {
+        let drops = |reason, direction| Ok(Some(Fate::Drops { reason, direction }));
+        let Some(entry) = self.table.find(&packet.tuple) else { return Ok(None) };
+        let answer = entry.is_answer(&packet.tuple);
+        if !owns(entry, hook, answer) {
+            return Ok(None);
+        }
+        if packet.tcp_flags.is_some_and(opens) && (answer || entry.is_closed()) {
+            return if entry.is_over() { Ok(None) } else { drops(DropReason::Invalid, direction) };
+        }
+        if entry.verdict.is_err() || entry.epoch != self.epoch {
+            let Entry { opened: Tuple { src, mut dst, proto }, ends, side, by_node, met_late, .. } = *entry;
+            if let Side::Front(backend) = side {
+                dst = backend;
+            }
+            let now =
+                Ends { initiator: self.laws.interface(src.ip()), responder: self.laws.interface(dst.ip()) };
+            if now != ends {
+                return Ok(None);
+            }
+            let mut verdict = match by_node {
+                true => Ok(()),
+                false => self.laws.allows(ends, src.ip(), dst, proto)?,
+            };
+            if verdict.is_err() && met_late {
+                let other_way = self.laws.allows(exchanged(ends), dst.ip(), src, proto)?;
+                verdict = other_way.or(verdict);
+            }
+            (entry.verdict, entry.epoch) = (verdict, self.epoch);
+            if let Err(denier) = verdict {
+                return drops(DropReason::Policy, denier);
+            }
+        }
+        Ok(Some(match self.pass(hook, packet) {
+            Ok(outcome) => goes(outcome, false),
+            Err(reason) => Fate::Drops { reason, direction },
+        }))
+    }
+
+    /// A packet of a connection that is allowed.
+    fn pass(&mut self, hook: Hook, packet: &Read) -> Result<Outcome, DropReason> {
+        let Some(entry) = self.table.find(&packet.tuple) else { return INVALID };
+        let answer = entry.is_answer(&packet.tuple);
+        if !owns(entry, hook, answer) {
+            return INVALID;
+        }
+        if packet.tuple.proto == proto::TCP {
+            entry.follow(answer, packet.tcp_flags.unwrap_or(0));
+        }
+        let (_, receiver) = entry.interfaces(answer);
+        let leaves = matches!(hook, Hook::FromPod(_));
+        let hands_over = leaves && receiver != 0;
+        let checksum = packet.l4 + if packet.tuple.proto == proto::TCP { 16 } else { 6 };
+        let place = Place::Itself { l4: packet.l4, checksum: packet.has_header.then_some(checksum) };
+        let change = match (entry.side, leaves, answer) {
+            (Side::Plain, ..) | (Side::Back(_), false, false) => None,
+            (Side::Front(new), true, false) => {
+                Some(Change { at: place, source: false, old: packet.tuple.dst, new })
+            }
+            (Side::Front(_), ..) => return INVALID,
+            (Side::Back(_), true, false) => return Err(DropReason::Collision),
+            // Answers get their address where they are handed to the client.
+            (Side::Back(new), _, true) => {
+                let change = Change { at: place, source: true, old: packet.tuple.src, new };
+                (hands_over || !leaves).then_some(change)
+            }
+        };
+        Ok(match (hands_over, change) {
+            (true, change) => Outcome::HandedOver(change),
+            (false, Some(change)) => Outcome::Changed(change),
+            (false, None) => Outcome::NextWay,
+        })
+    }
+
+    /// An ICMP error about a connection of whoever it goes to.
+    fn related(&mut self, hook: Hook, packet: &Read, quoted: &Quoted) -> Option<Outcome> {
+        let reporter_lives_at = self.laws.interface(packet.tuple.src.ip());
+        let entry = self.table.find(&quoted.tuple)?;
+        if entry.verdict.is_err() {
+            return None;
+        }
+        let answer = entry.is_answer(&quoted.tuple);
+        let (sender, receiver) = entry.interfaces(answer);
+        let mine = match hook {
+            Hook::FromPod(here) => receiver == here && reporter_lives_at == here,
+            Hook::ToPod(here, ingress) => {
+                sender == here && (reporter_lives_at == 0 || reporter_lives_at == ingress)
+            }
+        };
+        if !mine {
+            return None;
+        }
+        let leaves = matches!(hook, Hook::FromPod(_));
+        let hands_over = leaves && sender != 0;
+        let at = Place::Quoted { icmp: packet.l4, l3: quoted.l3, l4: quoted.l4 };
+        let change = match (entry.side, leaves, answer) {
+            // The client about an answer that came from the Service.
+            (Side::Front(new), true, true) => Some(Change { at, source: true, old: quoted.tuple.src, new }),
+            // Somebody about what the client sent to the Service.
+            (Side::Back(new), false, false) => Some(Change { at, source: false, old: quoted.tuple.dst, new }),
+            (Side::Back(new), true, false) if hands_over => {
+                Some(Change { at, source: false, old: quoted.tuple.dst, new })
+            }
+            _ => None,
+        };
+        Some(match (hands_over, change) {
+            (true, change) => Outcome::HandedOver(change),
+            (false, Some(change)) => Outcome::Changed(change),
+            (false, None) => Outcome::NextWay,
+        })
+    }
+
+    /// A packet without a connection.
+    fn admit(
+        &mut self,
+        hook: Hook,
+        packet: &Read,
+        direction: Direction,
+        chosen: Option<SocketAddr>,
+    ) -> Result<Admitted> {
+        let refused = |reason, direction| Ok(Admitted::Refused(reason, direction));
+        let Tuple { src, mut dst, proto } = packet.tuple;
+        let (here, ingress) = match hook {
+            Hook::FromPod(here) => (here, None),
+            Hook::ToPod(here, ingress) => (here, Some(ingress)),
+        };
+        if !self.laws.is_ready(here) {
+            return refused(DropReason::Pending, direction);
+        }
+        let sender = self.laws.interface(src.ip());
+        let spoofed = match ingress {
+            None => sender != here,
+            Some(ingress) => sender != 0 && ingress != 0 && ingress != sender,
+        };
+        if spoofed {
+            return refused(DropReason::Spoofed, direction);
+        }
+        let by_node = ingress == Some(0);
+        let met_late = proto == proto::TCP && !packet.tcp_flags.is_some_and(opens);
+        let backends = if ingress.is_none() { self.laws.backends(dst, proto) } else { None };
+        let service = backends.is_some().then_some(dst);
+        if let Some(backends) = backends {
+            if met_late {
+                return refused(DropReason::MidFlow, direction);
+            }
+            if backends.is_empty() {
+                return refused(DropReason::NoBackend, direction);
+            }
+            let is_one = chosen.filter(|chosen| backends.contains(chosen));
+            ensure!(is_one.is_some(), "{chosen:?} is no backend of {dst}: {backends:?}");
+            dst = is_one.unwrap_or(dst);
+        }
+        let ends = match ingress {
+            None => Ends { initiator: here, responder: self.laws.interface(dst.ip()) },
+            Some(_) => Ends { initiator: if by_node { 0 } else { sender }, responder: here },
+        };
+        let mut entry = Entry::new(packet.tuple, ends, self.epoch);
+        (entry.met_late, entry.by_node) = (met_late, by_node);
+        if met_late {
+            return self.admit_late(packet, entry, direction);
+        }
+        if !by_node && let Err(denier) = self.laws.allows(ends, src.ip(), dst, proto)? {
+            return refused(DropReason::Policy, denier);
+        }
+        if let Some(service) = service {
+            let back = Tuple { src, dst, proto };
+            if let Some(old) = self.table.find(&back) {
+                let own = old.side == Side::Back(service) && old.ends.initiator == here;
+                if !old.is_closed() && !own {
+                    return refused(DropReason::Collision, direction);
+                }
+            }
+            self.table.put(Entry { opened: back, side: Side::Back(service), ..entry });
+            entry.side = Side::Front(dst);
+        }
+        self.table.put(entry);
+        Ok(Admitted::Opened)
+    }
+
+    /// A TCP segment without a connection: its sender's, unless it says otherwise or the node could hide behind that.
+    fn admit_late(&mut self, packet: &Read, mut entry: Entry, direction: Direction) -> Result<Admitted> {
+        let Tuple { src, dst, proto } = packet.tuple;
+        let tcp_flags = packet.tcp_flags.unwrap_or(0);
+        let answers = tcp_flags & (SYN | ACK) == SYN | ACK;
+        if answers || (entry.by_node && src.port() < dst.port()) {
+            entry.ends = exchanged(entry.ends);
+            entry.by_node = false;
+            if self.laws.allows(entry.ends, dst.ip(), src, proto)?.is_err() {
+                return Ok(Admitted::Refused(DropReason::MidFlow, direction));
+            }
+            entry.opened = packet.tuple.reversed();
+            entry.mirrored = src == dst;
+        } else if !entry.by_node
+            && let Err(denier) = self.laws.allows(entry.ends, src.ip(), dst, proto)?
+        {
+            return Ok(Admitted::Refused(DropReason::MidFlow, denier));
+        }
+        if tcp_flags & RST != 0 {
+            return Ok(Admitted::Passed);
+        }
+        self.table.put(entry);
+        Ok(Admitted::Opened)
+    }
+}
+
+enum Admitted {
+    Opened,
+    /// Leaves nothing behind.
+    Passed,
+    Refused(DropReason, Direction),
+}
+
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+fn opens(tcp_flags: u8) -> bool {
+    tcp_flags & (SYN | ACK) == SYN
+}
+
+/// RFC 9293 §3.10: what an end can send. PSH, and the two bits of RFC 3168, go with anything.
+fn is_sound(tcp_flags: u8) -> bool {
+    const FIN: u8 = 1;
+    const URG: u8 = 32;
+    matches!(
+        tcp_flags & (FIN | SYN | RST | ACK | URG),
+        SYN | RST | ACK | 34 /* SYN, URG */ | 18 /* SYN, ACK */ | 20 /* RST, ACK */
+            | 17 /* FIN, ACK */ | 49 /* FIN, ACK, URG */ | 48 /* ACK, URG */
+    )
+}
+
+fn exchanged(Ends { initiator, responder }: Ends) -> Ends {
+    Ends { initiator: responder, responder: initiator }
+}
+
+/// Whether the packet comes from, or goes to, the interface that the connection names for that end.
+fn owns(entry: &Entry, hook: Hook, answer: bool) -> bool {
+    let (sender, receiver) = entry.interfaces(answer);
+    match hook {
+        Hook::FromPod(here) => sender == here,
+        Hook::ToPod(here, ingress) => {
+            let from_there = match sender {
+                0 => !entry.by_node || answer || ingress == 0,
+                pod => pod == ingress,
+            };
+            receiver == here && from_there
+        }
+    }
+}
+
+fn goes(outcome: Outcome, opens: bool) -> Fate {
+    let (handed_over, change) = match outcome {
+        Outcome::NextWay => (false, None),
+        Outcome::HandedOver(change) => (true, change),
+        Outcome::Changed(change) => (false, Some(change)),
+    };
+    Fate::Goes { handed_over, opens, change }
+}

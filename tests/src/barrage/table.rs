@@ -1,0 +1,106 @@
+//! The connection table.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use netpol_common::direction::Direction;
+
+use super::{laws::Ends, read::Tuple};
+
+/// A connection, seen from one of its addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Of the packet that opened it.
+    pub(super) opened: Tuple,
+    /// Both ends are one address and port, and the packet that made the entry was an answer.
+    pub(super) mirrored: bool,
+    pub(super) ends: Ends,
+    pub(super) side: Side,
+    /// The node opened it.
+    pub(super) by_node: bool,
+    /// Nobody saw who opened it.
+    pub(super) met_late: bool,
+    pub(super) verdict: Verdict,
+    /// When that was.
+    pub(super) epoch: u32,
+    pub(super) fin: [bool; 2],
+    pub(super) rst: bool,
+}
+
+/// Of a connection to a Service there are two entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Plain,
+    /// Under the Service's address; leads to the backend.
+    Front(SocketAddr),
+    /// Under the backend's; leads back to the Service.
+    Back(SocketAddr),
+}
+
+pub(super) type Verdict = Result<(), Direction>;
+
+impl Entry {
+    pub(super) fn new(opened: Tuple, ends: Ends, epoch: u32) -> Self {
+        Self {
+            opened,
+            mirrored: false,
+            ends,
+            side: Side::Plain,
+            by_node: false,
+            met_late: false,
+            verdict: Ok(()),
+            epoch,
+            fin: [false; 2],
+            rst: false,
+        }
+    }
+
+    /// Whether a packet goes from responder to initiator.
+    pub(super) fn is_answer(&self, tuple: &Tuple) -> bool {
+        if tuple.src == tuple.dst { self.mirrored } else { tuple.src != self.opened.src }
+    }
+
+    /// Interfaces of the packet's sender and receiver.
+    pub(super) fn interfaces(&self, answer: bool) -> (u32, u32) {
+        let Ends { initiator, responder } = self.ends;
+        if answer { (responder, initiator) } else { (initiator, responder) }
+    }
+
+    /// Both ends have closed it, or one has broken it off.
+    pub(super) fn is_closed(&self) -> bool {
+        self.rst || self.fin == [true; 2]
+    }
+
+    /// Whether a new connection may take its place.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_closed() || self.met_late || self.verdict.is_err()
+    }
+
+    /// Follows a segment.
+    pub(super) fn follow(&mut self, answer: bool, tcp_flags: u8) {
+        self.fin[usize::from(answer)] |= tcp_flags & 1 != 0;
+        self.rst |= tcp_flags & 4 != 0;
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(super) struct Table(HashMap<(SocketAddr, SocketAddr, u8), Entry>);
+
+impl Table {
+    pub(super) fn find(&mut self, tuple: &Tuple) -> Option<&mut Entry> {
+        self.0.get_mut(&key(tuple))
+    }
+    pub(super) fn put(&mut self, entry: Entry) {
+        self.0.insert(key(&entry.opened), entry);
+    }
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+fn key(tuple: &Tuple) -> (SocketAddr, SocketAddr, u8) {
+    (tuple.src.min(tuple.dst), tuple.src.max(tuple.dst), tuple.proto)
+}
