@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use netpol_common::net::proto;
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol as IpProtocol, Type};
 use tokio::{net::UdpSocket, runtime::Handle, task::JoinHandle};
 
@@ -30,6 +31,8 @@ type Seen = Arc<Mutex<VecDeque<(Instant, Protocol, SocketAddr)>>>;
 const KEPT: usize = 8192;
 /// `ETH_P_ALL` in network byte order, as `socket(2)` wants it.
 const EVERY_PACKET: i32 = (libc::ETH_P_ALL as u16).to_be() as i32;
+/// Bytes.
+const ROOM: usize = 8 << 20;
 /// Enough for the headers that are looked at.
 const SNAPSHOT: usize = 128;
 
@@ -39,6 +42,8 @@ impl Witness {
         let socket = netns
             .socket(Domain::PACKET, Type::DGRAM, Some(IpProtocol::from(EVERY_PACKET)))
             .with_context(|| format!("packet socket in {}", netns.name()))?;
+        // A packet that finds no room is one that was not seen, and each takes as much as the stream that it is part of.
+        set_socket_recv_buffer_size_force(&socket, ROOM).context("SO_RCVBUFFORCE")?;
         let seen = Seen::default();
         let _guard = runtime.enter();
         // What tokio has for datagrams serves for those of a packet socket too.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{
     expect::Try,
@@ -32,30 +32,28 @@ impl Trial<'_> {
             let saw = |w: &Witness| w.saw(self.protocol, source, since);
             servers.iter().filter(|(_, _, w)| saw(w)).map(|(name, ..)| (*name).clone()).collect::<Vec<_>>()
         };
-        let arrived = async {
-            while reached().is_empty() {
-                tokio::time::sleep(POLL).await;
-            }
-        };
         if self.probe.expect == Expect::Drop {
             tokio::select! {
-                () = arrived => {}
-                () = tokio::time::sleep(patience) => {}
+                _ = within(patience, || !reached().is_empty()) => {}
                 () = self.recorded(source, since) => tokio::time::sleep(AFTERMATH).await,
             }
             let one = Try { outcome: Outcome::Silent, reached: reached(), flows: Vec::new() };
             return Ok((source, one));
         }
+        // Nobody repeats a single packet that got lost, but the two ends.
+        let server = || servers.iter().find(|(_, _, w)| w.saw(self.protocol, source, since));
         let answered = async {
-            arrived.await;
-            let (_, pod, _) =
-                servers.iter().find(|(_, _, w)| w.saw(self.protocol, source, since)).context("gone")?;
-            let answer = packet.answer(&pod.netns);
-            answer.send()?;
-            while !client.saw(self.protocol, answer.source, since) {
-                tokio::time::sleep(POLL).await;
+            loop {
+                if let Some((_, pod, _)) = server() {
+                    let answer = packet.answer(&pod.netns);
+                    answer.send()?;
+                    if within(REPEAT, || client.saw(self.protocol, answer.source, since)).await {
+                        return anyhow::Ok(());
+                    }
+                } else if !within(REPEAT, || server().is_some()).await {
+                    packet.send()?;
+                }
             }
-            anyhow::Ok(())
         };
         let outcome = match tokio::time::timeout(patience, answered).await {
             Ok(sent) => sent.map(|()| Outcome::Answered(None))?,
@@ -63,4 +61,17 @@ impl Trial<'_> {
         };
         Ok((source, Try { outcome, reached: reached(), flows: Vec::new() }))
     }
+}
+
+/// After which a packet is sent once more.
+const REPEAT: Duration = Duration::from_millis(200);
+
+/// Whether it comes true in time.
+async fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(time, met).await.is_ok()
 }
