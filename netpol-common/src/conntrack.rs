@@ -114,8 +114,8 @@ impl Judged {
     }
 }
 
-/// Bits of [`CtEntry::flags`]: what the connection is (these never change), and its state, see
-/// [`tcp::advance`](crate::logic::tcp::advance) (these are only added).
+/// Bits of [`CtEntry::flags`]: in the lower half what the connection is, which never changes and is never written again; in
+/// the upper half its state, see [`tcp::advance`](crate::logic::tcp::advance), to which bits are only added.
 pub mod flags {
     /// The packet that opened the connection went from the higher end of the key to the lower one.
     pub const FROM_HIGH: u32 = 1;
@@ -126,20 +126,20 @@ pub mod flags {
     /// The node itself opened it towards its own pod.
     pub const NODE: u32 = 1 << 3;
     /// It was met in its middle: nobody saw who opened it, and the initiator is who seemed to be.
-    pub const MID_FLOW: u32 = 1 << 9;
+    pub const MID_FLOW: u32 = 1 << 4;
     /// An answer was seen.
-    pub const REPLIED: u32 = 1 << 4;
+    pub const REPLIED: u32 = 1 << 16;
     /// TCP: a FIN in original direction was seen.
-    pub const FIN_ORIG: u32 = 1 << 5;
+    pub const FIN_ORIG: u32 = 1 << 17;
     /// TCP: a FIN in reply direction was seen.
-    pub const FIN_REPLY: u32 = 1 << 6;
+    pub const FIN_REPLY: u32 = 1 << 18;
     /// TCP: a RST was seen.
-    pub const RST: u32 = 1 << 7;
+    pub const RST: u32 = 1 << 19;
     /// TCP: the handshake is over.
-    pub const ESTABLISHED: u32 = 1 << 8;
+    pub const ESTABLISHED: u32 = 1 << 20;
     /// It began before netpol did, and the node's own netfilter translates it. `nat_*` is where it goes, for judging; no
     /// packet is rewritten, and none handed over past the node.
-    pub const NODE_NAT: u32 = 1 << 10;
+    pub const NODE_NAT: u32 = 1 << 5;
     /// The connection is over: a new SYN opens a new one.
     #[must_use]
     pub const fn closed(flags: u32) -> bool {

@@ -106,7 +106,9 @@ pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) {
             _ => hit.flags,
         };
         if state != hit.flags {
-            (*entry).flags = state;
+            // Only the half that holds the state: if this entry has been recycled meanwhile, the other connection stays
+            // what it is.
+            (&raw mut (*entry).flags).cast::<u16>().add(1).write_volatile((state >> 16) as u16);
         }
     }
 }
@@ -214,7 +216,9 @@ fn enter_pair<F: Family>(case: &mut Case<F::Addr>, owner: u32, svc: u32) -> u32 
     entry.nat_port = case.nat_dport;
     if insert::<F>(tuple, entry, owner).is_err() {
         // Nobody else made the back entry meanwhile: it is this pod's own connection, and a retry makes it again.
-        let _gone = F::ct().remove(F::ct_key(&back));
+        if F::ct().remove(F::ct_key(&back)).is_ok() {
+            quota::give_back(owner);
+        }
         return FULL;
     }
     TRACKED

@@ -20,3 +20,12 @@ pub fn charge(owner: u32) {
         unsafe { atomic::add(left, u64::MAX) };
     }
 }
+
+/// Takes back one that was counted.
+#[inline(always)]
+pub fn give_back(owner: u32) {
+    if let Some(left) = QUOTA.get_ptr_mut(owner) {
+        // SAFETY: as in `charge`.
+        unsafe { atomic::add(left, 1) };
+    }
+}

@@ -169,7 +169,6 @@ impl<K: Key> Walk<K> {
         };
         let mut connections = HashMap::new();
         for (key, entry) in &batch {
-            *filled.entry(entry.owner()).or_default() += 1;
             if old(key, entry)
                 && let Some((first, reap)) = self.connection(key, entry, &old)?
             {
@@ -178,6 +177,10 @@ impl<K: Key> Walk<K> {
         }
         let connections: Vec<K::Reap> = connections.into_values().collect();
         self.reaper.reap(&connections)?;
+        // Last: what fails is looked at again.
+        for (_, entry) in &batch {
+            *filled.entry(entry.owner()).or_default() += 1;
+        }
         self.counted += batch.len();
         self.at = next;
         self.done = next.is_none();
