@@ -58,9 +58,6 @@ impl Compiler {
 /// Who answers: whoever is ready; if nobody is, who is about to end and still answers.
 fn backends(service: &Service, port: &ServicePort, v4: bool, index: &Index) -> Backends {
     let mut candidates = index.endpoints(service, port, v4);
-    if service.local_only {
-        candidates.retain(|_, endpoint| endpoint.local);
-    }
     let anybody_ready = candidates.values().any(|e| e.ready);
     let answers = |e: &Endpoint| if anybody_ready { e.ready } else { e.draining };
     candidates.retain(|_, endpoint| answers(endpoint));

@@ -15,8 +15,8 @@ pub struct Endpoint {
 }
 
 impl Index {
-    /// The endpoints of a Service's port in one family, from its EndpointSlices; if it has none, from the pods that its
-    /// selector matches, as the cluster's controller would derive them.
+    /// The endpoints of a Service's port in one family that may answer on this node, from its EndpointSlices; if it has none,
+    /// from the pods that its selector matches, as the cluster's controller would derive them.
     #[must_use]
     pub fn endpoints(
         &self,
@@ -34,7 +34,8 @@ impl Index {
                         for e in slice.endpoints.iter().filter(|e| e.addr.is_ipv4() == v4) {
                             let local = e.node.as_deref() == Some(self.node.as_str());
                             let draining = e.serving && e.terminating;
-                            add(&mut found, (e.addr, number), Endpoint { local, ready: e.ready, draining });
+                            let endpoint = Endpoint { local, ready: e.ready, draining };
+                            add(service, &mut found, (e.addr, number), endpoint);
                         }
                     }
                 }
@@ -66,13 +67,17 @@ impl Index {
             let local = pod.node.as_deref() == Some(self.node.as_str());
             let ready = service.publish_not_ready || pod.ready && !pod.terminating;
             let draining = pod.ready && pod.terminating;
-            add(found, (addr, number), Endpoint { local, ready, draining });
+            add(service, found, (addr, number), Endpoint { local, ready, draining });
         }
     }
 }
 
-/// The same address and port may stand in two slices for a moment: the one that is not about to end counts.
-fn add(found: &mut BTreeMap<(IpAddr, u16), Endpoint>, key: (IpAddr, u16), new: Endpoint) {
+/// The same address and port may stand in two slices for a moment: the one that is not about to end counts. What is not to
+/// answer on this node is left out before: its readiness says nothing about another endpoint of the same address.
+fn add(service: &Service, found: &mut BTreeMap<(IpAddr, u16), Endpoint>, key: (IpAddr, u16), new: Endpoint) {
+    if service.local_only && !new.local {
+        return;
+    }
     found
         .entry(key)
         .and_modify(|old| {

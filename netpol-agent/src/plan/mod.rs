@@ -176,7 +176,10 @@ impl Planner {
         let ops = &mut plan.ops;
         ops.extend(policy.change);
         let alters = services.alters || ops.iter().any(|op| self.alters_verdicts(op));
-        ops.extend(services.ops);
+        // Behind what says who the backends are, and before a pod that is opened could send to a Service's address as if it
+        // were any other.
+        let opening = ops.iter().position(|op| matches!(op, Op::PutEndpoint(..))).unwrap_or(ops.len());
+        ops.splice(opening..opening, services.ops);
         if self.epoch_owed || alters {
             ops.push(Op::AdvanceEpoch);
         }

@@ -79,6 +79,25 @@ fn slices_of_the_source_win_and_the_selector_returns_when_they_go() {
 }
 
 #[test]
+fn an_address_listed_for_two_nodes_answers_by_what_is_said_of_this_one() {
+    let mut bed = shop();
+    bed.apply(&service("web", &WEB.replace("selector", "internalTrafficPolicy: Local, selector")));
+    let slice = |here: &str, there: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {{namespace: shop, name: web-x, \
+             labels: {{kubernetes.io/service-name: web}}}}, ports: [{{name: http, port: 99}}], endpoints: [\
+             {{addresses: [10.9.0.1], nodeName: node1, conditions: {here}}}, {{addresses: [10.9.0.1], nodeName: node2, conditions: {there}}}]}}",
+        )
+    };
+    let (draining, silent) =
+        ("{ready: false, serving: true, terminating: true}", "{ready: false, serving: false}");
+    bed.apply(&slice(silent, draining));
+    assert_eq!(http(&bed), [""; 0]);
+    bed.apply(&slice(draining, "{ready: true}"));
+    assert_eq!(http(&bed), ["10.9.0.1:99"]);
+}
+
+#[test]
 fn a_local_policy_keeps_to_the_node() {
     let mut bed = shop();
     bed.apply(&service("web", &WEB.replace("selector", "internalTrafficPolicy: Local, selector")));
