@@ -73,6 +73,9 @@ fn allowed(entry: &NetworkPolicyPort) -> Result<Allowed<'_>, PortMiss> {
         (Some(IntOrString::String(_)), Some(_)) => {
             Err(invalid("endPort", "it needs a port given as a number".into()))
         }
+        (Some(IntOrString::String(name)), None) if name.is_empty() => {
+            Err(invalid("port", "the name is empty".into()))
+        }
         (Some(IntOrString::String(name)), None) => Ok(Allowed::Named(name)),
     }
 }
@@ -84,8 +87,8 @@ pub(super) fn named_ports(pod: Option<&Pod>, name: &str, protocol: u8) -> Vec<u1
     let sidecars =
         spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let is_meant = |port: &&ContainerPort| {
-        port.name.as_deref() == Some(name)
-            && protocol_number(port.protocol.as_deref().unwrap_or("TCP")) == Some(protocol)
+        let written = port.protocol.as_deref().filter(|name| !name.is_empty());
+        port.name.as_deref() == Some(name) && protocol_number(written.unwrap_or("TCP")) == Some(protocol)
     };
     spec.containers
         .iter()

@@ -17,6 +17,9 @@ pub(super) fn selects(
     selector: &LabelSelector,
     labels: &BTreeMap<String, String>,
 ) -> Result<bool, InvalidSelector> {
+    if selector.match_labels.iter().flatten().any(|(key, _)| key.is_empty()) {
+        return Err(InvalidSelector { field: "matchLabels".into(), message: "a key is empty".into() });
+    }
     let mut all = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     for (i, requirement) in selector.match_expressions.iter().flatten().enumerate() {
         // Looked at even if another requirement failed: an invalid selector is invalid for every label set.
@@ -30,6 +33,9 @@ fn satisfies(
     requirement: &LabelSelectorRequirement,
     labels: &BTreeMap<String, String>,
 ) -> Result<bool, String> {
+    if requirement.key.is_empty() {
+        return Err("it needs a key".into());
+    }
     let value = labels.get(&requirement.key);
     let listed = requirement.values.clone().unwrap_or_default();
     match requirement.operator.as_str() {

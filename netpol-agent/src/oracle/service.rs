@@ -89,7 +89,7 @@ pub fn translate(world: &World, node: &str, address: IpAddr, port: u16, protocol
 }
 
 fn protocol_of(entry: &ServicePort) -> &str {
-    entry.protocol.as_deref().unwrap_or("TCP")
+    entry.protocol.as_deref().filter(|name| !name.is_empty()).unwrap_or("TCP")
 }
 
 fn pod_name(world: &World, address: IpAddr) -> Option<ObjectName> {

@@ -37,8 +37,12 @@ pub(super) fn closed_policy(value: &Value, object: &ObjectRef) -> (NetworkPolicy
 /// `None` if it has a wrong type or an unknown field: `{matchLabel: …}` must not be taken for "every pod" by accident,
 /// but the result is the same, on purpose.
 fn readable_selector(value: &Value) -> Option<LabelSelector> {
-    let fields = value.as_object()?;
-    let known = fields.keys().all(|key| key == "matchLabels" || key == "matchExpressions");
+    let has_only = |value: &Value, known: &[&str]| {
+        value.as_object().is_some_and(|fields| fields.keys().all(|key| known.contains(&key.as_str())))
+    };
+    let mut requirements = value["matchExpressions"].as_array().into_iter().flatten();
+    let known = has_only(value, &["matchLabels", "matchExpressions"])
+        && requirements.all(|requirement| has_only(requirement, &["key", "operator", "values"]));
     known.then(|| LabelSelector::deserialize(value).ok()).flatten()
 }
 

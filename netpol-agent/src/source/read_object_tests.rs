@@ -64,6 +64,11 @@ fn what_cannot_be_read_of_a_policy_counts_as_widely_as_it_can_be_meant() {
             "all pods",
             &both[1..],
         ),
+        (
+            json!({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "vals": ["x"]}]}}),
+            "all pods",
+            &both[..1],
+        ),
         (json!({"podSelector": {}, "policyTypes": "Ingress"}), "the pods", &both[..]),
         (json!({"podSelector": {}, "policyType": ["Ingress"]}), "the pods", &both[..]),
         (json!({"podSelector": {}, "egress": [{"to": {}}]}), "the pods", &both[..]),

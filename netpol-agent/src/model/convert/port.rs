@@ -22,6 +22,10 @@ pub(super) fn port(object: &NetworkPolicyPort, path: &str, report: &mut Report<'
 }
 
 fn read(object: &NetworkPolicyPort) -> Result<Port, (&'static str, String)> {
+    // Elsewhere the API takes an empty one for TCP; here it refuses it.
+    if object.protocol.as_deref() == Some("") {
+        return Err(("protocol", "is empty".to_owned()));
+    }
     let proto = protocol(object.protocol.as_deref()).map_err(|why| ("protocol", why))?;
     let number = |field, value| port_number(value).map_err(|why| (field, why));
     match (&object.port, object.end_port) {

@@ -13,6 +13,10 @@ pub(super) struct Unreadable {
 pub(super) fn selector(object: &v1::LabelSelector) -> Result<LabelSelector, Unreadable> {
     let mut requirements = BTreeSet::new();
     for (key, value) in object.match_labels.iter().flatten() {
+        if key.is_empty() {
+            let (field, message) = ("matchLabels".to_owned(), "a label without a key".to_owned());
+            return Err(Unreadable { field, message });
+        }
         let test = Test::In(BTreeSet::from([value.clone()]));
         requirements.insert(Requirement { key: key.clone(), test });
     }
@@ -22,6 +26,10 @@ pub(super) fn selector(object: &v1::LabelSelector) -> Result<LabelSelector, Unre
             field: format!("matchExpressions[{i}].{below}"),
             message,
         };
+        // The typed form holds an empty one where it is missing: no pod has such a label, every pod lacks it.
+        if expression.key.is_empty() {
+            return Err(unreadable("key", "is missing or empty".to_owned()));
+        }
         let operator = expression.operator.as_str();
         let test = match operator {
             "In" | "NotIn" if values.is_empty() => {

@@ -39,6 +39,19 @@ fn every_invalid_field_is_named() {
             "{podSelector: {matchExpressions: [{key: a, operator: Exists, values: [x]}]}}",
             "spec.podSelector.matchExpressions[0].values",
         ),
+        (
+            "{podSelector: {matchExpressions: [{operator: In, values: [x]}]}}",
+            "spec.podSelector.matchExpressions[0].key",
+        ),
+        ("{podSelector: {matchLabels: {'': x}}}", "spec.podSelector.matchLabels"),
+        (
+            "{podSelector: {}, ingress: [{from: [{podSelector: {matchExpressions: [{operator: DoesNotExist}]}}]}]}",
+            "spec.ingress[0].from[0].podSelector.matchExpressions[0].key",
+        ),
+        (
+            "{podSelector: {}, ingress: [{ports: [{protocol: '', port: 80}]}]}",
+            "spec.ingress[0].ports[0].protocol",
+        ),
         ("{podSelector: {}, policyTypes: [Ingress, Sideways]}", "spec.policyTypes[1]"),
         ("{podSelector: {}, ingress: [{}, {from: [{}]}]}", "spec.ingress[1].from[0]"),
         (

@@ -30,6 +30,8 @@ fn policy_types_and_their_defaults() {
         (json!({"podSelector": {"matchLabels": {"app": "web"}}}), (false, false)),
         (json!({"podSelector": all, "policyTypes": ["Sideways"]}), (true, true)),
         (json!({"podSelector": {"matchExpressions": [{"key": "app", "operator": "Like"}]}}), (true, false)),
+        (json!({"podSelector": {"matchExpressions": [{"operator": "In", "values": ["db"]}]}}), (true, false)),
+        (json!({"podSelector": {"matchLabels": {"": "db"}}}), (true, false)),
     ] {
         assert_eq!(directions(spec.clone()), expected, "{spec}");
     }
