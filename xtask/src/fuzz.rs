@@ -33,8 +33,8 @@ const INSTRUMENTATION: &[&str] = &[
     "-Coverflow-checks",
 ];
 
-/// Longest input: some packets that follow each other.
-const LONGEST: usize = 600;
+/// Longest input: some packets or changes that follow each other, or a manifest of some objects.
+const LONGEST: usize = 800;
 
 /// Random clusters, unless a target is named.
 ///

@@ -35,10 +35,27 @@ pub enum SourceEvent {
     Synced,
 }
 
+/// What stands in one text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contents {
+    /// The objects that netpol reads, by name; of two with one name the first.
+    pub manifests: Vec<Manifest>,
+    /// What is wrong with them and with the rest.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a text as the file called `path` of a folder is read: JSON if the name ends so, else YAML. No I/O.
+#[must_use]
+pub fn read(path: &str, text: &str) -> Contents {
+    let file::File { objects, problems, .. } = file::File::parse(path, text);
+    let manifests = objects.into_values().map(|held| Manifest::clone(&held.manifest)).collect();
+    Contents { manifests, problems }
+}
+
 /// The objects of a YAML text, for tests.
 #[cfg(test)]
 pub(crate) fn manifests(yaml: &str) -> Vec<Manifest> {
-    let file = file::File::parse("test.yaml", yaml);
-    assert_eq!(file.problems, []);
-    file.objects.into_values().map(|held| Manifest::clone(&held.manifest)).collect()
+    let Contents { manifests, problems } = read("test.yaml", yaml);
+    assert_eq!(problems, []);
+    manifests
 }

@@ -48,6 +48,29 @@ enum Change {
     Events(Vec<Event>),
 }
 
+/// A world as it is for a while.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// What there is; namespaces do not end.
+    pub world: World,
+    /// How the node hears of it, see [`Station::follow_in_disorder`](crate::station::Station::follow_in_disorder).
+    pub order: u64,
+    /// What is asked then.
+    pub draws: Vec<Draw>,
+}
+
+impl Life {
+    /// From one stage to the next; in the beginning there is nothing.
+    pub(super) fn of(stages: Vec<Stage>) -> Self {
+        let steps = stages.into_iter().map(|Stage { world, order, draws }| Step {
+            change: Change::World(Scene(world)),
+            order,
+            draws,
+        });
+        Self { world: Scene(World::default()), draws: Vec::new(), steps: steps.collect() }
+    }
+}
+
 /// Any life.
 pub(super) fn life() -> impl Strategy<Value = Life> {
     let change = prop_oneof![

@@ -15,7 +15,10 @@ mod world;
 
 use ending::Ending;
 pub(crate) use event::event;
+pub use life::Stage;
 use life::{Life, life};
-use question::{Cast, Draw, asked, check, draws};
+pub use question::Draw;
+use question::{Cast, asked, check, draws};
 pub use run::{Answered, Differential, Effort, differential};
-pub(crate) use world::{HERE, Scene, addresses, desired, has_interface, world};
+pub use world::HERE;
+pub(crate) use world::{Scene, addresses, desired, has_interface, world};

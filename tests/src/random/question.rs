@@ -17,12 +17,17 @@ use crate::{
 
 /// Numbers that become a question in whatever world they meet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draw {
-    from: usize,
-    to: usize,
-    family: Family,
-    protocol: u8,
-    port: u16,
+pub struct Draw {
+    /// Who opens the connection: an index, modulo the number of those who can.
+    pub from: usize,
+    /// Who is meant, in the same way.
+    pub to: usize,
+    /// Which of their addresses.
+    pub family: Family,
+    /// IANA protocol number; a Service has its own.
+    pub protocol: u8,
+    /// Destination port, host order; a Service has its own.
+    pub port: u16,
 }
 
 /// So many questions.

@@ -14,7 +14,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use super::{Cast, Draw, Ending, HERE, Life, asked, check, desired, life};
+use super::{Cast, Draw, Ending, HERE, Life, Stage, asked, check, desired, life};
 use crate::station::{Desired, Ground, Opening, Station};
 
 /// Lives that share a seed.
@@ -87,6 +87,16 @@ impl<G: Ground> Differential<G> {
     pub fn new(ground: G) -> Self {
         let station = None;
         Self(RefCell::new(Tester { ground, station, openings: 0, portless: BTreeSet::new() }))
+    }
+
+    /// One life from stage to stage.
+    ///
+    /// # Errors
+    /// With the first question that is answered differently.
+    pub fn lead(&mut self, stages: Vec<Stage>) -> Result<Answered> {
+        let mut answered = Answered::default();
+        self.0.get_mut().lead(&Life::of(stages), &mut answered)?;
+        Ok(answered)
     }
 
     /// The lives of one seed.

@@ -15,7 +15,7 @@ use super::{policy::policy, selector::labels, service::service};
 use crate::station::{Desired, Ground};
 
 /// The node under test.
-pub(crate) const HERE: &str = "here";
+pub const HERE: &str = "here";
 /// Another node.
 pub(super) const THERE: &str = "there";
 
