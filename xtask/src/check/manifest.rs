@@ -8,7 +8,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("netpol-ebpf", &["netpol-common"]),
     ("netpol-agent", &["netpol-common"]),
     ("tests", &["netpol-agent", "netpol-common"]),
-    ("tests/fuzz", &["netpol-common"]),
+    ("tests/fuzz", &["netpol-agent", "netpol-common", "netpol-tests"]),
     ("xtask", &[]),
 ];
 
