@@ -48,6 +48,7 @@ fn a_pod_without_an_interface_is_overdue_after_the_deadline_and_told_once() {
     let mut bed = Bed::build(&ClusterSpec::default()).unwrap();
     let arguments = vec!["--pending-deadline".to_owned(), "300ms".to_owned()];
     bed.start_agent("node1", &AgentOptions { arguments, ..AgentOptions::default() }).unwrap();
+    bed.await_agents(PATIENCE).unwrap();
     bed.tell(&json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ghost", "namespace": "t"},
         "spec": {"nodeName": "node1", "containers": [{"name": "c"}]},
