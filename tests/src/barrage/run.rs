@@ -150,11 +150,7 @@ impl Node {
         };
         for number in 0..PACKETS {
             let (hook, frame) = traffic.next();
-            if let Hook::ToPod(here, 0) = hook
-                && source(&frame).is_some_and(|source| reference.laws.interface(source) == here)
-            {
-                // The node under the address of the pod that it speaks to: the evaluator takes the pod for its own peer,
-                // the programs do not. Nobody sends that.
+            if is_of_nobody(hook, &frame, &reference.laws) {
                 continue;
             }
             let ran = self.station.dataplane_mut().run(hook, &frame)?;
@@ -179,11 +175,23 @@ impl Node {
     }
 }
 
-/// Where the source address lies if the frame is an IP packet.
-fn source(frame: &[u8]) -> Option<IpAddr> {
+/// What no node ever has: itself under the address of the pod that it speaks to, and what a pod sends to itself on another
+/// pod's interface. The evaluator takes the pod for its own peer, the programs do not.
+fn is_of_nobody(hook: Hook, frame: &[u8], laws: &Laws) -> bool {
+    let (Hook::ToPod(here, ingress), Some((source, destination))) = (hook, ends_of(frame)) else {
+        return false;
+    };
+    let sender = laws.interface(source);
+    (ingress == 0 && sender == here) || (source == destination && sender != here)
+}
+
+/// Source and destination if the frame is an IP packet.
+fn ends_of(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let v4 = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
+    let v6 = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(frame.get(at..at + 16)?).ok()?));
     match frame.get(12..14)? {
-        [0x08, 0x00] => Some(<[u8; 4]>::try_from(frame.get(26..30)?).ok()?.into()),
-        [0x86, 0xdd] => Some(<[u8; 16]>::try_from(frame.get(22..38)?).ok()?.into()),
+        [0x08, 0x00] => v4(26).zip(v4(30)),
+        [0x86, 0xdd] => v6(22).zip(v6(38)),
         _ => None,
     }
 }
