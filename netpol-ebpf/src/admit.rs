@@ -34,6 +34,8 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     if spoofed {
         return Err(DropReason::Spoofed);
     }
+    // An entry that turned out to be another connection's may have left its backend here.
+    (case.nat_dst, case.nat_dport) = (tuple.dst, tuple.dport);
     let protocol = tuple.proto;
     let met_late = protocol == proto::TCP && !case.packet.opens();
     let node = hook == Hook::ToPod && ingress == 0;

@@ -1,8 +1,10 @@
-use netpol_agent::dataplane::{Op, kernel::Switch};
+use netpol_agent::dataplane::{Frontend, Op, kernel::Switch};
 use netpol_common::{
     config,
     direction::Direction::Egress,
     endpoint::{EndpointRow, flags},
+    net::proto,
+    peer::PeerRow,
     policy::SlotId,
     reason::DropReason,
     service::ServiceRow,
@@ -238,5 +240,26 @@ fn fragments_follow_their_first_one() {
             assert_eq!(seen.packet[dst], expected, "{name} fragment to the service");
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_service_that_is_gone_leaves_no_backend_behind_for_its_address() {
+    in_both_families(|lab, w| {
+        let (if_a, if_other) = (lab.pods[0], lab.pods[2]);
+        let (a, b, vip) = (World::at(w.a, 40_000), World::at(w.b, 8080), World::at(w.service, 80));
+        let asks = || udp(a, vip, b"?");
+        send_all(
+            lab,
+            vec![row("through it", FromPod(if_a), asks(), OpensTranslated(HandOver, udp(a, b, b"?")))],
+        )?;
+        // The backend's address is another pod's now, so that the connection is none of before.
+        lab.write([
+            Op::DeleteFrontend(Frontend { addr: w.service, port: 80, proto: proto::UDP }),
+            Op::PutPeer(w.b, PeerRow { ifindex: if_other, ..PeerRow::default() }),
+            Op::PutEndpoint(if_other, open()),
+            Op::AdvanceEpoch,
+        ])?;
+        send_all(lab, vec![row("an address like any other", FromPod(if_a), asks(), Opens(Pass))])
     });
 }
