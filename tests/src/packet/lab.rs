@@ -162,7 +162,7 @@ impl Lab {
         self.write(ports.into_keys().map(Op::DeletePort))?;
         self.maps.set_flags(u32::MAX, Switch::Off);
         self.maps.limit_connections(u32::MAX);
-        self.maps.forget_shortage();
+        self.maps.switches().forget_shortage();
         self.connections.clear()?;
         self.drain();
         Ok(())

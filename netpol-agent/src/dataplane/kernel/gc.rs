@@ -3,22 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::AsFd,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
 };
 
 use aya::maps::{IterableMap, MapError};
-use netpol_common::{
-    config::Config,
-    conntrack::{CtEntry, CtKey4, CtKey6, flags},
-};
+use netpol_common::conntrack::{CtEntry, CtKey4, CtKey6, flags};
 
 use super::{
-    Object, Timeouts,
+    Object, Switches, Timeouts,
     abi::Abi,
-    arena::Mapped,
     bpf::{self, Cursor},
     clock::Jiffies,
     judge::{Judgement, judge},
@@ -30,7 +22,6 @@ use crate::dataplane::Error;
 
 /// Entries looked at in one slice, about.
 const SLICE: usize = 4096;
-const SHORT: usize = std::mem::offset_of!(Config, short) / size_of::<u32>();
 
 /// `np_ct4` and `np_ct6`, walked through slice by slice.
 pub struct Conntrack {
@@ -38,8 +29,7 @@ pub struct Conntrack {
     v6: Walk<CtKey6>,
     timeouts: Timeouts,
     quotas: Quotas,
-    /// The words of [`Config`].
-    config: Arc<Mapped<AtomicU32>>,
+    switches: Switches,
     /// Entries of each pod that this walk has found so far, by interface.
     counted: BTreeMap<u32, u64>,
     /// As of the last walk.
@@ -82,14 +72,14 @@ impl Conntrack {
         object: &mut Object,
         timeouts: Timeouts,
         quotas: Quotas,
-        config: Arc<Mapped<AtomicU32>>,
+        switches: Switches,
     ) -> Result<Self, Error> {
         Ok(Self {
             v4: Walk::new(object)?,
             v6: Walk::new(object)?,
             timeouts,
             quotas,
-            config,
+            switches,
             counted: BTreeMap::new(),
             filled: BTreeMap::new(),
             pressed: BTreeSet::new(),
@@ -118,7 +108,7 @@ impl Conntrack {
         let pressed = self.filled.iter().filter(|(_, n)| n.saturating_mul(4) >= most.saturating_mul(3));
         self.pressed = pressed.map(|(owner, _)| *owner).collect();
         // After the quotas: whoever finds no room from now on says so again.
-        let short = self.config.words()[SHORT].swap(0, Ordering::Relaxed) != 0;
+        let short = self.switches.forget_shortage();
         Ok(Progress::Finished { short })
     }
 

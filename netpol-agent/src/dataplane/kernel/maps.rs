@@ -117,19 +117,9 @@ impl Maps {
         self.quotas.set_limit(entries);
     }
 
-    /// Whether connections have found no room since the last call ([`netpol_common::config::short`]).
-    pub fn forget_shortage(&self) -> bool {
-        self.config.words()[SHORT].swap(0, Ordering::Relaxed) != 0
-    }
-
     /// The other half of the connection tables' rules: who is counted there.
     pub(super) fn quotas(&self) -> Quotas {
         self.quotas.clone()
-    }
-
-    /// The words of [`Config`].
-    pub(super) fn config(&self) -> Arc<Mapped<AtomicU32>> {
-        self.config.clone()
     }
 
     /// See [`Switches::turn`].
@@ -144,7 +134,7 @@ impl Maps {
     }
 }
 
-/// What the programs can be told at run time.
+/// What the programs can be told at run time, and what they tell there.
 #[derive(Clone)]
 pub struct Switches(Arc<Mapped<AtomicU32>>);
 
@@ -156,6 +146,11 @@ impl Switches {
             Switch::On => flags.fetch_or(bits, Ordering::Release),
             Switch::Off => flags.fetch_and(!bits, Ordering::Release),
         };
+    }
+
+    /// Whether connections have found no room since the last call ([`netpol_common::config::short`]).
+    pub fn forget_shortage(&self) -> bool {
+        self.0.words()[SHORT].swap(0, Ordering::Relaxed) != 0
     }
 }
 

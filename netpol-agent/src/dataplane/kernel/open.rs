@@ -114,7 +114,7 @@ impl Kernel {
             drops: Ring::new(&mut object, names::DROP)?,
             flows: Ring::new(&mut object, names::FLOW)?,
             stats: Stats::new(&mut object)?,
-            conntrack: Conntrack::new(&mut object, *timeouts, maps.quotas(), maps.config())?,
+            conntrack: Conntrack::new(&mut object, *timeouts, maps.quotas(), maps.switches())?,
             maps,
             clock: Clock::new(object),
             mode,
