@@ -13,8 +13,8 @@ pub struct Config {
     pub flags: u32,
     /// Bits of [`short`]. Stored by the programs, cleared by the agent.
     pub short: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// Jiffies a second, 0 until the agent has measured them.
+    pub hz: u32,
 }
 
 /// Bits of [`Config::flags`].

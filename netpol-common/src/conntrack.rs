@@ -47,7 +47,8 @@ pub struct CtKey6 {
 /// Value of `np_ct4` and `np_ct6`: the decision, and what the next packet needs.
 ///
 /// A connection to a Service has two entries: the *front* one (client, service address) with the backend in `nat_*`, and
-/// the *back* one (client, backend) with the service address in `nat_*`. Each is complete in itself.
+/// the *back* one (client, backend) with the service address in `nat_*`. Each is complete in itself. Where the backend must
+/// see another client (`SNAT`), the back one's key has that other address and port instead.
 ///
 /// "Original" is the direction of the packet that opened the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
@@ -71,14 +72,18 @@ pub struct CtEntry {
     pub if_reply: u32,
     /// Bits of [`flags`].
     pub flags: u32,
-    /// Row of `np_svc` the connection was made through; meaningful with `FRONT` or `BACK`.
+    /// The Service's port that the connection was made through
+    /// ([`FrontendRow::svc`](crate::service::FrontendRow::svc)); meaningful with `FRONT` or `BACK`.
     pub svc: u32,
     /// Front entry: the backend's address. Back entry: the service's address. See [`Address::to_words`].
     pub nat_addr: [u32; 4],
     /// Port that belongs to `nat_addr`.
     pub nat_port: Be16,
-    /// Always 0: room for a translated source port.
+    /// Port that belongs to `nat_saddr`.
     pub nat_sport: Be16,
+    /// Meaningful with `SNAT`. Front entry: the address that the backend takes for the client's. Back entry: the client's
+    /// own. See [`Address::to_words`].
+    pub nat_saddr: [u32; 4],
 }
 
 /// A decision and the epoch it was made under. One aligned word: a decision of one epoch is never seen under another, and
@@ -140,6 +145,8 @@ pub mod flags {
     /// It began before netpol did, and the node's own netfilter translates it. `nat_*` is where it goes, for judging; no
     /// packet is rewritten, and none handed over past the node.
     pub const NODE_NAT: u32 = 1 << 5;
+    /// Front or back entry of a connection whose source is translated as well: see [`CtEntry::nat_saddr`].
+    pub const SNAT: u32 = 1 << 6;
     /// The connection is over: a new SYN opens a new one.
     #[must_use]
     pub const fn closed(flags: u32) -> bool {
@@ -168,6 +175,18 @@ impl CtEntry {
     #[inline(always)]
     pub const fn owner(&self) -> u32 {
         if self.if_orig != 0 { self.if_orig } else { self.if_reply }
+    }
+
+    /// The opening tuple of the other entry of a translated connection, given that of this one.
+    #[must_use]
+    #[inline(always)]
+    pub fn partner<A: Address>(&self, opened: &Tuple<A>) -> Tuple<A> {
+        let mut other = Tuple { dst: A::from_words(self.nat_addr), dport: self.nat_port, ..*opened };
+        if self.flags & flags::SNAT != 0 {
+            other.src = A::from_words(self.nat_saddr);
+            other.sport = self.nat_sport;
+        }
+        other
     }
 }
 
@@ -218,4 +237,4 @@ macro_rules! key_of {
 key_of!(CtKey4, V4);
 key_of!(CtKey6, V6);
 
-const _: () = assert!(size_of::<CtKey4>() == 16 && size_of::<CtKey6>() == 40 && size_of::<CtEntry>() == 96);
+const _: () = assert!(size_of::<CtKey4>() == 16 && size_of::<CtKey6>() == 40 && size_of::<CtEntry>() == 112);

@@ -14,8 +14,16 @@ pub const POLICY: u32 = 524_288;
 pub const PORT: u32 = 524_288;
 /// Service addresses with a port, per family.
 pub const FRONTEND: u32 = 131_072;
-/// Services' ports, per family in one table: row numbers of `np_svc`.
+/// Row numbers of `np_svc`: sets of backends that some frontend names, of both families.
 pub const SERVICE: u32 = 131_072;
+/// Pairs of a Service's port and a backend that may go on answering, per family: UDP ports and ports with affinity.
+pub const MEMBER: u32 = 262_144;
+/// Clients that keep their backend, per family (least recently used go first).
+pub const AFFINITY: u32 = 65_536;
+/// Prefixes in the source ranges of Services, per family.
+pub const RANGE: u32 = 65_536;
+/// Prefixes that Services' addresses are taken from, per family.
+pub const SERVICE_NET: u32 = 1_024;
 /// Backends of the arena, per family, over all services, with what waits for its grace period.
 pub const BACKEND: u32 = 524_288;
 /// Datagrams in fragments at the same time, per family (least recently used go first).

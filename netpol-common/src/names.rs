@@ -25,12 +25,29 @@ pub const PORT: &str = "np_port";
 pub const FE4: &str = "np_fe4";
 /// [`FrontendKey6`](crate::service::FrontendKey6) → [`FrontendRow`](crate::service::FrontendRow).
 pub const FE6: &str = "np_fe6";
-/// Service row number → [`ServiceRow`](crate::service::ServiceRow) as `u64`; written through `mmap`.
+/// Row number, named by frontends → [`ServiceRow`](crate::service::ServiceRow) as `u64`; written through `mmap`.
 pub const SVC: &str = "np_svc";
 /// The arena of [`Backend4`](crate::service::Backend4); written through `mmap`.
 pub const BE4: &str = "np_be4";
 /// The arena of [`Backend6`](crate::service::Backend6); written through `mmap`.
 pub const BE6: &str = "np_be6";
+/// Backends that may go on answering for a Service's port, [`MemberKey4`](crate::service::MemberKey4) → `u32`, always 0.
+pub const MEMBER4: &str = "np_member4";
+/// As [`MEMBER4`], [`MemberKey6`](crate::service::MemberKey6).
+pub const MEMBER6: &str = "np_member6";
+/// Session affinity, [`ClientKey4`](crate::service::ClientKey4) → [`AffinityRow`](crate::service::AffinityRow).
+pub const AFF4: &str = "np_aff4";
+/// Session affinity, [`ClientKey6`](crate::service::ClientKey6) → [`AffinityRow`](crate::service::AffinityRow).
+pub const AFF6: &str = "np_aff6";
+/// Source ranges: 32 bits of [`FrontendRow::svc`](crate::service::FrontendRow::svc) and an IPv4 prefix
+/// ([`ClientKey4`](crate::service::ClientKey4)) → `u32`, always 0.
+pub const RANGE4: &str = "np_range4";
+/// As [`RANGE4`], with an IPv6 prefix.
+pub const RANGE6: &str = "np_range6";
+/// Prefixes that Services' IPv4 addresses are taken from (ServiceCIDR) → `u32`, always 0.
+pub const SVCNET4: &str = "np_svcnet4";
+/// As [`SVCNET4`], IPv6.
+pub const SVCNET6: &str = "np_svcnet6";
 /// Ports of a datagram whose later fragments carry none, [`FragKey4`](crate::fragment::FragKey4).
 pub const FRAG4: &str = "np_frag4";
 /// Ports of a datagram whose later fragments carry none, [`FragKey6`](crate::fragment::FragKey6).
@@ -45,9 +62,9 @@ pub const DROP: &str = "np_drop";
 pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
-pub const PINNED: [&str; 21] = [
-    CT4, CT6, QUOTA, EP, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, FRAG4, FRAG6,
-    CONFIG, STATS, DROP, FLOW,
+pub const PINNED: [&str; 29] = [
+    CT4, CT6, QUOTA, EP, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, MEMBER4, MEMBER6,
+    AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, FRAG4, FRAG6, CONFIG, STATS, DROP, FLOW,
 ];
 
 /// Program on TC ingress of the host side of a pod's interface: what the pod sends.

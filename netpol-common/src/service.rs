@@ -12,7 +12,7 @@ pub struct FrontendKey4 {
     pub addr: V4,
     /// Service port.
     pub port: Be16,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub proto: u8,
     /// Always 0.
     pub pad: u8,
@@ -26,24 +26,110 @@ pub struct FrontendKey6 {
     pub addr: V6,
     /// Service port.
     pub port: Be16,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub proto: u8,
     /// Always 0.
     pub pad: u8,
 }
 
-/// Value of `np_fe4` and `np_fe6`.
+/// Value of `np_fe4` and `np_fe6`. The row of port 0 and protocol 0 stands for the whole address, see [`flags::WHOLE`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct FrontendRow {
-    /// Row of `np_svc`.
+    /// Number of the Service's port in this family: all ways into it (cluster address, node port, load balancer) have the
+    /// same. Connections, affinity, members and source ranges name it.
     pub svc: u32,
-    /// Reserved, 0.
+    /// Row of `np_svc` for clients within the cluster: pods, and the nodes themselves.
+    pub near: u32,
+    /// Row of `np_svc` for clients from outside.
+    pub far: u32,
+    /// Bits of [`flags`].
     pub flags: u32,
+    /// How long a client keeps its backend after its last packet, in seconds (`sessionAffinityConfig.clientIP`); 0: each
+    /// connection is balanced by itself.
+    pub affinity: u32,
+}
+
+/// Bits of [`FrontendRow::flags`].
+pub mod flags {
+    /// A way in from outside: node port, load balancer address or external address.
+    pub const EXTERNAL: u32 = 1;
+    /// Clients from outside keep their address, and only backends of this node answer them
+    /// (`externalTrafficPolicy: Local`).
+    pub const KEEP_SOURCE: u32 = 1 << 1;
+    /// Only clients in the Service's source ranges (`np_range4/6`) are let in.
+    pub const SOURCE_RANGES: u32 = 1 << 2;
+    /// A whole address of Services, not one of its ports: what no other row names is refused.
+    pub const WHOLE: u32 = 1 << 3;
+    /// The same client gets the same backend on every node.
+    pub const MAGLEV: u32 = 1 << 4;
+}
+
+/// Key of `np_member4`: a backend that may keep answering for a Service's port, ready or about to end. There are rows for
+/// UDP ports and for ports with affinity: nobody else asks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct MemberKey4 {
+    /// [`FrontendRow::svc`]
+    pub svc: u32,
+    /// Pod address.
+    pub addr: V4,
+    /// Pod port.
+    pub port: Be16,
+    /// Always 0.
+    pub pad: u16,
+}
+
+/// Key of `np_member6`, see [`MemberKey4`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct MemberKey6 {
+    /// [`FrontendRow::svc`]
+    pub svc: u32,
+    /// Pod address.
+    pub addr: V6,
+    /// Pod port.
+    pub port: Be16,
+    /// Always 0.
+    pub pad: u16,
+}
+
+/// Key of `np_aff4`, and the data of a key of `np_range4`: a Service's port and an address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct ClientKey4 {
+    /// [`FrontendRow::svc`]
+    pub svc: u32,
+    /// Address of a client; in `np_range4` a prefix of it.
+    pub addr: V4,
+}
+
+/// Key of `np_aff6`, and the data of a key of `np_range6`, see [`ClientKey4`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct ClientKey6 {
+    /// [`FrontendRow::svc`]
+    pub svc: u32,
+    /// Address of a client; in `np_range6` a prefix of it.
+    pub addr: V6,
+}
+
+/// Value of `np_aff4` and `np_aff6`: who answered this client last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct AffinityRow {
+    /// The backend's address, see [`Address::to_words`](crate::net::Address::to_words).
+    pub addr: [u32; 4],
+    /// The backend's port.
+    pub port: Be16,
+    /// Always 0.
+    pub pad: u16,
+    /// Low 32 bits of the kernel's jiffies at the last use.
+    pub last_used: u32,
 }
 
 /// Value of `np_svc`: a range of the arena, in one number so that one aligned 8-byte store replaces all backends of a
-/// service. Backends on this node come first.
+/// service. Backends on this node come first. An empty range says what becomes of its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ServiceRow(pub u64);
@@ -53,6 +139,11 @@ impl ServiceRow {
     pub const MAX_BACKENDS: u32 = (1 << 20) - 1;
     /// The arena's last possible row.
     pub const MAX_BASE: u32 = (1 << 24) - 1;
+    /// Nobody answers: clients are refused at once.
+    pub const REFUSE: Self = Self(0);
+    /// Nobody answers on this node, and somebody does on another: packets are dropped without an answer
+    /// (`internalTrafficPolicy` or `externalTrafficPolicy` is `Local`).
+    pub const DROP: Self = Self(1 << 40);
 
     /// `None` if a number does not fit its bits or `n_local` exceeds `n_all`.
     #[must_use]
@@ -116,3 +207,8 @@ pub struct Backend6 {
     /// Always 0.
     pub pad: [u16; 3],
 }
+
+const _: () = {
+    assert!(size_of::<FrontendRow>() == 20 && size_of::<AffinityRow>() == 24);
+    assert!(size_of::<MemberKey4>() == 12 && size_of::<MemberKey6>() == 24);
+};

@@ -40,7 +40,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     let met_late = protocol == proto::TCP && !case.packet.opens();
     let node = hook == Hook::ToPod && ingress == 0;
     let svc = match hook {
-        Hook::FromPod => F::frontend(tuple.dst, tuple.dport, tuple.proto).map(|row| row.svc),
+        Hook::FromPod => F::frontend(tuple.dst, tuple.dport, tuple.proto).map(|row| row.near),
         Hook::ToPod => None,
     };
     if svc.is_some() && met_late {

@@ -7,7 +7,7 @@ use crate::maps::CONFIG;
 /// Read once a packet, before any table: a decision is never attributed to a newer epoch than the rows it came from.
 #[inline(always)]
 pub fn read() -> Config {
-    let none = Config { epoch: 0, flags: 0, short: 0, pad: 0 };
+    let none = Config { epoch: 0, flags: 0, short: 0, hz: 0 };
     match CONFIG.get_ptr(0) {
         Some(row) => {
             // SAFETY: a pointer into an array map; volatile because the agent stores through mmap.

@@ -181,6 +181,7 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
         nat_addr: [0; 4],
         nat_port: Be16::from_raw(0),
         nat_sport: Be16::from_raw(0),
+        nat_saddr: [0; 4],
     });
     entry.owner()
 }

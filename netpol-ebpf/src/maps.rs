@@ -17,7 +17,10 @@ use netpol_common::{
     net::{V4, V6},
     peer::{CidrRow, PeerRow},
     policy::{PolicyKey, PolicyRow, PortKey, RuleId},
-    service::{Backend4, Backend6, FrontendKey4, FrontendKey6, FrontendRow, ServiceRow},
+    service::{
+        AffinityRow, Backend4, Backend6, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow,
+        MemberKey4, MemberKey6, ServiceRow,
+    },
     stats::{self, Counter},
 };
 
@@ -77,6 +80,33 @@ pub static BE4: Array<Backend4> = Array::with_max_entries(limits::BACKEND, BPF_F
 /// As `np_be4`.
 #[map(name = "np_be6")]
 pub static BE6: Array<Backend6> = Array::with_max_entries(limits::BACKEND, BPF_F_MMAPABLE);
+
+/// Written by the agent.
+#[map(name = "np_member4")]
+pub static MEMBER4: HashMap<MemberKey4, u32> =
+    HashMap::with_max_entries(limits::MEMBER, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_member6")]
+pub static MEMBER6: HashMap<MemberKey6, u32> =
+    HashMap::with_max_entries(limits::MEMBER, BPF_F_NO_PREALLOC);
+/// Written by packets. Full: the client that was idle longest gets any backend next time.
+#[map(name = "np_aff4")]
+pub static AFF4: LruHashMap<ClientKey4, AffinityRow> = LruHashMap::with_max_entries(limits::AFFINITY, 0);
+/// As `np_aff4`.
+#[map(name = "np_aff6")]
+pub static AFF6: LruHashMap<ClientKey6, AffinityRow> = LruHashMap::with_max_entries(limits::AFFINITY, 0);
+/// Written by the agent.
+#[map(name = "np_range4")]
+pub static RANGE4: LpmTrie<ClientKey4, u32> = LpmTrie::with_max_entries(limits::RANGE, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_range6")]
+pub static RANGE6: LpmTrie<ClientKey6, u32> = LpmTrie::with_max_entries(limits::RANGE, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_svcnet4")]
+pub static SVCNET4: LpmTrie<V4, u32> = LpmTrie::with_max_entries(limits::SERVICE_NET, BPF_F_NO_PREALLOC);
+/// Written by the agent.
+#[map(name = "np_svcnet6")]
+pub static SVCNET6: LpmTrie<V6, u32> = LpmTrie::with_max_entries(limits::SERVICE_NET, BPF_F_NO_PREALLOC);
 
 /// Written by first fragments, read by later ones. Full: the least recently used datagram loses its ports, and its
 /// fragments are dropped.

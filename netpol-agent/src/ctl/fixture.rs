@@ -87,6 +87,9 @@ impl Fixture {
             frontends: many,
             services: many,
             backends: many,
+            members: many,
+            ranges: many,
+            service_nets: many,
         };
         let mut dataplane = Fake::new(capacity);
         let mut engine = Engine::new("n1", capacity, dataplane.read().unwrap());

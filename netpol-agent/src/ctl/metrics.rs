@@ -148,9 +148,31 @@ fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usi
         (names::PORT, (rows.ports.len(), capacity.ports)),
         (names::SVC, (rows.services.len(), capacity.services)),
     ]);
-    for (v4, [peers, cidrs, frontends, backends]) in [
-        (true, [names::PEER4, names::CIDR4, names::FE4, names::BE4]),
-        (false, [names::PEER6, names::CIDR6, names::FE6, names::BE6]),
+    for (v4, [peers, cidrs, frontends, backends, members, ranges, nets]) in [
+        (
+            true,
+            [
+                names::PEER4,
+                names::CIDR4,
+                names::FE4,
+                names::BE4,
+                names::MEMBER4,
+                names::RANGE4,
+                names::SVCNET4,
+            ],
+        ),
+        (
+            false,
+            [
+                names::PEER6,
+                names::CIDR6,
+                names::FE6,
+                names::BE6,
+                names::MEMBER6,
+                names::RANGE6,
+                names::SVCNET6,
+            ],
+        ),
     ] {
         let in_arena = rows.backends.values().flatten();
         fills.extend([
@@ -161,6 +183,18 @@ fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usi
                 (count(&mut rows.frontends.keys().map(|f| f.addr.is_ipv4()), v4), capacity.frontends),
             ),
             (backends, (count(&mut in_arena.map(|b| b.addr.is_ipv4()), v4), capacity.backends)),
+            (
+                members,
+                (count(&mut rows.members.iter().map(|m| m.backend.addr.is_ipv4()), v4), capacity.members),
+            ),
+            (ranges, (count(&mut rows.ranges.iter().map(|r| r.net.addr().is_ipv4()), v4), capacity.ranges)),
+            (
+                nets,
+                (
+                    count(&mut rows.service_nets.iter().map(|net| net.addr().is_ipv4()), v4),
+                    capacity.service_nets,
+                ),
+            ),
         ]);
     }
     fills

@@ -67,6 +67,9 @@ fn numbers_are_those_of_the_maps_and_counters() {
         frontends: 6,
         services: 7,
         backends: 8,
+        members: 8,
+        ranges: 8,
+        service_nets: 8,
     };
     let numbers = Numbers {
         endpoints: &[],

@@ -1,6 +1,10 @@
 //! A dataplane in memory, for tests: it has the maps' capacities and complains as the kernel does.
 
-use std::{collections::BTreeMap, io, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
 
 use netpol_common::names;
 
@@ -69,8 +73,12 @@ impl Fake {
         }
         // A range that a service names is never written: readers would see half of it.
         let named = |(frontend, row): (&super::Frontend, &netpol_common::service::FrontendRow)| {
-            let service = self.rows.services.get(&row.svc).filter(|_| frontend.addr.is_ipv4() == v4);
-            service.is_some_and(|s| s.base() < base + backends.len() as u32 && base < s.base() + s.n_all())
+            let services =
+                [row.near, row.far].into_iter().filter_map(|number| self.rows.services.get(&number));
+            frontend.addr.is_ipv4() == v4
+                && services
+                    .into_iter()
+                    .any(|s| s.base() < base + backends.len() as u32 && base < s.base() + s.n_all())
         };
         if self.rows.frontends.iter().any(named) {
             return Err(refused("write", map, io::ErrorKind::ResourceBusy));
@@ -82,11 +90,12 @@ impl Fake {
 
     /// Reads the backends that a frontend's row names, as the kernel program would.
     fn refresh_backends(&mut self) {
-        let ranges = self.rows.frontends.iter().map(|(frontend, row)| {
-            let service = self.rows.services.get(&row.svc).copied().unwrap_or_default();
+        let named = self.rows.frontends.iter().flat_map(|(f, row)| [(f, row.near), (f, row.far)]);
+        let ranges = named.map(|(frontend, number)| {
+            let service = self.rows.services.get(&number).copied().unwrap_or_default();
             let arena = &self.arenas[usize::from(frontend.addr.is_ipv4())];
             let range = service.base()..service.base() + service.n_all();
-            (row.svc, range.filter_map(|at| arena.get(&at).copied()).collect())
+            (number, range.filter_map(|at| arena.get(&at).copied()).collect())
         });
         self.rows.backends = ranges.collect();
     }
@@ -95,7 +104,7 @@ impl Fake {
 impl Dataplane for Fake {
     fn read(&self) -> Result<Rows, Error> {
         let mut rows = self.rows.clone();
-        let named: std::collections::BTreeSet<u32> = rows.frontends.values().map(|row| row.svc).collect();
+        let named: BTreeSet<u32> = rows.frontends.values().flat_map(|row| [row.near, row.far]).collect();
         rows.services.retain(|number, _| named.contains(number));
         Ok(rows)
     }
@@ -112,6 +121,7 @@ impl Dataplane for Fake {
             }
         }
         let Capacity { ports, policy, cidrs, peers, endpoints, frontends, services, .. } = self.capacity;
+        let Capacity { members, ranges, service_nets, .. } = self.capacity;
         let (rows, used) = (&mut self.rows, &mut self.used);
         let name = match op {
             Op::PutPort(key, rule) => put(&mut rows.ports, *key, *rule, names::PORT, ports, used)?,
@@ -142,6 +152,28 @@ impl Dataplane for Fake {
             Op::DeleteFrontend(frontend) => {
                 let map = family(frontend.addr, names::FE4, names::FE6);
                 delete(&mut rows.frontends, frontend, map, used)?
+            }
+            Op::PutMember(member) => {
+                let map = family(member.backend.addr, names::MEMBER4, names::MEMBER6);
+                add(&mut rows.members, *member, map, members, used)?
+            }
+            Op::DeleteMember(member) => {
+                let map = family(member.backend.addr, names::MEMBER4, names::MEMBER6);
+                remove(&mut rows.members, member, map, used)?
+            }
+            Op::PutRange(range) => {
+                let map = family(range.net.addr(), names::RANGE4, names::RANGE6);
+                add(&mut rows.ranges, *range, map, ranges, used)?
+            }
+            Op::DeleteRange(range) => {
+                remove(&mut rows.ranges, range, family(range.net.addr(), names::RANGE4, names::RANGE6), used)?
+            }
+            Op::PutServiceNet(net) => {
+                let map = family(net.addr(), names::SVCNET4, names::SVCNET6);
+                add(&mut rows.service_nets, *net, map, service_nets, used)?
+            }
+            Op::DeleteServiceNet(net) => {
+                remove(&mut rows.service_nets, net, family(net.addr(), names::SVCNET4, names::SVCNET6), used)?
             }
             Op::WriteBackends { base, backends } => {
                 self.write_backends(*base, backends)?;
@@ -201,6 +233,37 @@ fn delete<K: Ord, V>(
     used: &mut BTreeMap<&'static str, usize>,
 ) -> Result<&'static str, Error> {
     if map.remove(key).is_none() {
+        return Err(refused("delete", name, io::ErrorKind::NotFound));
+    }
+    used.entry(name).and_modify(|n| *n -= 1);
+    Ok(name)
+}
+
+fn add<K: Ord>(
+    set: &mut BTreeSet<K>,
+    key: K,
+    name: &'static str,
+    capacity: usize,
+    used: &mut BTreeMap<&'static str, usize>,
+) -> Result<&'static str, Error> {
+    if !set.contains(&key) {
+        let used = used.entry(name).or_default();
+        if *used >= capacity {
+            return Err(refused("put", name, io::ErrorKind::StorageFull));
+        }
+        *used += 1;
+    }
+    set.insert(key);
+    Ok(name)
+}
+
+fn remove<K: Ord>(
+    set: &mut BTreeSet<K>,
+    key: &K,
+    name: &'static str,
+    used: &mut BTreeMap<&'static str, usize>,
+) -> Result<&'static str, Error> {
+    if !set.remove(key) {
         return Err(refused("delete", name, io::ErrorKind::NotFound));
     }
     used.entry(name).and_modify(|n| *n -= 1);

@@ -148,6 +148,6 @@ impl Tables for Rows {
     }
     fn backends(&self, frontend: &Frontend) -> Option<Vec<Backend>> {
         let row = self.frontends.get(frontend)?;
-        Some(self.backends.get(&row.svc).cloned().unwrap_or_default())
+        Some(self.backends.get(&row.near).cloned().unwrap_or_default())
     }
 }

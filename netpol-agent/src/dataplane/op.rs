@@ -8,7 +8,7 @@ use netpol_common::{
     service::{FrontendRow, ServiceRow},
 };
 
-use super::{Backend, Frontend};
+use super::{Backend, Frontend, Member, SourceRange};
 
 /// One operation on the dataplane: data that says what to do, not how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +46,18 @@ pub enum Op {
     },
     /// Points a service at a range: one store, the whole swap.
     PutService(u32, ServiceRow),
+    /// Lets a backend go on answering for a Service's port.
+    PutMember(Member),
+    /// A backend no longer answers: what depends on it chooses again.
+    DeleteMember(Member),
+    /// Lets a prefix in.
+    PutRange(SourceRange),
+    /// Lets a prefix in no more.
+    DeleteRange(SourceRange),
+    /// Says that a prefix's addresses are Services', whether they have one or not.
+    PutServiceNet(IpNet),
+    /// Forgets such a prefix.
+    DeleteServiceNet(IpNet),
     /// Has every established connection judged again at its next packet.
     AdvanceEpoch,
     /// Returns when no packet can still be reading what was replaced before. Follows deletions from the service tables,

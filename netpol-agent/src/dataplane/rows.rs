@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use netpol_common::{
@@ -13,9 +16,9 @@ use netpol_common::{
 pub struct Frontend {
     /// Service address.
     pub addr: IpAddr,
-    /// Service port, host order.
+    /// Service port, host order; 0 with protocol 0: the whole address, for what no other frontend of it names.
     pub port: u16,
-    /// [`netpol_common::net::proto::TCP`] or `UDP`.
+    /// [`netpol_common::net::proto::TCP`], `UDP` or `SCTP`.
     pub proto: u8,
 }
 
@@ -26,6 +29,24 @@ pub struct Backend {
     pub addr: IpAddr,
     /// Pod port, host order.
     pub port: u16,
+}
+
+/// A backend that may go on answering for a Service's port, ready or about to end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Member {
+    /// [`FrontendRow::svc`]
+    pub svc: u32,
+    /// The backend.
+    pub backend: Backend,
+}
+
+/// A prefix that a Service's port lets in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SourceRange {
+    /// [`FrontendRow::svc`]
+    pub svc: u32,
+    /// The prefix, without host bits.
+    pub net: IpNet,
 }
 
 /// The contents of the maps. IPv4 and IPv6 rows lie in one table here and in two in the kernel.
@@ -47,6 +68,12 @@ pub struct Rows {
     pub services: BTreeMap<u32, ServiceRow>,
     /// The backends that each of those rows names, local ones first, as they lie in the arena.
     pub backends: BTreeMap<u32, Vec<Backend>>,
+    /// `np_member4`, `np_member6`
+    pub members: BTreeSet<Member>,
+    /// `np_range4`, `np_range6`
+    pub ranges: BTreeSet<SourceRange>,
+    /// `np_svcnet4`, `np_svcnet6`
+    pub service_nets: BTreeSet<IpNet>,
 }
 
 /// How many rows fit, per map (for maps of two families: per family).
@@ -68,6 +95,12 @@ pub struct Capacity {
     pub services: usize,
     /// `np_be4`, `np_be6`
     pub backends: usize,
+    /// `np_member4`, `np_member6`
+    pub members: usize,
+    /// `np_range4`, `np_range6`
+    pub ranges: usize,
+    /// `np_svcnet4`, `np_svcnet6`
+    pub service_nets: usize,
 }
 
 /// The host side of a pod's interface, as found in the kernel.

@@ -233,6 +233,12 @@ impl Planner {
             | Op::DeleteFrontend(_)
             | Op::WriteBackends { .. }
             | Op::PutService(..)
+            | Op::PutMember(_)
+            | Op::DeleteMember(_)
+            | Op::PutRange(_)
+            | Op::DeleteRange(_)
+            | Op::PutServiceNet(_)
+            | Op::DeleteServiceNet(_)
             | Op::AwaitGrace => self.services.applied(op),
             Op::AdvanceEpoch => self.epoch_owed = false,
         }
@@ -247,6 +253,8 @@ impl Planner {
             Op::PutFrontend(..) | Op::DeleteFrontend(_) => true,
             Op::PutService(number, row) => self.services.loses_backend(*number, *row),
             Op::PutPort(..) | Op::DeletePort(_) | Op::DeletePolicy(_) => false,
+            Op::DeleteMember(_) | Op::DeleteRange(_) => true,
+            Op::PutMember(_) | Op::PutRange(_) | Op::PutServiceNet(_) | Op::DeleteServiceNet(_) => false,
             Op::WriteBackends { .. } | Op::AdvanceEpoch | Op::AwaitGrace => false,
         }
     }

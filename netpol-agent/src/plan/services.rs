@@ -49,8 +49,8 @@ impl Services {
         let mut arenas = [arena(), arena()];
         let mut frontend_of = BTreeMap::new();
         for (frontend, row) in &actual.frontends {
-            frontend_of.insert(row.svc, *frontend);
-            if let Some(service) = actual.services.get(&row.svc) {
+            frontend_of.insert(row.near, *frontend);
+            if let Some(service) = actual.services.get(&row.near) {
                 arenas[usize::from(frontend.addr.is_ipv4())].occupy(service.base(), service.n_all());
             }
         }
@@ -125,7 +125,7 @@ impl Services {
         else {
             return Err(too_many);
         };
-        let known = self.frontends.get(&at).map(|row| row.svc);
+        let known = self.frontends.get(&at).map(|row| row.near);
         let number = known.or_else(|| self.numbers.reserve());
         let number = number.ok_or(Refusal::Capacity {
             map: names::SVC,
@@ -138,7 +138,10 @@ impl Services {
         }
         steps.ops.push(Op::PutService(number, row));
         if known.is_none() {
-            steps.ops.push(Op::PutFrontend(at, FrontendRow { svc: number, flags: 0 }));
+            steps.ops.push(Op::PutFrontend(
+                at,
+                FrontendRow { svc: number, near: number, far: number, ..FrontendRow::default() },
+            ));
         }
         let old = known.and_then(|n| self.backends.get(&n)).map_or(&[][..], Vec::as_slice);
         steps.retires |= !old.is_empty();
@@ -152,7 +155,7 @@ impl Services {
     }
 
     pub(super) fn frontend(&self, frontend: &Frontend) -> Option<(u32, &[Backend])> {
-        let number = self.frontends.get(frontend)?.svc;
+        let number = self.frontends.get(frontend)?.near;
         let row = self.rows.get(&number)?;
         Some((row.n_local(), self.backends.get(&number).map_or(&[], Vec::as_slice)))
     }
@@ -198,7 +201,7 @@ impl Services {
                 self.backends.insert(*number, backends);
                 self.numbers.take(*number);
                 let named = self.frontend_of.get(number).and_then(|f| self.frontends.get(f));
-                self.unnamed = named.is_none_or(|row| row.svc != *number).then_some(*number);
+                self.unnamed = named.is_none_or(|row| row.near != *number).then_some(*number);
                 self.pending.extend(self.frontend_of.get(number));
             }
             Op::PutFrontend(frontend, row) => {
@@ -208,7 +211,7 @@ impl Services {
             }
             Op::DeleteFrontend(frontend) => {
                 if let Some(row) = self.frontends.remove(frontend) {
-                    self.forget(row.svc);
+                    self.forget(row.near);
                 }
                 self.pending.insert(*frontend);
             }

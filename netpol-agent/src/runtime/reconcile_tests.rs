@@ -75,6 +75,9 @@ const CAPACITY: Capacity = Capacity {
     frontends: 99,
     services: 99,
     backends: 99,
+    members: 99,
+    ranges: 99,
+    service_nets: 99,
 };
 
 impl Bench {

@@ -32,6 +32,9 @@ const CAPACITY: Capacity = Capacity {
     frontends: 16,
     services: 16,
     backends: 64,
+    members: 64,
+    ranges: 64,
+    service_nets: 64,
 };
 
 /// What is asked of every pair in between: TCP and UDP.

@@ -152,9 +152,13 @@ impl Lab {
 
     /// Empties the maps.
     fn clear(&mut self) -> Result<()> {
-        let Rows { ports, policy, cidrs, peers, endpoints, frontends, services: _, backends: _ } =
-            self.maps.read()?;
+        let rows = self.maps.read()?;
+        let Rows { ports, policy, cidrs, peers, endpoints, frontends, .. } = rows;
+        let Rows { members, ranges, service_nets, .. } = rows;
         self.write(frontends.into_keys().map(Op::DeleteFrontend))?;
+        self.write(members.into_iter().map(Op::DeleteMember))?;
+        self.write(ranges.into_iter().map(Op::DeleteRange))?;
+        self.write(service_nets.into_iter().map(Op::DeleteServiceNet))?;
         self.write(endpoints.into_keys().map(Op::DeleteEndpoint))?;
         self.write(peers.into_keys().map(Op::DeletePeer))?;
         self.write(cidrs.into_keys().map(Op::DeleteCidr))?;

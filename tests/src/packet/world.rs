@@ -69,7 +69,10 @@ impl World {
             Op::PutService(svc, row),
         ])?;
         lab.write([proto::TCP, proto::UDP].map(|proto| {
-            Op::PutFrontend(Frontend { addr: self.service, port: 80, proto }, FrontendRow { svc, flags: 0 })
+            Op::PutFrontend(
+                Frontend { addr: self.service, port: 80, proto },
+                FrontendRow { svc, near: svc, far: svc, ..FrontendRow::default() },
+            )
         }))
     }
 }

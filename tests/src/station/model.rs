@@ -29,6 +29,9 @@ impl Default for ModelJudge {
             frontends: limits::FRONTEND as usize,
             services: limits::SERVICE as usize,
             backends: limits::BACKEND as usize,
+            members: limits::MEMBER as usize,
+            ranges: limits::RANGE as usize,
+            service_nets: limits::SERVICE_NET as usize,
         }))
     }
 }

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netpol_agent::dataplane::{
-    Backend, Dataplane, Frontend, Op, Rows,
+    Backend, Dataplane, Frontend, Member, Op, Rows, SourceRange,
     kernel::{Kernel, LayoutError, OpenError, PinError, Sizes, cleanup},
 };
 use netpol_common::{
@@ -30,8 +30,12 @@ fn rows() -> Rows {
     let port = |port| {
         (PortKey { ports: PortSetId(3), port, proto: 6, prefix: 16, pad: 0 }, RuleId(RuleId::HASHED | 1))
     };
-    let frontend =
-        |text, svc| (Frontend { addr: addr(text), port: 80, proto: 6 }, FrontendRow { svc, flags: 0 });
+    let frontend = |text, svc| {
+        (
+            Frontend { addr: addr(text), port: 80, proto: 6 },
+            FrontendRow { svc, near: svc, far: svc, ..FrontendRow::default() },
+        )
+    };
     let backends = |texts: [&str; 2]| texts.map(|text| Backend { addr: addr(text), port: 8080 }).to_vec();
     Rows {
         ports: (0..3000).map(port).collect(),
@@ -47,6 +51,13 @@ fn rows() -> Rows {
         services: [(1, ServiceRow::new(100, 1, 2).unwrap()), (2, ServiceRow::new(8190, 0, 2).unwrap())]
             .into(),
         backends: [(1, backends(["10.0.0.1", "10.0.0.2"])), (2, backends(["fd00::1", "fd00::2"]))].into(),
+        members: ["10.0.0.1", "fd00::1"]
+            .map(|text| Member { svc: 7, backend: Backend { addr: addr(text), port: 53 } })
+            .into(),
+        ranges: ["198.51.100.0/24", "0.0.0.0/0", "2001:db8::/32"]
+            .map(|net| SourceRange { svc: 7, net: net.parse().unwrap() })
+            .into(),
+        service_nets: ["10.96.0.0/16", "fd00:96::/112"].map(|net| net.parse().unwrap()).into(),
     }
 }
 
@@ -62,6 +73,9 @@ fn puts(rows: &Rows) -> Vec<Op> {
         ops.push(Op::PutService(*row, *service));
     }
     ops.extend(rows.frontends.iter().map(|(frontend, row)| Op::PutFrontend(*frontend, *row)));
+    ops.extend(rows.members.iter().copied().map(Op::PutMember));
+    ops.extend(rows.ranges.iter().copied().map(Op::PutRange));
+    ops.extend(rows.service_nets.iter().copied().map(Op::PutServiceNet));
     ops.extend([Op::AwaitGrace, Op::AdvanceEpoch]);
     ops
 }
@@ -69,6 +83,9 @@ fn puts(rows: &Rows) -> Vec<Op> {
 fn deletes(rows: &Rows) -> Vec<Op> {
     let mut ops = Vec::new();
     ops.extend(rows.frontends.keys().map(|frontend| Op::DeleteFrontend(*frontend)));
+    ops.extend(rows.members.iter().copied().map(Op::DeleteMember));
+    ops.extend(rows.ranges.iter().copied().map(Op::DeleteRange));
+    ops.extend(rows.service_nets.iter().copied().map(Op::DeleteServiceNet));
     ops.extend(rows.endpoints.keys().map(|ifindex| Op::DeleteEndpoint(*ifindex)));
     ops.extend(rows.peers.keys().map(|addr| Op::DeletePeer(*addr)));
     ops.extend(rows.cidrs.keys().map(|net| Op::DeleteCidr(*net)));

@@ -189,7 +189,7 @@ fn of_two_hundred_thousand_connections_those_in_use_stay_and_all_others_go() {
     for op in [
         Op::WriteBackends { base: 0, backends },
         Op::PutService(1, ServiceRow::new(0, 1, 1).unwrap()),
-        Op::PutFrontend(frontend, FrontendRow { svc: 1, flags: 0 }),
+        Op::PutFrontend(frontend, FrontendRow { svc: 1, near: 1, far: 1, ..FrontendRow::default() }),
     ] {
         kernel.maps.apply(&op).unwrap();
     }

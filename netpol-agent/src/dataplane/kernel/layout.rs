@@ -12,7 +12,10 @@ use netpol_common::{
     net::{V4, V6},
     peer::{CidrRow, PeerRow},
     policy::{PolicyKey, PolicyRow, PortKey, RuleId},
-    service::{Backend4, Backend6, FrontendKey4, FrontendKey6, FrontendRow, ServiceRow},
+    service::{
+        AffinityRow, Backend4, Backend6, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow,
+        MemberKey4, MemberKey6, ServiceRow,
+    },
     stats::{self, Counter},
     version::ABI_VERSION,
 };
@@ -68,6 +71,7 @@ pub enum LayoutError {
 pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
     use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray, RingBuf};
     let map = |name, kind, key, value, rows, flags| Layout { name, kind, key, value, rows, flags };
+    let prefixes = |name, data, value, rows| map(name, LpmTrie, PREFIX_LEN + data, value, rows, NO_PREALLOC);
     let Sizes { ct, backends, services } = *sizes;
     let u32_len = size_of::<u32>();
     [
@@ -77,22 +81,8 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
         map(names::EP, Hash, u32_len, size_of::<EndpointRow>(), limits::EP, NO_PREALLOC),
         map(names::PEER4, Hash, size_of::<V4>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
         map(names::PEER6, Hash, size_of::<V6>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
-        map(
-            names::CIDR4,
-            LpmTrie,
-            PREFIX_LEN + size_of::<V4>(),
-            size_of::<CidrRow>(),
-            limits::CIDR,
-            NO_PREALLOC,
-        ),
-        map(
-            names::CIDR6,
-            LpmTrie,
-            PREFIX_LEN + size_of::<V6>(),
-            size_of::<CidrRow>(),
-            limits::CIDR,
-            NO_PREALLOC,
-        ),
+        prefixes(names::CIDR4, size_of::<V4>(), size_of::<CidrRow>(), limits::CIDR),
+        prefixes(names::CIDR6, size_of::<V6>(), size_of::<CidrRow>(), limits::CIDR),
         map(names::POLICY, Hash, size_of::<PolicyKey>(), size_of::<PolicyRow>(), limits::POLICY, NO_PREALLOC),
         map(names::PORT, Hash, size_of::<PortKey>(), size_of::<RuleId>(), limits::PORT, NO_PREALLOC),
         map(
@@ -114,6 +104,14 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
         map(names::SVC, Array, u32_len, size_of::<ServiceRow>(), services, MMAPABLE),
         map(names::BE4, Array, u32_len, size_of::<Backend4>(), backends, MMAPABLE),
         map(names::BE6, Array, u32_len, size_of::<Backend6>(), backends, MMAPABLE),
+        map(names::MEMBER4, Hash, size_of::<MemberKey4>(), u32_len, limits::MEMBER, NO_PREALLOC),
+        map(names::MEMBER6, Hash, size_of::<MemberKey6>(), u32_len, limits::MEMBER, NO_PREALLOC),
+        map(names::AFF4, LruHash, size_of::<ClientKey4>(), size_of::<AffinityRow>(), limits::AFFINITY, 0),
+        map(names::AFF6, LruHash, size_of::<ClientKey6>(), size_of::<AffinityRow>(), limits::AFFINITY, 0),
+        prefixes(names::RANGE4, size_of::<ClientKey4>(), u32_len, limits::RANGE),
+        prefixes(names::RANGE6, size_of::<ClientKey6>(), u32_len, limits::RANGE),
+        prefixes(names::SVCNET4, size_of::<V4>(), u32_len, limits::SERVICE_NET),
+        prefixes(names::SVCNET6, size_of::<V6>(), u32_len, limits::SERVICE_NET),
         map(names::FRAG4, LruHash, size_of::<FragKey4>(), size_of::<FragRow>(), limits::FRAG, 0),
         map(names::FRAG6, LruHash, size_of::<FragKey6>(), size_of::<FragRow>(), limits::FRAG, 0),
         map(names::CONFIG, Array, u32_len, size_of::<Config>(), 1, MMAPABLE),

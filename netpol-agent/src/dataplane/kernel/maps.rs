@@ -8,14 +8,14 @@ use std::{
     },
 };
 
+use ipnet::IpNet;
 use netpol_common::{
     config::Config,
     endpoint::EndpointRow,
     names,
-    net::{Be16, V4, V6},
-    peer::PeerRow,
+    net::{V4, V6},
+    peer::{CidrRow, PeerRow},
     policy::{PolicyKey, PolicyRow, PortKey, RuleId},
-    service::{FrontendKey4, FrontendKey6, FrontendRow},
 };
 
 use super::{
@@ -24,24 +24,24 @@ use super::{
     backends::Backends,
     grace::Grace,
     quota::Quotas,
+    services::Services,
     table::{
         Hash, Lpm, array, delete, delete_prefix, error, hash, lpm, put, put_prefix, read, read_prefixes,
     },
 };
-use crate::dataplane::{Capacity, Dataplane, Error, Frontend, Op, Rows};
+use crate::dataplane::{Capacity, Dataplane, Error, Op, Rows};
 
 /// The maps that the agent writes.
 pub struct Maps {
     ports: Hash<PortKey, RuleId>,
     policy: Hash<PolicyKey, PolicyRow>,
-    cidr4: Lpm<V4>,
-    cidr6: Lpm<V6>,
+    cidr4: Lpm<V4, CidrRow>,
+    cidr6: Lpm<V6, CidrRow>,
     peer4: Hash<V4, PeerRow>,
     peer6: Hash<V6, PeerRow>,
     endpoints: Hash<u32, EndpointRow>,
     quotas: Quotas,
-    fe4: Hash<FrontendKey4, FrontendRow>,
-    fe6: Hash<FrontendKey6, FrontendRow>,
+    services: Services,
     backends: Backends,
     /// The words of [`Config`].
     config: Arc<Mapped<AtomicU32>>,
@@ -74,7 +74,7 @@ impl Maps {
         let (cidr4, n_cidrs) = lpm(object, names::CIDR4)?;
         let (peer4, n_peers) = hash(object, names::PEER4)?;
         let (endpoints, n_endpoints) = hash(object, names::EP)?;
-        let (fe4, n_frontends) = hash(object, names::FE4)?;
+        let services = Services::new(object)?;
         let backends = Backends::new(object)?;
         let config = Mapped::new(array(object, names::CONFIG)?.fd(), 1, size_of::<Config>())
             .map_err(|source| error("mmap", names::CONFIG, source))?;
@@ -85,9 +85,12 @@ impl Maps {
                 cidrs: n_cidrs,
                 peers: n_peers,
                 endpoints: n_endpoints,
-                frontends: n_frontends,
+                frontends: services.rooms.frontends,
                 services: backends.service_rows(),
                 backends: backends.backend_rows(),
+                members: services.rooms.members,
+                ranges: services.rooms.ranges,
+                service_nets: services.rooms.nets,
             },
             ports,
             policy,
@@ -97,8 +100,7 @@ impl Maps {
             peer6: hash(object, names::PEER6)?.0,
             endpoints,
             quotas: Quotas::new(object)?,
-            fe4,
-            fe6: hash(object, names::FE6)?.0,
+            services,
             backends,
             config: Arc::new(config),
             grace: Grace::new().map_err(|source| error("bpf_map_create", "a map of maps", source))?,
@@ -161,17 +163,18 @@ impl Dataplane for Maps {
             policy: read(&self.policy, names::POLICY, |key| key)?,
             endpoints: read(&self.endpoints, names::EP, |ifindex| ifindex)?,
             peers: read(&self.peer4, names::PEER4, |addr| Ipv4Addr::from(addr).into())?,
-            frontends: read(&self.fe4, names::FE4, frontend4)?,
-            cidrs: read_prefixes::<V4, Ipv4Addr>(&self.cidr4, names::CIDR4)?,
+            cidrs: read_prefixes(&self.cidr4, names::CIDR4, net4)?,
             ..Rows::default()
         };
         rows.peers.extend(read(&self.peer6, names::PEER6, |addr| Ipv6Addr::from(addr).into())?);
-        rows.frontends.extend(read(&self.fe6, names::FE6, frontend6)?);
-        rows.cidrs.extend(read_prefixes::<V6, Ipv6Addr>(&self.cidr6, names::CIDR6)?);
+        rows.cidrs.extend(read_prefixes(&self.cidr6, names::CIDR6, net6)?);
+        self.services.read(&mut rows)?;
         for (frontend, row) in &rows.frontends {
-            let (service, backends) = self.backends.read(frontend.addr.into(), row.svc)?;
-            rows.services.insert(row.svc, service);
-            rows.backends.insert(row.svc, backends);
+            for number in [row.near, row.far] {
+                let (service, backends) = self.backends.read(frontend.addr.into(), number)?;
+                rows.services.insert(number, service);
+                rows.backends.insert(number, backends);
+            }
         }
         Ok(rows)
     }
@@ -187,12 +190,12 @@ impl Dataplane for Maps {
             Op::PutPolicy(key, row) => put(&mut self.policy, key, row, names::POLICY),
             Op::DeletePolicy(key) => delete(&mut self.policy, key, names::POLICY),
             Op::PutCidr(net, row) => match net.network() {
-                IpAddr::V4(addr) => put_prefix(&mut self.cidr4, net, addr.into(), row, names::CIDR4),
-                IpAddr::V6(addr) => put_prefix(&mut self.cidr6, net, addr.into(), row, names::CIDR6),
+                IpAddr::V4(addr) => put_prefix(&mut self.cidr4, bits(net, addr), row, names::CIDR4),
+                IpAddr::V6(addr) => put_prefix(&mut self.cidr6, bits(net, addr), row, names::CIDR6),
             },
             Op::DeleteCidr(net) => match net.network() {
-                IpAddr::V4(addr) => delete_prefix(&mut self.cidr4, net, addr.into(), names::CIDR4),
-                IpAddr::V6(addr) => delete_prefix(&mut self.cidr6, net, addr.into(), names::CIDR6),
+                IpAddr::V4(addr) => delete_prefix(&mut self.cidr4, bits(net, addr), names::CIDR4),
+                IpAddr::V6(addr) => delete_prefix(&mut self.cidr6, bits(net, addr), names::CIDR6),
             },
             Op::PutPeer(IpAddr::V4(addr), row) => put(&mut self.peer4, &(*addr).into(), row, names::PEER4),
             Op::PutPeer(IpAddr::V6(addr), row) => put(&mut self.peer6, &(*addr).into(), row, names::PEER6),
@@ -206,14 +209,14 @@ impl Dataplane for Maps {
                 delete(&mut self.endpoints, ifindex, names::EP)?;
                 self.quotas.close(*ifindex)
             }
-            Op::PutFrontend(frontend, row) => match frontend_key(frontend) {
-                FrontendKey::V4(key) => put(&mut self.fe4, &key, row, names::FE4),
-                FrontendKey::V6(key) => put(&mut self.fe6, &key, row, names::FE6),
-            },
-            Op::DeleteFrontend(frontend) => match frontend_key(frontend) {
-                FrontendKey::V4(key) => delete(&mut self.fe4, &key, names::FE4),
-                FrontendKey::V6(key) => delete(&mut self.fe6, &key, names::FE6),
-            },
+            Op::PutFrontend(frontend, row) => self.services.put_frontend(frontend, row),
+            Op::DeleteFrontend(frontend) => self.services.delete_frontend(frontend),
+            Op::PutMember(member) => self.services.put_member(member),
+            Op::DeleteMember(member) => self.services.delete_member(member),
+            Op::PutRange(range) => self.services.put_range(range),
+            Op::DeleteRange(range) => self.services.delete_range(range),
+            Op::PutServiceNet(net) => self.services.put_net(net),
+            Op::DeleteServiceNet(net) => self.services.delete_net(net),
             Op::WriteBackends { base, backends } => self.backends.write(*base, backends),
             Op::PutService(row, service) => self.backends.point(*row, *service),
             Op::AdvanceEpoch => {
@@ -228,23 +231,15 @@ impl Dataplane for Maps {
     }
 }
 
-enum FrontendKey {
-    V4(FrontendKey4),
-    V6(FrontendKey6),
+/// An LPM key of a prefix whose data is the address alone.
+pub(super) fn bits<A, K: From<A>>(net: &IpNet, addr: A) -> (u32, K) {
+    (u32::from(net.prefix_len()), addr.into())
 }
 
-fn frontend_key(Frontend { addr, port, proto }: &Frontend) -> FrontendKey {
-    let (port, proto) = (Be16::from_host(*port), *proto);
-    match addr {
-        IpAddr::V4(addr) => FrontendKey::V4(FrontendKey4 { addr: (*addr).into(), port, proto, pad: 0 }),
-        IpAddr::V6(addr) => FrontendKey::V6(FrontendKey6 { addr: (*addr).into(), port, proto, pad: 0 }),
-    }
+pub(super) fn net4(bits: u32, addr: V4) -> Option<IpNet> {
+    IpNet::new(Ipv4Addr::from(addr).into(), u8::try_from(bits).ok()?).ok()
 }
 
-fn frontend4(FrontendKey4 { addr, port, proto, pad: _ }: FrontendKey4) -> Frontend {
-    Frontend { addr: IpAddr::V4(addr.into()), port: port.to_host(), proto }
-}
-
-fn frontend6(FrontendKey6 { addr, port, proto, pad: _ }: FrontendKey6) -> Frontend {
-    Frontend { addr: IpAddr::V6(addr.into()), port: port.to_host(), proto }
+pub(super) fn net6(bits: u32, addr: V6) -> Option<IpNet> {
+    IpNet::new(Ipv6Addr::from(addr).into(), u8::try_from(bits).ok()?).ok()
 }

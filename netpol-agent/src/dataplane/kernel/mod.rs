@@ -27,6 +27,7 @@ mod pins;
 mod quota;
 mod reap;
 mod ring;
+mod services;
 mod stats;
 mod table;
 mod takeover;

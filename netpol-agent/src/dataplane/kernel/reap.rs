@@ -4,9 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use bytemuck::Pod;
 use netpol_common::{
-    conntrack::{CtEntry, CtKey4, CtKey6, Tuple},
+    conntrack::{CtEntry, CtKey4, CtKey6},
     names,
-    net::{Address, V4, V6},
     reap::{HEADER, Reap4, Reap6},
 };
 
@@ -42,8 +41,7 @@ macro_rules! key {
             }
             fn other(&self, entry: &CtEntry) -> Self {
                 let tuple = self.tuple(entry.flags);
-                let dst = <$addr>::from_words(entry.nat_addr);
-                Self::of(&Tuple { dst, dport: entry.nat_port, ..tuple })
+                Self::of(&entry.partner(&tuple))
             }
             fn reap(first: (Self, &CtEntry), second: (Self, &CtEntry)) -> $reap {
                 $reap {

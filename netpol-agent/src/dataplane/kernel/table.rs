@@ -1,20 +1,18 @@
 //! One hash or prefix map: opening, reading, writing.
 
-use std::{collections::BTreeMap, error::Error as StdError, io, net::IpAddr};
+use std::{collections::BTreeMap, error::Error as StdError, io};
 
 use aya::{
     maps::{HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
     sys::SyscallError,
 };
 use bytemuck::Pod;
-use ipnet::IpNet;
-use netpol_common::peer::CidrRow;
 
 use super::{LoadError, Object, abi::Abi, bpf};
 use crate::dataplane::Error;
 
 pub(super) type Hash<K, V> = HashMap<MapData, Abi<K>, Abi<V>>;
-pub(super) type Lpm<K> = LpmTrie<MapData, Abi<K>, Abi<CidrRow>>;
+pub(super) type Lpm<K, V> = LpmTrie<MapData, Abi<K>, Abi<V>>;
 
 /// A row that is there stays.
 const BPF_NOEXIST: u64 = 1;
@@ -51,7 +49,10 @@ pub(super) fn hash<K: Pod, V: Pod>(
 }
 
 /// A prefix map and how many rows it has room for.
-pub(super) fn lpm<K: Pod>(object: &mut Object, name: &'static str) -> Result<(Lpm<K>, usize), Error> {
+pub(super) fn lpm<K: Pod, V: Pod>(
+    object: &mut Object,
+    name: &'static str,
+) -> Result<(Lpm<K, V>, usize), Error> {
     let map =
         LpmTrie::try_from(take(object, name)?).map_err(|source: MapError| error("open", name, source))?;
     let room = room(map.map(), name)?;
@@ -101,20 +102,23 @@ pub(super) fn delete<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, name: &str) 
     gone(map.remove(&Abi(*key)), name)
 }
 
-pub(super) fn put_prefix<K: Pod>(
-    map: &mut Lpm<K>,
-    net: &IpNet,
-    addr: K,
-    row: &CidrRow,
+pub(super) fn put_prefix<K: Pod, V: Pod>(
+    map: &mut Lpm<K, V>,
+    (bits, data): (u32, K),
+    row: &V,
     name: &str,
 ) -> Result<(), Error> {
-    map.insert(&Key::new(u32::from(net.prefix_len()), Abi(addr)), Abi(*row), 0)
+    map.insert(&Key::new(bits, Abi(data)), Abi(*row), 0)
         .map_err(|source| error("bpf_map_update_elem", name, source))
 }
 
 /// Removes a prefix if it is there.
-pub(super) fn delete_prefix<K: Pod>(map: &mut Lpm<K>, net: &IpNet, addr: K, name: &str) -> Result<(), Error> {
-    gone(map.remove(&Key::new(u32::from(net.prefix_len()), Abi(addr))), name)
+pub(super) fn delete_prefix<K: Pod, V: Pod>(
+    map: &mut Lpm<K, V>,
+    (bits, data): (u32, K),
+    name: &str,
+) -> Result<(), Error> {
+    gone(map.remove(&Key::new(bits, Abi(data))), name)
 }
 
 fn gone(result: Result<(), MapError>, name: &str) -> Result<(), Error> {
@@ -148,18 +152,19 @@ pub(super) fn read<K: Pod, V: Pod, L: Ord>(
     }
 }
 
-/// All prefixes.
-pub(super) fn read_prefixes<K: Pod + Into<A>, A: Into<IpAddr>>(
-    map: &Lpm<K>,
+/// All prefixes: decoded from their length in bits and their data.
+pub(super) fn read_prefixes<K: Pod, V: Pod, L: Ord>(
+    map: &Lpm<K, V>,
     name: &'static str,
-) -> Result<BTreeMap<IpNet, CidrRow>, Error> {
+    decode: impl Fn(u32, K) -> Option<L>,
+) -> Result<BTreeMap<L, V>, Error> {
     map.iter()
         .map(|row| {
             let (key, Abi(row)) = row.map_err(|source| error("bpf_map_get_next_key", name, source))?;
-            let Abi(addr) = key.data();
-            let net = IpNet::new(addr.into().into(), key.prefix_len() as u8)
-                .map_err(|source| error("decode", name, source))?;
-            Ok((net, row))
+            let Abi(data) = key.data();
+            let key = decode(key.prefix_len(), data);
+            let key = key.ok_or_else(|| error("decode", name, io::Error::other("not a prefix")))?;
+            Ok((key, row))
         })
         .collect()
 }

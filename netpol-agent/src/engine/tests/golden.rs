@@ -35,8 +35,8 @@ fn dump(bed: &Bed) -> String {
     }
     for (frontend, row) in &rows.frontends {
         let backends: Vec<String> =
-            rows.backends[&row.svc].iter().map(|b| format!("{} {}", b.addr, b.port)).collect();
-        let n_local = rows.services[&row.svc].n_local();
+            rows.backends[&row.near].iter().map(|b| format!("{} {}", b.addr, b.port)).collect();
+        let n_local = rows.services[&row.near].n_local();
         line(format_args!(
             "fe {} {}/{}: local {n_local} of [{}]",
             frontend.addr,

@@ -36,6 +36,9 @@ pub(super) const ROOMY: Capacity = Capacity {
     frontends: 64,
     services: 64,
     backends: 256,
+    members: 256,
+    ranges: 256,
+    service_nets: 256,
 };
 
 /// An engine for `node1` and the dataplane that it drives.
@@ -214,8 +217,8 @@ pub(super) fn meta(
 pub(super) fn normal_form(fake: &Fake) -> (Rows, BTreeMap<Frontend, (u32, Vec<Backend>)>) {
     let rows = fake.rows().clone();
     let services = rows.frontends.iter().map(|(frontend, row)| {
-        let n_local = rows.services[&row.svc].n_local();
-        (*frontend, (n_local, rows.backends[&row.svc].clone()))
+        let n_local = rows.services[&row.near].n_local();
+        (*frontend, (n_local, rows.backends[&row.near].clone()))
     });
     let services = services.collect();
     let (frontends, numbers, backends) = Default::default();

@@ -130,8 +130,8 @@ pub(super) fn canonical(mut rows: Rows) -> (Rows, Services) {
     let backends = std::mem::take(&mut rows.backends);
     let frontends = std::mem::take(&mut rows.frontends);
     let content = frontends.into_iter().map(|(frontend, row)| {
-        let local = services.get(&row.svc).map_or(0, |service| service.n_local());
-        (frontend, (local, backends.get(&row.svc).cloned().unwrap_or_default()))
+        let local = services.get(&row.near).map_or(0, |service| service.n_local());
+        (frontend, (local, backends.get(&row.near).cloned().unwrap_or_default()))
     });
     (rows, content.collect())
 }
