@@ -42,8 +42,8 @@ pub struct PacketEvent {
     pub dport: u16,
     /// Destination port after service translation, host order.
     pub nat_dport: u16,
-    /// Always 0.
-    pub pad2: u16,
+    /// Source port after service translation, host order.
+    pub nat_sport: u16,
     /// Length with Ethernet header, in bytes.
     pub len: u32,
     /// Always 0.

@@ -1,6 +1,11 @@
 //! A packet without an entry: who sent it, where it goes, whether it may, and its entry.
 
-use netpol_common::{conntrack::flags, net::proto, reason::DropReason};
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use netpol_common::{
+    conntrack::flags,
+    net::{Be16, proto},
+    reason::DropReason,
+};
 
 use crate::{
     case::Case,
@@ -13,8 +18,12 @@ use crate::{
     service,
 };
 
-/// How often another backend is tried when the answers of the one chosen could not be told from another connection's.
-const BACKEND_TRIES: u32 = 4;
+/// How many source ports are tried, the client's own first, when the answers could not be told from another connection's.
+const SOURCE_TRIES: u32 = 4;
+/// Source ports given out instead of the client's: above those that Linux hands out by itself
+/// (`net.ipv4.ip_local_port_range`), so that they meet none that the pod uses without translation.
+const FIRST_SOURCE: u16 = 61_000;
+const SOURCES: u32 = u16::MAX as u32 - FIRST_SOURCE as u32 + 1;
 
 /// Judges a packet that belongs to no connection, and makes it one if it may.
 #[inline(always)]
@@ -46,30 +55,48 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     if svc.is_some() && met_late {
         return Err(DropReason::MidFlow);
     }
+    if let Some(svc) = svc {
+        (case.nat_dst, case.nat_dport) = service::pick::<F>(svc)?;
+    }
+    peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
+    (case.ends.initiator, case.ends.responder) = match hook {
+        Hook::FromPod => (here, case.ends.dst.ifindex),
+        Hook::ToPod => (if node { 0 } else { sender }, here),
+    };
+    if met_late {
+        return Ok(Entered::NotYet);
+    }
+    match judge::decide(&case.ends, node, protocol, case.nat_dport.to_host(), &mut case.decision) {
+        Ok(()) => {}
+        Err(DropReason::Policy) if mid_flow::answers_untracked(case) => return Ok(Entered::Untracked),
+        Err(reason) => return Err(reason),
+    }
+    (case.decision.direction, case.decision.endpoint) = (hook.direction(), here);
+    let mut plain = if node { flags::NODE } else { 0 };
+    let (src, sport) = (case.packet.tuple.src, case.packet.tuple.sport);
+    (case.nat_src, case.nat_sport) = (src, sport);
+    if svc.is_some() && case.ends.dst.ifindex == here {
+        // A pod's kernel takes no packet that comes from itself: it talks to its Service's address instead.
+        case.nat_src = case.packet.tuple.dst;
+        plain |= flags::SNAT;
+    }
     let mut tries = 0;
-    while tries < BACKEND_TRIES {
-        if let Some(svc) = svc {
-            (case.nat_dst, case.nat_dport) = service::pick::<F>(svc)?;
-        }
-        peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
-        (case.ends.initiator, case.ends.responder) = match hook {
-            Hook::FromPod => (here, case.ends.dst.ifindex),
-            Hook::ToPod => (if node { 0 } else { sender }, here),
-        };
-        if met_late {
-            return Ok(Entered::NotYet);
-        }
-        match judge::decide(&case.ends, node, protocol, case.nat_dport.to_host(), &mut case.decision) {
-            Ok(()) => {}
-            Err(DropReason::Policy) if mid_flow::answers_untracked(case) => return Ok(Entered::Untracked),
-            Err(reason) => return Err(reason),
-        }
-        (case.decision.direction, case.decision.endpoint) = (hook.direction(), here);
-        match conntrack::create::<F>(case, epoch, if node { flags::NODE } else { 0 }, svc) {
-            Err(DropReason::Collision) => tries += 1,
-            Err(reason) => return Err(reason),
-            Ok(entered) => return Ok(entered),
+    while tries < SOURCE_TRIES {
+        match conntrack::create::<F>(case, epoch, plain, svc) {
+            Err(DropReason::Collision) => {
+                case.nat_sport = other_source();
+                plain |= flags::SNAT;
+                tries += 1;
+            }
+            outcome => return outcome,
         }
     }
     Err(DropReason::Collision)
+}
+
+#[inline(always)]
+fn other_source() -> Be16 {
+    // SAFETY: helper without arguments.
+    let random = unsafe { bpf_get_prandom_u32() };
+    Be16::from_host(FIRST_SOURCE + ((random as u64 * SOURCES as u64) >> 32) as u16)
 }

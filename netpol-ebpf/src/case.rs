@@ -34,6 +34,10 @@ pub struct Case<A> {
     pub nat_dst: A,
     /// Destination port after service translation.
     pub nat_dport: Be16,
+    /// Source after service translation.
+    pub nat_src: A,
+    /// Source port after service translation.
+    pub nat_sport: Be16,
     /// Who the ends are.
     pub ends: Ends,
     /// What policy said.
@@ -61,6 +65,8 @@ impl<A: Address> Case<A> {
             (&raw mut (*place).packet).write(*packet);
             (&raw mut (*place).nat_dst).write(packet.tuple.dst);
             (&raw mut (*place).nat_dport).write(packet.tuple.dport);
+            (&raw mut (*place).nat_src).write(packet.tuple.src);
+            (&raw mut (*place).nat_sport).write(packet.tuple.sport);
             (&raw mut (*place).ends).write(Ends::NONE);
             (&raw mut (*place).decision).write(Decision {
                 direction,

@@ -203,10 +203,18 @@ fn enter_pair<F: Family>(case: &mut Case<F::Addr>, owner: u32, svc: u32) -> u32 
     let entry = unsafe { case.entry.assume_init_mut() };
     let plain = entry.flags & !flags::FROM_HIGH;
     entry.svc = svc;
-    let back = Tuple { dst: case.nat_dst, dport: case.nat_dport, ..*tuple };
+    let back = Tuple {
+        src: case.nat_src,
+        sport: case.nat_sport,
+        dst: case.nat_dst,
+        dport: case.nat_dport,
+        proto: tuple.proto,
+    };
     entry.flags = plain | flags::BACK | from_high(back.from_high());
     entry.nat_addr = tuple.dst.to_words();
     entry.nat_port = tuple.dport;
+    entry.nat_saddr = tuple.src.to_words();
+    entry.nat_sport = tuple.sport;
     // The back entry first: once the front one is there, answers must find their way.
     let entered = enter_back::<F>(&back, entry, owner);
     if entered != TRACKED {
@@ -215,6 +223,8 @@ fn enter_pair<F: Family>(case: &mut Case<F::Addr>, owner: u32, svc: u32) -> u32 
     entry.flags = plain | flags::FRONT | from_high(tuple.from_high());
     entry.nat_addr = case.nat_dst.to_words();
     entry.nat_port = case.nat_dport;
+    entry.nat_saddr = case.nat_src.to_words();
+    entry.nat_sport = case.nat_sport;
     if insert::<F>(tuple, entry, owner).is_err() {
         // Nobody else made the back entry meanwhile: it is this pod's own connection, and a retry makes it again.
         if F::ct().remove(F::ct_key(&back)).is_ok() {
@@ -267,11 +277,14 @@ fn replaceable<F: Family>(back: &Tuple<F::Addr>, new: &CtEntry) -> bool {
     if flags::closed(hit.flags) {
         return true;
     }
-    // SAFETY: a non-null pointer into a hash map.
-    let (addr, port, owner) = unsafe { ((*hit.entry).nat_addr, (*hit.entry).nat_port, (*hit.entry).if_orig) };
+    // SAFETY: a non-null pointer into a hash map. Back entries have the client's own source whether it is translated or not.
+    let (addr, port, sport, owner) = unsafe {
+        ((*hit.entry).nat_addr, (*hit.entry).nat_port, (*hit.entry).nat_sport, (*hit.entry).if_orig)
+    };
     hit.flags & flags::BACK != 0
         && F::Addr::from_words(addr) == F::Addr::from_words(new.nat_addr)
         && port == new.nat_port
+        && sport == new.nat_sport
         && owner == new.if_orig
 }
 

@@ -69,7 +69,7 @@ pub fn unparsed(skb: &Skb, hook: Hook, reason: DropReason) {
         sport: 0,
         dport: 0,
         nat_dport: 0,
-        pad2: 0,
+        nat_sport: 0,
         pad3: 0,
     });
     record.submit(NO_WAKEUP);
@@ -98,7 +98,7 @@ fn write<A: Address>(ring: &RingBuf, skb: &Skb, hook: Hook, reason: u8, case: &C
         sport: case.packet.tuple.sport.to_host(),
         dport: case.packet.tuple.dport.to_host(),
         nat_dport: case.nat_dport.to_host(),
-        pad2: 0,
+        nat_sport: case.nat_sport.to_host(),
         len: skb.len(),
         pad3: 0,
         rule_egress: case.decision.rule_egress,

@@ -3,7 +3,7 @@
 use netpol_common::{
     config::{self, Config},
     conntrack::flags,
-    net::Address,
+    net::{Address, Be16},
     reason::DropReason,
 };
 
@@ -21,6 +21,14 @@ pub const NEXT: i32 = -1;
 /// `TC_ACT_SHOT`
 pub const DROP: i32 = 2;
 
+/// What becomes of a packet of an allowed connection.
+pub enum Way {
+    /// The TC action.
+    Action(i32),
+    /// Its source and its destination are translated: [`both_ends`] does that.
+    BothEnds,
+}
+
 /// Translates if it is this end's turn, and hands the packet over if the other end is a pod of this node.
 ///
 /// Both translations happen at the client's end: destinations as they leave it, sources as they are handed to it. So the
@@ -32,45 +40,93 @@ pub fn established<F: Family>(
     config: &Config,
     packet: &Packet<F::Addr>,
     hit: &Hit,
+) -> Result<Way, DropReason> {
+    let hand_over = hands_over(hook, config, hit);
+    if hit.flags & (flags::FRONT | flags::BACK) != 0
+        && let Some(end) = translated_end(hook, hit, hand_over)?
+    {
+        if hit.flags & flags::SNAT != 0 {
+            return Ok(Way::BothEnds);
+        }
+        let change = change::<F>(packet, end, partner_destination::<F>(hit));
+        nat::rewrite::<F>(skb, packet, packet.l3_check, &change)?;
+    }
+    Ok(Way::Action(pass_on(skb, hit, hand_over)))
+}
+
+/// As `established`, for a connection whose backend sees another client.
+#[inline(always)]
+pub fn both_ends<F: Family>(
+    skb: &mut Skb,
+    hook: Hook,
+    config: &Config,
+    packet: &Packet<F::Addr>,
+    hit: &Hit,
 ) -> Result<i32, DropReason> {
-    let (_, receiver) = hit.interfaces();
+    let hand_over = hands_over(hook, config, hit);
+    let Some(end) = translated_end(hook, hit, hand_over)? else { return Err(DropReason::Invalid) };
+    let first = change::<F>(packet, end, partner_destination::<F>(hit));
+    let second = change::<F>(packet, end.other(), partner_source::<F>(hit));
+    nat::rewrite_both::<F>(skb, packet, &first, &second)?;
+    Ok(pass_on(skb, hit, hand_over))
+}
+
+/// Whether the packet goes straight to the pod that is its receiver.
+#[inline(always)]
+pub fn hands_over(hook: Hook, config: &Config, hit: &Hit) -> bool {
+    let (sender, receiver) = hit.interfaces();
     // What the node translates must meet the node.
-    let hand_over = hook == Hook::FromPod
+    hook == Hook::FromPod
         && receiver != 0
         && hit.flags & flags::NODE_NAT == 0
-        && config.flags & config::flags::FAST_PATH != 0;
-    if hit.flags & (flags::FRONT | flags::BACK) != 0 {
-        let front = hit.flags & flags::FRONT != 0;
-        match (hook, hit.reply, front) {
-            (Hook::FromPod, false, true) => rewrite::<F>(skb, packet, hit, End::Destination)?,
-            (Hook::ToPod, true, false) => rewrite::<F>(skb, packet, hit, End::Source)?,
-            (Hook::FromPod, true, false) => {
-                if hand_over {
-                    rewrite::<F>(skb, packet, hit, End::Source)?;
-                }
-            }
-            (Hook::ToPod, false, false) => {}
-            // The client speaks to the backend under a tuple that the backend's answers to the service go by.
-            (Hook::FromPod, false, false) => return Err(DropReason::Collision),
-            // Nobody but this program sends from a service's address.
-            (_, true, true) | (Hook::ToPod, false, true) => return Err(DropReason::Invalid),
-        }
-    }
-    Ok(if hand_over { skb.redirect_peer(receiver) } else { NEXT })
+        // Nothing else brings a pod's packet back to it under a source that no route leads to.
+        && (config.flags & config::flags::FAST_PATH != 0 || sender == receiver)
 }
 
 #[inline(always)]
-fn rewrite<F: Family>(
-    skb: &mut Skb,
-    packet: &Packet<F::Addr>,
-    hit: &Hit,
-    end: End,
-) -> Result<(), DropReason> {
+fn pass_on(skb: &mut Skb, hit: &Hit, hand_over: bool) -> i32 {
+    let (_, receiver) = hit.interfaces();
+    if hand_over { skb.redirect_peer(receiver) } else { NEXT }
+}
+
+/// Which end of a translated connection's packet becomes what the other entry says of the destination, if this hook
+/// translates.
+#[inline(always)]
+fn translated_end(hook: Hook, hit: &Hit, hand_over: bool) -> Result<Option<End>, DropReason> {
+    let front = hit.flags & flags::FRONT != 0;
+    match (hook, hit.reply, front) {
+        (Hook::FromPod, false, true) => Ok(Some(End::Destination)),
+        (Hook::ToPod, true, false) => Ok(Some(End::Source)),
+        (Hook::FromPod, true, false) => Ok(hand_over.then_some(End::Source)),
+        (Hook::ToPod, false, false) => Ok(None),
+        // The client speaks to the backend under a tuple that the backend's answers to the service go by.
+        (Hook::FromPod, false, false) => Err(DropReason::Collision),
+        // Nobody but this program sends from a service's address.
+        (_, true, true) | (Hook::ToPod, false, true) => Err(DropReason::Invalid),
+    }
+}
+
+/// Where the connection goes by its other entry.
+#[inline(always)]
+pub fn partner_destination<F: Family>(hit: &Hit) -> (F::Addr, Be16) {
     // SAFETY: a non-null pointer into a hash map; both fields are written before the entry is inserted and never after.
-    let (addr, new_port) = unsafe { ((*hit.entry).nat_addr, (*hit.entry).nat_port) };
+    let (addr, port) = unsafe { ((*hit.entry).nat_addr, (*hit.entry).nat_port) };
+    (F::Addr::from_words(addr), port)
+}
+
+/// Where it comes from by its other entry.
+#[inline(always)]
+pub fn partner_source<F: Family>(hit: &Hit) -> (F::Addr, Be16) {
+    // SAFETY: as in `partner_destination`.
+    let (addr, port) = unsafe { ((*hit.entry).nat_saddr, (*hit.entry).nat_sport) };
+    (F::Addr::from_words(addr), port)
+}
+
+#[inline(always)]
+fn change<F: Family>(packet: &Packet<F::Addr>, end: End, (new, new_port): (F::Addr, Be16)) -> Change<F::Addr> {
     let (old, old_port) = match end {
         End::Source => (packet.tuple.src, packet.tuple.sport),
         End::Destination => (packet.tuple.dst, packet.tuple.dport),
     };
-    nat::rewrite::<F>(skb, packet, &Change { end, old, new: F::Addr::from_words(addr), old_port, new_port })
+    Change { end, old, new, old_port, new_port }
 }

@@ -3,7 +3,7 @@
 use netpol_common::{
     config::{self, Config},
     conntrack::flags,
-    net::Address,
+    net::Be16,
     reason::DropReason,
 };
 
@@ -11,9 +11,9 @@ use crate::{
     conntrack::{self, Hit},
     ctx::Skb,
     family::Family,
-    forward::NEXT,
-    nat::{self, Change, End},
-    parse::Packet,
+    forward::{self, NEXT},
+    nat::{self, Change, Checks, End},
+    parse::{Inner, Packet},
     peer,
     progs::Hook,
 };
@@ -50,24 +50,21 @@ pub fn related<F: Family>(
     if !owned {
         return None;
     }
-    let hand_over = hook == Hook::FromPod && receiver_of != 0 && config.flags & config::flags::FAST_PATH != 0;
+    let hand_over = hook == Hook::FromPod
+        && receiver_of != 0
+        && (config.flags & config::flags::FAST_PATH != 0 || receiver_of == reporter_of);
     if let Some(end) = translated_end(&hit, hook, hand_over) {
-        let (old, old_port, outer) = match end {
-            End::Source => (inner.tuple.src, inner.tuple.sport, End::Destination),
-            End::Destination => (inner.tuple.dst, inner.tuple.dport, End::Source),
-        };
-        // SAFETY: a non-null pointer into a hash map; both fields never change after the entry was inserted.
-        let (addr, new_port) = unsafe { ((*hit.entry).nat_addr, (*hit.entry).nat_port) };
-        let change = Change { end, old, new: F::Addr::from_words(addr), old_port, new_port };
-        // A router on the way reports under its own address.
-        let stands_outside = match outer {
-            End::Source => packet.tuple.src == old,
-            End::Destination => packet.tuple.dst == old,
-        };
-        if let Err(reason) =
-            nat::rewrite_quoted::<F>(skb, packet, &inner, &change, stands_outside.then_some(outer))
-        {
+        let mut checks = Checks { outer: packet.l3_check, inner: inner.l3_check };
+        let partner = forward::partner_destination::<F>(&hit);
+        if let Err(reason) = translate::<F>(skb, packet, &inner, &mut checks, end, partner) {
             return Some(Err(reason));
+        }
+        if hit.flags & flags::SNAT != 0 {
+            let other = end.other();
+            let partner = forward::partner_source::<F>(&hit);
+            if let Err(reason) = translate::<F>(skb, packet, &inner, &mut checks, other, partner) {
+                return Some(Err(reason));
+            }
         }
     }
     Some(Ok(if hand_over { skb.redirect_peer(receiver_of) } else { NEXT }))
@@ -84,4 +81,28 @@ fn translated_end(hit: &Hit, hook: Hook, hand_over: bool) -> Option<End> {
         (Hook::FromPod, false, flags::BACK) if hand_over => Some(End::Destination),
         _ => None,
     }
+}
+
+/// Translates one end of the quoted packet, and the reporter or receiver of the error with it.
+#[inline(always)]
+fn translate<F: Family>(
+    skb: &mut Skb,
+    packet: &Packet<F::Addr>,
+    inner: &Inner<F::Addr>,
+    checks: &mut Checks,
+    end: End,
+    (new, new_port): (F::Addr, Be16),
+) -> Result<(), DropReason> {
+    let (old, old_port) = match end {
+        End::Source => (inner.tuple.src, inner.tuple.sport),
+        End::Destination => (inner.tuple.dst, inner.tuple.dport),
+    };
+    let outer = end.other();
+    // A router on the way reports under its own address.
+    let stands_outside = match outer {
+        End::Source => packet.tuple.src == old,
+        End::Destination => packet.tuple.dst == old,
+    };
+    let change = Change { end, old, new, old_port, new_port };
+    nat::rewrite_quoted::<F>(skb, packet, inner, checks, &change, stands_outside.then_some(outer))
 }

@@ -50,6 +50,11 @@ pub fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, Dro
     let (initiator, responder, nat_addr, nat_port) = unsafe {
         ((*hit.entry).if_orig, (*hit.entry).if_reply, (*hit.entry).nat_addr, (*hit.entry).nat_port)
     };
+    if hit.flags & (flags::BACK | flags::SNAT) == flags::BACK | flags::SNAT {
+        // SAFETY: as above; written before the entry is inserted and never after.
+        let (addr, port) = unsafe { ((*hit.entry).nat_saddr, (*hit.entry).nat_sport) };
+        (opened.src, opened.sport) = (F::Addr::from_words(addr), port);
+    }
     if hit.flags & (flags::FRONT | flags::NODE_NAT) != 0 {
         opened.dst = F::Addr::from_words(nat_addr);
         opened.dport = nat_port;

@@ -22,6 +22,17 @@ pub enum End {
     Destination,
 }
 
+impl End {
+    /// The opposite end.
+    #[inline(always)]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+}
+
 /// One address and port to be replaced.
 #[derive(Clone, Copy)]
 pub struct Change<A> {
@@ -32,14 +43,29 @@ pub struct Change<A> {
     pub new_port: Be16,
 }
 
-/// Replaces one end of a TCP or UDP packet.
+/// Replaces both ends of a TCP or UDP packet.
+#[inline(always)]
+pub fn rewrite_both<F: Family>(
+    skb: &mut Skb,
+    packet: &Packet<F::Addr>,
+    first: &Change<F::Addr>,
+    second: &Change<F::Addr>,
+) -> Result<(), DropReason> {
+    rewrite::<F>(skb, packet, packet.l3_check, first)?;
+    let check =
+        csum::follow(packet.l3_check, csum::difference(first.old.to_words(), first.new.to_words()));
+    rewrite::<F>(skb, packet, check, second)
+}
+
+/// Replaces one end of a TCP or UDP packet. `l3_check` is the network header's checksum as it lies in the packet now.
 #[inline(always)]
 pub fn rewrite<F: Family>(
     skb: &mut Skb,
     packet: &Packet<F::Addr>,
+    l3_check: u16,
     change: &Change<F::Addr>,
 ) -> Result<(), DropReason> {
-    F::store_address(skb, OUTER_L3, packet.l3_check, change)?;
+    F::store_address(skb, OUTER_L3, l3_check, change)?;
     if !packet.has_l4 {
         return Ok(());
     }
@@ -55,6 +81,12 @@ pub fn rewrite<F: Family>(
     Ok(())
 }
 
+/// Checksums of an ICMP error's two network headers, as they lie in the packet now.
+pub struct Checks {
+    pub outer: u16,
+    pub inner: u16,
+}
+
 /// Replaces one end of the packet that an ICMP error quotes, and the same address in the outer header where it stands at
 /// the opposite end (`outer`).
 ///
@@ -64,12 +96,14 @@ pub fn rewrite_quoted<F: Family>(
     skb: &mut Skb,
     packet: &Packet<F::Addr>,
     inner: &Inner<F::Addr>,
+    checks: &mut Checks,
     change: &Change<F::Addr>,
     outer: Option<End>,
 ) -> Result<(), DropReason> {
     let sum = Checksum { offset: packet.l4 + 2, flags: 0 };
     let difference = csum::difference(change.old.to_words(), change.new.to_words());
-    F::store_address(skb, inner.l3, inner.l3_check, change)?;
+    F::store_address(skb, inner.l3, checks.inner, change)?;
+    checks.inner = csum::follow(checks.inner, difference);
     if F::ICMP_PSEUDO_HEADER {
         // An IPv4 header sums to a constant, address and checksum together; an IPv6 header has no such balance.
         skb.fix_checksum_by(sum, difference)?;
@@ -79,7 +113,8 @@ pub fn rewrite_quoted<F: Family>(
         skb.fix_checksum(sum, change.old_port.raw(), change.new_port.raw())?;
     }
     let Some(end) = outer else { return Ok(()) };
-    F::store_address(skb, OUTER_L3, packet.l3_check, &Change { end, ..*change })?;
+    F::store_address(skb, OUTER_L3, checks.outer, &Change { end, ..*change })?;
+    checks.outer = csum::follow(checks.outer, difference);
     if F::ICMP_PSEUDO_HEADER {
         skb.fix_pseudo_checksum_by(sum, difference)?;
     }

@@ -20,7 +20,7 @@ use crate::{
     ctx::Skb,
     event,
     family::{Family, Ipv4, Ipv6},
-    forward::{self, DROP, NEXT},
+    forward::{self, DROP, NEXT, Way},
     icmp_error, judge, metrics, mid_flow,
     parse::{Kind, Packet},
     progs::Hook,
@@ -44,6 +44,8 @@ const OPENED: i32 = 0x104;
 const UNTRACKED: i32 = 0x105;
 /// The packet is of a connection that was opened before: `mid_flow` comes next.
 const MID_FLOW: i32 = 0x106;
+/// Both ends of the packet are translated: `both_ends` comes next.
+const BOTH_ENDS: i32 = 0x107;
 /// With a drop reason in the low byte: `failed` comes next.
 const FAILED: i32 = 0x200;
 
@@ -84,6 +86,9 @@ fn stages<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     if answer == SETTLED {
         answer = established::<F, FROM_POD>(raw, 1);
     }
+    if answer == BOTH_ENDS {
+        answer = both_ends::<F, FROM_POD>(raw);
+    }
     if answer < UNSETTLED {
         return answer;
     }
@@ -120,7 +125,8 @@ fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u3
         if current && !reopens(&packet, &hit) {
             conntrack::touch(&hit, skb.len(), &packet);
             match forward::established::<F>(skb, hook, &config, &packet, &hit) {
-                Ok(action) => return action,
+                Ok(Way::Action(action)) => return action,
+                Ok(Way::BothEnds) => answer = BOTH_ENDS,
                 Err(reason) => answer = FAILED | reason as i32,
             }
         }
@@ -188,6 +194,19 @@ fn next_of(entered: Result<Entered, DropReason>) -> i32 {
         Ok(Entered::Untracked) => UNTRACKED,
         Ok(Entered::Passed) => NEXT,
         Ok(Entered::NotYet) => MID_FLOW,
+        Err(reason) => FAILED | reason as i32,
+    }
+}
+
+/// Translates both ends of a packet whose connection has a decision. A lookup of its own: the packets of few connections
+/// come here.
+#[inline(never)]
+fn both_ends<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    let (skb, hook) = (&mut Skb::from_raw(raw), hook::<FROM_POD>());
+    let Some(hit) = conntrack::find::<F>(&case.packet.tuple) else { return DROP };
+    match forward::both_ends::<F>(skb, hook, &settings::read(), &case.packet, &hit) {
+        Ok(action) => action,
         Err(reason) => FAILED | reason as i32,
     }
 }

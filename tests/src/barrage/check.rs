@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use netpol_common::{direction::Direction, reason::DropReason};
 
-use super::reference::{Change, Fate, Place};
+use super::reference::{Change, Chosen, Fate, Place};
 use crate::{
     packet::{ETHERNET, verify},
     station::Ran,
@@ -19,15 +19,12 @@ const REDIRECT: i32 = 7;
 /// Compares action, reason, direction, events and every byte.
 pub(super) fn check(frame: &[u8], fate: Fate, ran: &Ran) -> Result<()> {
     match fate {
-        Fate::Goes { handed_over, opens, change } => {
+        Fate::Goes { handed_over, opens, changes } => {
             let action = if handed_over { REDIRECT } else { NEXT };
             ensure!(ran.action == action, "action {} instead of {action}", ran.action);
             ensure!(ran.drop.is_none(), "it goes on, and is reported as dropped");
             ensure!(ran.flow.is_some() == opens, "reported as a new connection: {}", ran.flow.is_some());
-            match change {
-                None => ensure!(ran.packet == frame, "it goes on, and is not what it was"),
-                Some(change) => translated(frame, change, &ran.packet).context("translation")?,
-            }
+            translated(frame, changes, &ran.packet).context("translation")?;
         }
         Fate::Drops { reason, direction } => {
             ensure!(ran.action == SHOT, "action {}", ran.action);
@@ -40,26 +37,27 @@ pub(super) fn check(frame: &[u8], fate: Fate, ran: &Ran) -> Result<()> {
     Ok(())
 }
 
-fn translated(frame: &[u8], change: Change, packet: &[u8]) -> Result<()> {
+fn translated(frame: &[u8], changes: [Option<Change>; 2], packet: &[u8]) -> Result<()> {
     let mut wanted = frame.to_vec();
-    let Change { at, source, old, new } = change;
-    let ipv4 = old.is_ipv4();
     // Checksums are not compared byte by byte: two are right where one of them is 0.
     let mut sums = Vec::new();
-    match at {
-        Place::Itself { l4, checksum } => {
-            put_address(&mut wanted, ETHERNET, source, new.ip(), &mut sums)?;
-            if let Some(checksum) = checksum {
-                put(&mut wanted, l4 + if source { 0 } else { 2 }, &new.port().to_be_bytes())?;
-                sums.push(checksum);
+    for Change { at, source, old, new } in changes.into_iter().flatten() {
+        let ipv4 = old.is_ipv4();
+        match at {
+            Place::Itself { l4, checksum } => {
+                put_address(&mut wanted, ETHERNET, source, new.ip(), &mut sums)?;
+                if let Some(checksum) = checksum {
+                    put(&mut wanted, l4 + if source { 0 } else { 2 }, &new.port().to_be_bytes())?;
+                    sums.push(checksum);
+                }
             }
-        }
-        Place::Quoted { icmp, l3, l4 } => {
-            put_address(&mut wanted, l3, source, new.ip(), &mut sums)?;
-            put(&mut wanted, l4 + if source { 0 } else { 2 }, &new.port().to_be_bytes())?;
-            sums.push(icmp + 2);
-            if address(frame, !source, ipv4)? == old.ip() {
-                put_address(&mut wanted, ETHERNET, !source, new.ip(), &mut sums)?;
+            Place::Quoted { icmp, l3, l4 } => {
+                put_address(&mut wanted, l3, source, new.ip(), &mut sums)?;
+                put(&mut wanted, l4 + if source { 0 } else { 2 }, &new.port().to_be_bytes())?;
+                sums.push(icmp + 2);
+                if address(frame, !source, ipv4)? == old.ip() {
+                    put_address(&mut wanted, ETHERNET, !source, new.ip(), &mut sums)?;
+                }
             }
         }
     }
@@ -124,10 +122,11 @@ fn put(frame: &mut [u8], at: usize, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whom the program says it chose.
-pub(super) fn chosen(ran: &Ran) -> Option<SocketAddr> {
+/// What the program says it chose.
+pub(super) fn chosen(ran: &Ran) -> Option<Chosen> {
     let event = ran.flow.or(ran.drop)?;
     let [a, b, c, d, ..] = event.nat_dst;
     let address = if event.family == 4 { IpAddr::from([a, b, c, d]) } else { event.nat_dst.into() };
-    (event.family != 0).then(|| SocketAddr::new(address, event.nat_dport))
+    (event.family != 0)
+        .then(|| Chosen { backend: SocketAddr::new(address, event.nat_dport), source_port: event.nat_sport })
 }

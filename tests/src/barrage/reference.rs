@@ -15,13 +15,15 @@ use crate::packet::Hook;
 
 /// What should become of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Fate {
     Goes {
         /// To the other pod at once, not by the node's own way.
         handed_over: bool,
         /// As the first of a connection.
         opens: bool,
-        change: Option<Change>,
+        /// The end that the connection's other entry says where it goes, then the one that it comes from.
+        changes: [Option<Change>; 2],
     },
     Drops {
         reason: DropReason,
@@ -56,21 +58,41 @@ pub(super) struct Reference {
     pub(super) epoch: u32,
 }
 
+/// What the program took at random.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Chosen {
+    pub(super) backend: SocketAddr,
+    /// Under which the backend sees the client.
+    pub(super) source_port: u16,
+}
+
+/// The first of the ports that are given out instead of a client's own.
+const FIRST_SOURCE: u16 = 61_000;
+
 const INVALID: Result<Outcome, DropReason> = Err(DropReason::Invalid);
 
 enum Outcome {
     NextWay,
-    HandedOver(Option<Change>),
-    Changed(Change),
+    HandedOver([Option<Change>; 2]),
+    Changed([Option<Change>; 2]),
+}
+
+impl Outcome {
+    fn of(hands_over: bool, changes: [Option<Change>; 2]) -> Self {
+        match (hands_over, changes) {
+            (true, changes) => Self::HandedOver(changes),
+            (false, [None, None]) => Self::NextWay,
+            (false, changes) => Self::Changed(changes),
+        }
+    }
 }
 
 impl Reference {
-    /// The fate of a frame. `chosen` is the backend that the program says it took: at random, so that it can only be
-    /// checked.
+    /// The fate of a frame. `chosen` is what the program says it took at random, so that it can only be checked.
     ///
     /// # Errors
     /// If that is no backend, or the evaluator has no answer.
-    pub(super) fn fate(&mut self, hook: Hook, frame: &[u8], chosen: Option<SocketAddr>) -> Result<Fate> {
+    pub(super) fn fate(&mut self, hook: Hook, frame: &[u8], chosen: Option<Chosen>) -> Result<Fate> {
         let direction = match hook {
             Hook::FromPod(_) => Direction::Egress,
             Hook::ToPod(..) => Direction::Ingress,
@@ -120,9 +142,12 @@ impl Reference {
             return if entry.is_over() { Ok(None) } else { drops(DropReason::Invalid, direction) };
         }
         if entry.verdict.is_err() || entry.epoch != self.epoch {
-            let Entry { opened: Tuple { src, mut dst, proto }, ends, side, by_node, met_late, .. } = *entry;
-            if let Side::Front(backend) = side {
-                dst = backend;
+            let Entry { opened: Tuple { mut src, mut dst, proto }, ends, side, by_node, met_late, .. } =
+                *entry;
+            match side {
+                Side::Plain => {}
+                Side::Front { backend, .. } => dst = backend,
+                Side::Back { client, .. } => src = client,
             }
             let now =
                 Ends { initiator: self.laws.interface(src.ip()), responder: self.laws.interface(dst.ip()) };
@@ -163,24 +188,21 @@ impl Reference {
         let hands_over = leaves && receiver != 0;
         let checksum = packet.l4 + if packet.tuple.proto == proto::TCP { 16 } else { 6 };
         let place = Place::Itself { l4: packet.l4, checksum: packet.has_header.then_some(checksum) };
-        let change = match (entry.side, leaves, answer) {
-            (Side::Plain, ..) | (Side::Back(_), false, false) => None,
-            (Side::Front(new), true, false) => {
-                Some(Change { at: place, source: false, old: packet.tuple.dst, new })
-            }
-            (Side::Front(_), ..) => return INVALID,
-            (Side::Back(_), true, false) => return Err(DropReason::Collision),
+        let Tuple { src, dst, .. } = packet.tuple;
+        let source = |new| change(place, true, src, new);
+        let destination = |new| change(place, false, dst, new);
+        let changes = match (entry.side, leaves, answer) {
+            (Side::Plain, ..) | (Side::Back { .. }, false, false) => [None, None],
+            (Side::Front { backend, seen_as }, true, false) => [destination(backend), source(seen_as)],
+            (Side::Front { .. }, ..) => return INVALID,
+            (Side::Back { .. }, true, false) => return Err(DropReason::Collision),
             // Answers get their address where they are handed to the client.
-            (Side::Back(new), _, true) => {
-                let change = Change { at: place, source: true, old: packet.tuple.src, new };
-                (hands_over || !leaves).then_some(change)
+            (Side::Back { service, client }, _, true) if hands_over || !leaves => {
+                [source(service), destination(client)]
             }
+            (Side::Back { .. }, _, true) => [None, None],
         };
-        Ok(match (hands_over, change) {
-            (true, change) => Outcome::HandedOver(change),
-            (false, Some(change)) => Outcome::Changed(change),
-            (false, None) => Outcome::NextWay,
-        })
+        Ok(Outcome::of(hands_over, changes))
     }
 
     /// An ICMP error about a connection of whoever it goes to.
@@ -204,21 +226,20 @@ impl Reference {
         let leaves = matches!(hook, Hook::FromPod(_));
         let hands_over = leaves && sender != 0;
         let at = Place::Quoted { icmp: packet.l4, l3: quoted.l3, l4: quoted.l4 };
-        let change = match (entry.side, leaves, answer) {
+        let Tuple { src, dst, .. } = quoted.tuple;
+        let source = |new| change(at, true, src, new);
+        let destination = |new| change(at, false, dst, new);
+        let changes = match (entry.side, leaves, answer) {
             // The client about an answer that came from the Service.
-            (Side::Front(new), true, true) => Some(Change { at, source: true, old: quoted.tuple.src, new }),
+            (Side::Front { backend, seen_as }, true, true) => [source(backend), destination(seen_as)],
             // Somebody about what the client sent to the Service.
-            (Side::Back(new), false, false) => Some(Change { at, source: false, old: quoted.tuple.dst, new }),
-            (Side::Back(new), true, false) if hands_over => {
-                Some(Change { at, source: false, old: quoted.tuple.dst, new })
+            (Side::Back { service, client }, false, false) => [destination(service), source(client)],
+            (Side::Back { service, client }, true, false) if hands_over => {
+                [destination(service), source(client)]
             }
-            _ => None,
+            _ => [None, None],
         };
-        Some(match (hands_over, change) {
-            (true, change) => Outcome::HandedOver(change),
-            (false, Some(change)) => Outcome::Changed(change),
-            (false, None) => Outcome::NextWay,
-        })
+        Some(Outcome::of(hands_over, changes))
     }
 
     /// A packet without a connection.
@@ -227,7 +248,7 @@ impl Reference {
         hook: Hook,
         packet: &Read,
         direction: Direction,
-        chosen: Option<SocketAddr>,
+        chosen: Option<Chosen>,
     ) -> Result<Admitted> {
         let refused = |reason, direction| Ok(Admitted::Refused(reason, direction));
         let Tuple { src, mut dst, proto } = packet.tuple;
@@ -257,7 +278,7 @@ impl Reference {
             if backends.is_empty() {
                 return refused(DropReason::NoBackend, direction);
             }
-            let is_one = chosen.filter(|chosen| backends.contains(chosen));
+            let is_one = chosen.map(|chosen| chosen.backend).filter(|backend| backends.contains(backend));
             ensure!(is_one.is_some(), "{chosen:?} is no backend of {dst}: {backends:?}");
             dst = is_one.unwrap_or(dst);
         }
@@ -274,18 +295,28 @@ impl Reference {
             return refused(DropReason::Policy, denier);
         }
         if let Some(service) = service {
-            let back = Tuple { src, dst, proto };
-            if let Some(old) = self.table.find(&back) {
-                let own = old.side == Side::Back(service) && old.ends.initiator == here;
-                if !old.is_closed() && !own {
-                    return refused(DropReason::Collision, direction);
-                }
+            let side = Side::Back { service, client: src };
+            // A pod that is its own backend sees the Service.
+            let from = if ends.responder == here { service.ip() } else { src.ip() };
+            let mut seen_as = SocketAddr::new(from, src.port());
+            if !self.is_free(Tuple { src: seen_as, dst, proto }, side, here) {
+                seen_as.set_port(chosen.map_or(0, |chosen| chosen.source_port));
+                ensure!(seen_as.port() >= FIRST_SOURCE, "{chosen:?}: the client's own port is taken");
+                let free = self.is_free(Tuple { src: seen_as, dst, proto }, side, here);
+                ensure!(free, "{chosen:?}: that port is taken as well");
             }
-            self.table.put(Entry { opened: back, side: Side::Back(service), ..entry });
-            entry.side = Side::Front(dst);
+            self.table.put(Entry { opened: Tuple { src: seen_as, dst, proto }, side, ..entry });
+            entry.side = Side::Front { backend: dst, seen_as };
         }
         self.table.put(entry);
         Ok(Admitted::Opened)
+    }
+
+    /// Whether a connection through a Service, by a client behind interface `here`, may have this place of its backend's.
+    fn is_free(&mut self, tuple: Tuple, side: Side, here: u32) -> bool {
+        self.table
+            .find(&tuple)
+            .is_none_or(|old| old.is_closed() || (old.side == side && old.ends.initiator == here))
     }
 
     /// A TCP segment without a connection: its sender's, unless it says otherwise or the node could hide behind that.
@@ -360,10 +391,14 @@ fn owns(entry: &Entry, hook: Hook, answer: bool) -> bool {
 }
 
 fn goes(outcome: Outcome, opens: bool) -> Fate {
-    let (handed_over, change) = match outcome {
-        Outcome::NextWay => (false, None),
-        Outcome::HandedOver(change) => (true, change),
-        Outcome::Changed(change) => (false, Some(change)),
+    let (handed_over, changes) = match outcome {
+        Outcome::NextWay => (false, [None, None]),
+        Outcome::HandedOver(changes) => (true, changes),
+        Outcome::Changed(changes) => (false, changes),
     };
-    Fate::Goes { handed_over, opens, change }
+    Fate::Goes { handed_over, opens, changes }
+}
+
+fn change(at: Place, source: bool, old: SocketAddr, new: SocketAddr) -> Option<Change> {
+    (old != new).then_some(Change { at, source, old, new })
 }

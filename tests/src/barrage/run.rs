@@ -199,9 +199,11 @@ fn ends_of(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
 fn name_of(hook: Hook, fate: Fate) -> String {
     let program = if matches!(hook, Hook::FromPod(_)) { "from_pod" } else { "to_pod" };
     let what = match fate {
-        Fate::Goes { opens: true, change: Some(_), .. } => "opens through a Service",
+        Fate::Goes { opens: true, changes: [Some(_), Some(_)], .. } => "opens through a Service as another",
+        Fate::Goes { opens: true, changes: [Some(_), None], .. } => "opens through a Service",
         Fate::Goes { opens: true, .. } => "opens",
-        Fate::Goes { change: Some(_), .. } => "translated",
+        Fate::Goes { changes: [Some(_), Some(_)], .. } => "translated at both ends",
+        Fate::Goes { changes: [Some(_), None], .. } => "translated",
         Fate::Goes { .. } => "goes on",
         Fate::Drops { reason, .. } => DropReason::name(reason),
     };

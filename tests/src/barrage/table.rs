@@ -30,10 +30,20 @@ pub(super) struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Side {
     Plain,
-    /// Under the Service's address; leads to the backend.
-    Front(SocketAddr),
-    /// Under the backend's; leads back to the Service.
-    Back(SocketAddr),
+    /// Under the Service's address.
+    Front {
+        /// Where it leads to.
+        backend: SocketAddr,
+        /// Whom the backend takes for the client.
+        seen_as: SocketAddr,
+    },
+    /// Under the backend's.
+    Back {
+        /// Where it leads back to.
+        service: SocketAddr,
+        /// Who the client is.
+        client: SocketAddr,
+    },
 }
 
 pub(super) type Verdict = Result<(), Direction>;

@@ -119,7 +119,7 @@ fn errors_about_translated_packets_are_translated() {
 }
 
 /// The quoted UDP checksum is left as it was; everything else, the ICMP checksum over it included, must be right.
-fn same_but_for_quoted_checksum(name: &str, seen: &[u8], expected: &[u8]) {
+pub(crate) fn same_but_for_quoted_checksum(name: &str, seen: &[u8], expected: &[u8]) {
     netpol_tests::packet::verify(seen).unwrap_or_else(|error| panic!("{name}: {error:#}"));
     let (icmp, quoted_udp) = if seen[12..14] == [8, 0] { (34, 62) } else { (54, 102) };
     let blank = |packet: &[u8]| {

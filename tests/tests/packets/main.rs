@@ -11,5 +11,6 @@ mod room;
 mod routes;
 mod service;
 mod shapes;
+mod source;
 mod spoof;
 mod table;

@@ -192,27 +192,6 @@ fn a_reused_port_opens_anew_after_the_end() {
 }
 
 #[test]
-fn two_connections_with_one_answer_tuple_do_not_mix() {
-    in_both_families(|lab, w| {
-        let if_a = lab.pods[0];
-        let (a, b, vip) = (World::at(w.a, 40_000), World::at(w.b, 8080), World::at(w.service, 80));
-        send_all(
-            lab,
-            vec![
-                row("direct", FromPod(if_a), tcp(a, b, SYN, b""), Opens(HandOver)),
-                row(
-                    "by way of the service",
-                    FromPod(if_a),
-                    tcp(a, vip, SYN, b""),
-                    Drop(DropReason::Collision, Egress),
-                ),
-                row("direct goes on", FromPod(if_a), tcp(a, b, PSH_ACK, b"x"), Known(HandOver)),
-            ],
-        )
-    });
-}
-
-#[test]
 fn fragments_follow_their_first_one() {
     in_both_families(|lab, w| {
         let (if_a, if_b, uplink) = (lab.pods[0], lab.pods[1], lab.uplink);
