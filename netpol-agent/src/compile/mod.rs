@@ -4,6 +4,7 @@
 //! concerns, and touches only rows that may differ.
 
 mod blocks;
+mod choice;
 mod classes;
 mod collision;
 mod desired;

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use super::{Backends, Compiler};
+use super::{Backends, Compiler, choice::choose};
 use crate::{
-    dataplane::{Backend, Frontend},
-    index::{Endpoint, Index},
+    dataplane::Frontend,
+    index::Index,
     model::{Name, Service, ServicePort},
 };
 
@@ -55,15 +55,8 @@ impl Compiler {
     }
 }
 
-/// Who answers: whoever is ready; if nobody is, who is about to end and still answers.
+/// Who answers to clients within the cluster.
 fn backends(service: &Service, port: &ServicePort, v4: bool, index: &Index) -> Backends {
-    let mut candidates = index.endpoints(service, port, v4);
-    let anybody_ready = candidates.values().any(|e| e.ready);
-    let answers = |e: &Endpoint| if anybody_ready { e.ready } else { e.draining };
-    candidates.retain(|_, endpoint| answers(endpoint));
-    let side = |local| {
-        let here = candidates.iter().filter(move |(_, e)| e.local == local);
-        here.map(|((addr, port), _)| Backend { addr: *addr, port: *port })
-    };
-    Backends { n_local: side(true).count(), all: side(true).chain(side(false)).collect() }
+    let choice = choose(index.endpoints(service, port, v4).iter());
+    if service.local_only { choice.local } else { choice.cluster }
 }

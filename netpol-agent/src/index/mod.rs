@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use dirty::Dirty;
-pub use endpoints::Endpoint;
+pub use endpoints::{Endpoint, Hint};
 
 use crate::{
     dataplane::Interface,
@@ -78,9 +78,7 @@ impl Index {
                     self.touch_pods_of(&name);
                 }
             }
-            Object::Node(new) => {
-                self.nodes.insert(new.name.clone(), new);
-            }
+            Object::Node(new) => self.set_node(&new.name.clone(), Some(new)),
             Object::Pod(new) => self.set_pod(&new.name.clone(), Some(new)),
             Object::Policy(new) => {
                 self.policy_applied(&new.name);
@@ -103,9 +101,7 @@ impl Index {
                 self.namespace_gone(&name.name);
                 self.touch_pods_of(&name.name);
             }
-            "Node" => {
-                self.nodes.remove(&name.name);
-            }
+            "Node" => self.set_node(&name.name, None),
             "Pod" => self.set_pod(&name, None),
             "NetworkPolicy" => self.delete_policy(name),
             "Service" => {
@@ -131,6 +127,17 @@ impl Index {
     pub fn take_dirty(&mut self) -> Dirty {
         self.settle_ending();
         std::mem::take(&mut self.dirty)
+    }
+
+    fn set_node(&mut self, name: &str, new: Option<Node>) {
+        // Who answers depends on this node's zone, and under which addresses on its own.
+        if name == self.node && self.nodes.get(name) != new.as_ref() {
+            self.dirty.services.extend(self.services.keys().cloned());
+        }
+        match new {
+            Some(node) => self.nodes.insert(name.to_owned(), node),
+            None => self.nodes.remove(name),
+        };
     }
 
     fn set_pod(&mut self, name: &Name, new: Option<Pod>) {

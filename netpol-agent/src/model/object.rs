@@ -41,6 +41,8 @@ pub struct Node {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Its zone (label `topology.kubernetes.io/zone`), empty if it is in none.
+    pub zone: String,
 }
 
 /// The label that the API server gives every namespace.

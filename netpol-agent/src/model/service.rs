@@ -78,4 +78,8 @@ pub struct SliceEndpoint {
     pub serving: bool,
     /// Is about to end.
     pub terminating: bool,
+    /// Zones whose clients it is meant for (`hints.forZones`), none if nothing is said.
+    pub for_zones: Vec<String>,
+    /// Nodes whose clients it is meant for (`hints.forNodes`), none if nothing is said.
+    pub for_nodes: Vec<String>,
 }

@@ -44,8 +44,12 @@ struct Candidate {
     port: u16,
     node: Option<String>,
     ready: bool,
-    /// Serving although it is about to end: used when nobody is ready.
-    draining: bool,
+    serving: bool,
+    terminating: bool,
+    /// Zones that it is meant for.
+    zones: Vec<String>,
+    /// Nodes that it is meant for.
+    nodes: Vec<String>,
 }
 
 /// What `port` (host order) of a ClusterIP stands for to clients on `node`; `None` if no Service has that address, port and protocol.
@@ -73,19 +77,64 @@ pub fn translate(world: &World, node: &str, address: IpAddr, port: u16, protocol
     } else {
         slices.into_iter().flat_map(|slice| from_slice(slice, entry, family)).collect()
     };
+    candidates = without_duplicates(candidates, node, world.zone_of(node));
     let policy = service.spec.as_ref().and_then(|spec| spec.internal_traffic_policy.as_deref());
-    if policy == Some("Local") {
+    let local = policy == Some("Local");
+    if local {
         candidates.retain(|candidate| candidate.node.as_deref() == Some(node));
     }
-    let anybody_ready = candidates.iter().any(|c| c.ready);
+    if candidates.iter().any(|c| c.ready) {
+        candidates.retain(|c| c.ready);
+        if !local {
+            candidates = as_hinted(candidates, node, world.zone_of(node));
+        }
+    } else {
+        // Nobody is ready: those who still answer although they are about to end.
+        candidates.retain(|c| c.serving && c.terminating);
+    }
     let mut backends: Vec<ServiceBackend> = candidates
         .into_iter()
-        .filter(|c| if anybody_ready { c.ready } else { c.draining })
         .map(|c| ServiceBackend { address: c.address, port: c.port, pod: pod_name(world, c.address) })
         .collect();
     backends.sort();
     backends.dedup();
     Some(Translation { service: name, port: entry.name.clone().unwrap_or_default(), backends })
+}
+
+/// One address and port may be listed twice while a pod follows another under its address: then the one that is not about
+/// to end counts. Where that does not decide, the readier one does, the one of this node, and at last the one hinted here.
+fn without_duplicates(candidates: Vec<Candidate>, node: &str, zone: Option<&str>) -> Vec<Candidate> {
+    let worth = |c: &Candidate| {
+        let place = |names: &[String], here: Option<&str>| match names {
+            [] => 0,
+            _ if here.is_some_and(|here| names.iter().any(|name| name == here)) => 2,
+            _ => 1,
+        };
+        let here = c.node.as_deref() == Some(node);
+        (!c.terminating, c.ready, c.serving, here, place(&c.nodes, Some(node)), place(&c.zones, zone))
+    };
+    let mut kept: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        match kept.iter_mut().find(|k| (k.address, k.port) == (candidate.address, candidate.port)) {
+            Some(other) if worth(other) < worth(&candidate) => *other = candidate,
+            Some(_) => {}
+            None => kept.push(candidate),
+        }
+    }
+    kept
+}
+
+/// If each of them is meant for some node and one for this node, those; else the same for zones; else all of them.
+fn as_hinted(candidates: Vec<Candidate>, node: &str, zone: Option<&str>) -> Vec<Candidate> {
+    let mine = |c: &Candidate| c.nodes.iter().any(|name| name == node);
+    if candidates.iter().all(|c| !c.nodes.is_empty()) && candidates.iter().any(mine) {
+        return candidates.into_iter().filter(mine).collect();
+    }
+    let ours = |c: &Candidate| zone.is_some_and(|zone| c.zones.iter().any(|name| name == zone));
+    if candidates.iter().all(|c| !c.zones.is_empty()) && candidates.iter().any(ours) {
+        return candidates.into_iter().filter(ours).collect();
+    }
+    candidates
 }
 
 fn protocol_of(entry: &ServicePort) -> &str {
@@ -123,13 +172,18 @@ fn from_slice(slice: &EndpointSlice, entry: &ServicePort, family: Family) -> Vec
         };
         let conditions = endpoint.conditions.clone().unwrap_or_default();
         let ready = conditions.ready.unwrap_or(true);
-        let draining = conditions.serving.unwrap_or(true) && conditions.terminating.unwrap_or(false);
+        let hints = endpoint.hints.clone().unwrap_or_default();
+        let zones: Vec<String> = hints.for_zones.into_iter().flatten().map(|zone| zone.name).collect();
+        let nodes: Vec<String> = hints.for_nodes.into_iter().flatten().map(|node| node.name).collect();
         found.extend(numbers.iter().map(|port| Candidate {
             address,
             port: *port,
             node: endpoint.node_name.clone(),
             ready,
-            draining,
+            serving: conditions.serving.unwrap_or(true),
+            terminating: conditions.terminating.unwrap_or(false),
+            zones: zones.clone(),
+            nodes: nodes.clone(),
         }));
     }
     found
@@ -162,7 +216,8 @@ fn from_selector(
         let terminating = pod.metadata.deletion_timestamp.is_some();
         let ready = even_unready || serving && !terminating;
         let node = node_of(pod).map(str::to_owned);
-        found.push(Candidate { address, port, node, ready, draining: serving && terminating });
+        let (zones, nodes) = (Vec::new(), Vec::new());
+        found.push(Candidate { address, port, node, ready, serving, terminating, zones, nodes });
     }
     found
 }

@@ -92,6 +92,12 @@ impl World {
         }
     }
 
+    /// The zone that a node's label names.
+    pub(super) fn zone_of(&self, name: &str) -> Option<&str> {
+        let node = self.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(name))?;
+        node.metadata.labels.as_ref()?.get("topology.kubernetes.io/zone").map(String::as_str)
+    }
+
     /// Addresses of `status.addresses`.
     pub(super) fn node_addresses(&self, name: &str) -> Vec<IpAddr> {
         let node = self.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(name));

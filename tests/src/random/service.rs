@@ -53,10 +53,17 @@ fn slice() -> impl Strategy<Value = Value> {
     let family = select(vec!["IPv4", "IPv4", "IPv6"]);
     let condition = || select(vec![Value::Null, json!(true), json!(true), json!(false)]);
     let node = select(vec![json!(HERE), json!(THERE), Value::Null]);
-    let endpoint = (1..=2usize, 0..9usize, condition(), condition(), condition(), node);
+    // Half of the slices have no hints; in the others most endpoints have some, because one without ends them all.
+    let places = |names: [&'static str; 2]| {
+        let named = select(vec![vec![names[0]], vec![names[1]], vec![names[0], names[1]], vec![names[1]]]);
+        prop_oneof![1 => Just(Vec::new()), 7 => named]
+    };
+    let hints = (places([HERE, THERE]), places(["zone-1", "zone-2"]), any::<bool>());
+    let endpoint = (1..=2usize, 0..9usize, condition(), condition(), condition(), node, hints);
     let port = (select(vec!["a", "b"]), select(vec!["TCP", "UDP"]), select(vec![53, 80, 81]));
-    (family, vec(endpoint, 0..=3), vec(port, 1..=2)).prop_map(|(family, endpoints, ports)| {
-        let endpoints = endpoints.into_iter().map(|(net, host, ready, serving, terminating, node)| {
+    let hinted = any::<bool>();
+    (family, vec(endpoint, 0..=3), vec(port, 1..=2), hinted).prop_map(|(family, endpoints, ports, hinted)| {
+        let endpoints = endpoints.into_iter().map(|(net, host, ready, serving, terminating, node, hints)| {
             // Some of them are pods, one is a node, one is outside.
             let address = match (host, family) {
                 (7, "IPv4") => format!("192.168.0.{net}"),
@@ -67,7 +74,14 @@ fn slice() -> impl Strategy<Value = Value> {
                 _ => format!("fd00:{net}::{host}"),
             };
             let conditions = json!({"ready": ready, "serving": serving, "terminating": terminating});
-            json!({"addresses": [address], "conditions": conditions, "nodeName": node})
+            let mut endpoint = json!({"addresses": [address], "conditions": conditions, "nodeName": node});
+            if hinted {
+                let (nodes, zones, by_node) = hints;
+                let named = |names: Vec<&str>| names.iter().map(|name| json!({"name": name})).collect();
+                let nodes: Vec<Value> = if by_node { named(nodes) } else { Vec::new() };
+                endpoint["hints"] = json!({"forNodes": nodes, "forZones": named(zones)});
+            }
+            endpoint
         });
         let ports = ports
             .into_iter()

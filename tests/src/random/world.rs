@@ -78,9 +78,11 @@ fn namespace(number: usize) -> impl Strategy<Value = Option<Namespace>> {
 
 fn node(name: &str, number: usize) -> Node {
     let addresses = node_addresses(number).map(|address| json!({"type": "InternalIP", "address": address}));
-    object(
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}),
-    )
+    object(json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": format!("zone-{number}")}},
+        "status": {"addresses": addresses}
+    }))
 }
 
 fn node_addresses(number: usize) -> [String; 2] {

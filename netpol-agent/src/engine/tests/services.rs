@@ -79,7 +79,7 @@ fn slices_of_the_source_win_and_the_selector_returns_when_they_go() {
 }
 
 #[test]
-fn an_address_listed_for_two_nodes_answers_by_what_is_said_of_this_one() {
+fn an_address_listed_for_two_nodes_is_that_of_the_pod_that_is_not_about_to_end() {
     let mut bed = shop();
     bed.apply(&service("web", &WEB.replace("selector", "internalTrafficPolicy: Local, selector")));
     let slice = |here: &str, there: &str| {
@@ -94,6 +94,8 @@ fn an_address_listed_for_two_nodes_answers_by_what_is_said_of_this_one() {
     bed.apply(&slice(silent, draining));
     assert_eq!(http(&bed), [""; 0]);
     bed.apply(&slice(draining, "{ready: true}"));
+    assert_eq!(http(&bed), [""; 0], "the pod that is not about to end has the address");
+    bed.apply(&slice("{ready: true}", draining));
     assert_eq!(http(&bed), ["10.9.0.1:99"]);
 }
 
@@ -147,4 +149,33 @@ fn rows_and_ranges_come_back_after_a_grace_period_and_not_before() {
         bed.apply(&web("shop/web-2", "node2", &["10.0.1.2"], 9000 + round));
     }
     assert_eq!(bed.fake.rows().frontends.len(), 2);
+}
+
+#[test]
+fn hints_follow_the_zone_of_the_node_and_never_half_of_the_endpoints() {
+    let mut bed = shop();
+    let node = |zone: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: node1, labels: {{topology.kubernetes.io/zone: {zone}}}}}}}"
+        )
+    };
+    let slice = |name: &str, endpoints: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {{namespace: shop, name: {name}, \
+             labels: {{kubernetes.io/service-name: web}}}}, ports: [{{name: http, port: 99}}], endpoints: {endpoints}}}"
+        )
+    };
+    bed.apply(&slice(
+        "web-x",
+        "[{addresses: [10.9.0.1], hints: {forZones: [{name: a}]}}, {addresses: [10.9.0.2], hints: {forZones: [{name: b}]}}]",
+    ));
+    assert_eq!(http(&bed).len(), 2, "a node without a zone");
+    bed.apply(&node("a"));
+    assert_eq!(http(&bed), ["10.9.0.1:99"]);
+    bed.apply(&node("b"));
+    assert_eq!(http(&bed), ["10.9.0.2:99"]);
+    bed.apply(&slice("web-y", "[{addresses: [10.9.0.3]}]"));
+    assert_eq!(http(&bed).len(), 3, "one without a hint");
+    bed.delete("EndpointSlice", "shop", "web-y").delete("Node", "", "node1");
+    assert_eq!(http(&bed).len(), 2);
 }

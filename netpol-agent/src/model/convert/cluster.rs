@@ -31,5 +31,6 @@ pub(super) fn node(object: &v1::Node, report: &mut Report<'_>) -> Node {
             }
         }
     }
-    Node { name: name_of(&object.metadata).name, addresses }
+    let zone = object.metadata.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone"));
+    Node { name: name_of(&object.metadata).name, addresses, zone: zone.cloned().unwrap_or_default() }
 }

@@ -62,12 +62,15 @@ fn endpoints(object: &v1::EndpointSlice, family: u8, report: &mut Report<'_>) ->
             }
         };
         let conditions = entry.conditions.clone().unwrap_or_default();
+        let hints = entry.hints.clone().unwrap_or_default();
         found.push(SliceEndpoint {
             addr,
             node: entry.node_name.clone(),
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
+            for_zones: hints.for_zones.into_iter().flatten().map(|zone| zone.name).collect(),
+            for_nodes: hints.for_nodes.into_iter().flatten().map(|node| node.name).collect(),
         });
     }
     found
