@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::policy::SlotId;
 
 /// Value of `np_ep`, keyed by the interface index of the host side. No row means: pending, closed.
+/// An interface that leads to no pod has a row in `np_nopod` instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct EndpointRow {

@@ -9,6 +9,8 @@ pub const CT6: &str = "np_ct6";
 pub const QUOTA: &str = "np_quota";
 /// Interface index → [`EndpointRow`](crate::endpoint::EndpointRow).
 pub const EP: &str = "np_ep";
+/// Index of an interface of the node that leads to no pod → `u32`, always 0.
+pub const NO_POD: &str = "np_nopod";
 /// IPv4 address → [`PeerRow`](crate::peer::PeerRow).
 pub const PEER4: &str = "np_peer4";
 /// IPv6 address → [`PeerRow`](crate::peer::PeerRow).
@@ -62,8 +64,8 @@ pub const DROP: &str = "np_drop";
 pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
-pub const PINNED: [&str; 29] = [
-    CT4, CT6, QUOTA, EP, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, MEMBER4, MEMBER6,
+pub const PINNED: [&str; 30] = [
+    CT4, CT6, QUOTA, EP, NO_POD, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, MEMBER4, MEMBER6,
     AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, FRAG4, FRAG6, CONFIG, STATS, DROP, FLOW,
 ];
 

@@ -43,6 +43,10 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     if spoofed {
         return Err(DropReason::Spoofed);
     }
+    // What has a pod's address came by that pod's interface. Anything else may be from a pod that nobody knows yet.
+    if hook == Hook::ToPod && sender == 0 && !peer::is_accounted_for(ingress) {
+        return Err(DropReason::Pending);
+    }
     // An entry that turned out to be another connection's may have left its backend here.
     (case.nat_dst, case.nat_dport) = (tuple.dst, tuple.dport);
     let protocol = tuple.proto;

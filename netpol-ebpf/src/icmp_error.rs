@@ -42,7 +42,7 @@ pub fn related<F: Family>(
         Hook::ToPod => {
             receiver_of == skb.ifindex()
                 && match F::peer(packet.tuple.src).ifindex {
-                    0 => true,
+                    0 => peer::is_accounted_for(skb.ingress_ifindex()),
                     pod => peer::came_from(skb.ingress_ifindex(), pod),
                 }
         }

@@ -41,6 +41,10 @@ pub static QUOTA: HashMap<u32, u64> = HashMap::with_max_entries(limits::EP, BPF_
 #[map(name = "np_ep")]
 pub static EP: HashMap<u32, EndpointRow> = HashMap::with_max_entries(limits::EP, BPF_F_NO_PREALLOC);
 
+/// Written by the agent. No row: a pod that it has not seen yet may be behind it.
+#[map(name = "np_nopod")]
+pub static NO_POD: HashMap<u32, u32> = HashMap::with_max_entries(limits::NO_POD, BPF_F_NO_PREALLOC);
+
 /// Written by the agent.
 #[map(name = "np_peer4")]
 pub static PEER4: HashMap<V4, PeerRow> = HashMap::with_max_entries(limits::PEER, BPF_F_NO_PREALLOC);

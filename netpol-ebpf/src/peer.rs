@@ -2,7 +2,10 @@
 
 use netpol_common::{endpoint::EndpointRow, peer::PeerRow, reason::DropReason};
 
-use crate::{family::Family, maps::EP};
+use crate::{
+    family::Family,
+    maps::{EP, NO_POD},
+};
 
 /// Who an address is; an address that nothing names is matched by rules without peers only. Has a frame of its own on the
 /// stack.
@@ -33,4 +36,13 @@ pub fn came_from(ingress: u32, ifindex: u32) -> bool {
         Some(row) => ingress != 0 && row.master == ingress,
         None => false,
     }
+}
+
+/// Whether a packet of nobody on this node, which came in by `ingress`, can be believed to be that: by an interface that leads
+/// to no pod, or from a pod with its policy in place, on whose way the node has put another source. Any other interface may
+/// be that of a pod which the agent has not seen yet. Has a frame of its own on the stack.
+#[inline(never)]
+pub fn is_accounted_for(ingress: u32) -> bool {
+    // SAFETY: nothing of the row is read.
+    ingress == 0 || unsafe { NO_POD.get(ingress) }.is_some() || ready(ingress).is_ok()
 }

@@ -35,6 +35,7 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
         "to_pod: opens",
         "to_pod: translated",
         "to_pod: policy",
+        "to_pod: pending",
         "to_pod: spoofed",
         "to_pod: mid-flow",
         "to_pod: fragment",

@@ -56,6 +56,8 @@ pub(super) struct Reference {
     pub(super) fragments: Fragments,
     /// Of the decisions made from now on.
     pub(super) epoch: u32,
+    /// The only interface that is known to lead to no pod.
+    pub(super) uplink: u32,
 }
 
 /// What the program took at random.
@@ -208,6 +210,10 @@ impl Reference {
     /// An ICMP error about a connection of whoever it goes to.
     fn related(&mut self, hook: Hook, packet: &Read, quoted: &Quoted) -> Option<Outcome> {
         let reporter_lives_at = self.laws.interface(packet.tuple.src.ip());
+        let accounted_for = match hook {
+            Hook::FromPod(_) => true,
+            Hook::ToPod(_, ingress) => self.is_accounted_for(ingress),
+        };
         let entry = self.table.find(&quoted.tuple)?;
         if entry.verdict.is_err() {
             return None;
@@ -217,7 +223,11 @@ impl Reference {
         let mine = match hook {
             Hook::FromPod(here) => receiver == here && reporter_lives_at == here,
             Hook::ToPod(here, ingress) => {
-                sender == here && (reporter_lives_at == 0 || reporter_lives_at == ingress)
+                sender == here
+                    && match reporter_lives_at {
+                        0 => accounted_for,
+                        pod => pod == ingress,
+                    }
             }
         };
         if !mine {
@@ -240,6 +250,11 @@ impl Reference {
             _ => [None, None],
         };
         Some(Outcome::of(hands_over, changes))
+    }
+
+    /// Whether nobody can be behind the interface who has not been seen yet.
+    fn is_accounted_for(&self, ingress: u32) -> bool {
+        ingress == 0 || ingress == self.uplink || self.laws.is_ready(ingress)
     }
 
     /// A packet without a connection.
@@ -266,6 +281,9 @@ impl Reference {
         };
         if spoofed {
             return refused(DropReason::Spoofed, direction);
+        }
+        if sender == 0 && ingress.is_some_and(|ingress| !self.is_accounted_for(ingress)) {
+            return refused(DropReason::Pending, direction);
         }
         let by_node = ingress == Some(0);
         let met_late = proto == proto::TCP && !packet.tcp_flags.is_some_and(opens);

@@ -94,7 +94,7 @@ impl Barrage {
         }
         let compared = node
             .enter(&mut self.ground, &mut traffic)
-            .and_then(|laws| node.fire(laws, &mut traffic, shot))
+            .and_then(|laws| node.fire(laws, self.ground.uplink(), &mut traffic, shot))
             .with_context(|| {
                 format!("begin with seed {}: seed {seed} in\n{:?}", node.first, Scene(node.world.clone()))
             })?;
@@ -128,7 +128,8 @@ impl Node {
             })
         });
         let interfaces = desired.interfaces.iter().map(|interface| interface.ifindex);
-        let ways_in = [0, ground.uplink()].into_iter().chain(interfaces).collect();
+        let newcomer = ground.interface("newcomer")?;
+        let ways_in = [0, ground.uplink(), newcomer].into_iter().chain(interfaces).collect();
         // One without backends is soon told.
         let often = |(address, number): &(SocketAddr, u8)| {
             laws.backends(*address, *number).is_some_and(|backends| !backends.is_empty())
@@ -140,13 +141,14 @@ impl Node {
         Ok(laws)
     }
 
-    fn fire(&mut self, laws: Laws, traffic: &mut Traffic, shot: &mut Shot) -> Result<usize> {
+    fn fire(&mut self, laws: Laws, uplink: u32, traffic: &mut Traffic, shot: &mut Shot) -> Result<usize> {
         let mut compared = 0;
         let mut reference = Reference {
             laws,
             table: std::mem::take(&mut self.table),
             fragments: std::mem::take(&mut self.fragments),
             epoch: self.station.dataplane().epoch(),
+            uplink,
         };
         for number in 0..PACKETS {
             let (hook, frame) = traffic.next();

@@ -35,7 +35,7 @@ pub(super) struct Traffic {
     pub(super) random: fastrand::Rng,
     places: Vec<Place>,
     services: Vec<(SocketAddr, u8)>,
-    /// Interfaces that a packet can come in by: the node's own 0, the uplink, every pod's.
+    /// Interfaces that a packet can come in by: the node's own 0, the uplink, one that has just come, every pod's.
     ways_in: Vec<u32>,
     said: Vec<Said>,
 }

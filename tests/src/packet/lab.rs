@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::{
     Dataplane, Op, Rows,
-    kernel::{Connections, LoadOptions, Maps, Object, Ring, RunContext, Sizes, Stats, Switch},
+    kernel::{Connections, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch},
 };
 use netpol_common::{
     direction::Direction,
@@ -33,8 +33,10 @@ pub struct Lab {
     pub connections: Connections,
     /// Interface indexes of the pods.
     pub pods: Vec<u32>,
-    /// Interface index of an uplink.
+    /// Interface index of an uplink: the only one of which it is known that it leads to no pod.
     pub uplink: u32,
+    /// Interface index of something that has just come.
+    pub newcomer: u32,
     stats: Stats,
     drops: Ring,
     flows: Ring,
@@ -125,7 +127,7 @@ fn anonymous_namespace() -> Result<Netns> {
 
 impl Lab {
     fn new(pods: usize) -> Result<Self> {
-        let mut batch = String::from("link add up0 type veth peer name up1\n");
+        let mut batch = ["up", "new"].map(|name| format!("link add {name}0 type veth peer name {name}1\n")).concat();
         for pod in 0..pods {
             batch += &format!("link add pod{pod} type veth peer name eth{pod}\n");
         }
@@ -138,9 +140,12 @@ impl Lab {
         let index =
             |name: &str| rustix::net::netdevice::name_to_index(&socket()?, name).context("interface index");
         let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
+        let uplink = index("up0")?;
+        NoPods::new(&mut object)?.set(uplink, true)?;
         Ok(Self {
             pods: (0..pods).map(|pod| index(&format!("pod{pod}"))).collect::<Result<_>>()?,
-            uplink: index("up0")?,
+            uplink,
+            newcomer: index("new0")?,
             maps: Maps::new(&mut object)?,
             connections: Connections::new(&mut object)?,
             stats: Stats::new(&mut object)?,

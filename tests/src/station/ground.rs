@@ -42,7 +42,7 @@ impl Ground for KernelGround {
     type Judge = KernelJudge;
 
     fn dataplane(&mut self, connections: u32) -> Result<KernelJudge> {
-        KernelJudge::load(Sizes { ct: connections, ..Sizes::small() })
+        KernelJudge::load(Sizes { ct: connections, ..Sizes::small() }, self.0.uplink())
     }
     fn interface(&mut self, owner: &str) -> Result<u32> {
         self.0.interface(owner)

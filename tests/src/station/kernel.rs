@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::dataplane::{
     Capacity, Dataplane, Error, Op, Rows,
-    kernel::{Connections, LoadOptions, Maps, Object, Ring, RunOutcome, Sizes, Switch},
+    kernel::{Connections, LoadOptions, Maps, NoPods, Object, Ring, RunOutcome, Sizes, Switch},
 };
 use netpol_common::{
     config::flags, direction::Direction, event::PacketEvent, names, policy::RuleId, reason::DropReason,
@@ -29,14 +29,16 @@ pub struct KernelJudge {
 }
 
 impl KernelJudge {
-    /// Loads the programs. Interfaces in openings are those of the calling thread's network namespace.
+    /// Loads the programs. Interfaces in openings are those of the calling thread's network namespace; of all of them
+    /// only `uplink` is known to lead to no pod.
     ///
     /// # Errors
     /// If the kernel refuses, or this binary was built without the kernel object.
-    pub fn load(sizes: Sizes) -> Result<Self> {
+    pub fn load(sizes: Sizes, uplink: u32) -> Result<Self> {
         let mut object =
             Object::load(&LoadOptions { pin_dir: None, sizes }).context("loading the programs")?;
         let maps = Maps::new(&mut object)?;
+        NoPods::new(&mut object)?.set(uplink, true)?;
         // Every new connection is reported, so that a packet that some older connection lets pass cannot go unnoticed.
         maps.set_flags(flags::FAST_PATH | flags::FLOW_EVENTS, Switch::On);
         let drops = Ring::new(&mut object, names::DROP)?;

@@ -4,6 +4,7 @@ mod epoch;
 mod errors;
 mod fragments;
 mod mid_flow;
+mod newcomer;
 mod parse;
 mod policy;
 mod quotes;

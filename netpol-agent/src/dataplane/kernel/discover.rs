@@ -14,10 +14,11 @@ use super::{
     monitor::Event,
     namespaces::{NamespaceError, Namespaces},
     netlink::{Netlink, NetlinkError},
+    nopod::NoPods,
     object::pin_path,
     table::{self, Hash},
     takeover::{Start, Taken, TakeoverError, take_over},
-    veth::{self, Veth},
+    veth::{self, Link, Veth},
 };
 use crate::dataplane::{self, Interface};
 
@@ -42,7 +43,7 @@ pub enum DiscoverError {
     /// A program on an interface.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The table of endpoints.
+    /// The table of endpoints, or that of interfaces without a pod.
     #[error(transparent)]
     Map(#[from] dataplane::Error),
 }
@@ -50,6 +51,8 @@ pub enum DiscoverError {
 /// What is known of one veth of the node.
 struct Seen {
     veth: Veth,
+    /// The namespace behind it has had a name.
+    named: bool,
     /// Once a pod's, it stays ours until it is gone: closed, even when the namespace loses its name.
     attached: bool,
     /// It ran before its programs came, not long ago.
@@ -66,6 +69,11 @@ pub(super) struct Discovery {
     /// Found with programs at start.
     adopted: BTreeSet<u32>,
     seen: BTreeMap<u32, Seen>,
+    /// Interfaces of the node that are no veths.
+    others: BTreeSet<u32>,
+    no_pods: NoPods,
+    /// Veths whose other side has left where it was: nothing is said of where it went.
+    doubtful: BTreeSet<u32>,
     /// To be looked at in `settle`.
     dirty: BTreeSet<u32>,
     namespaces_dirty: bool,
@@ -97,6 +105,9 @@ impl Discovery {
             endpoints,
             adopted,
             seen: BTreeMap::new(),
+            others: BTreeSet::new(),
+            no_pods: NoPods::open(pins)?,
+            doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
             namespaces_dirty: true,
             lost: true,
@@ -109,8 +120,14 @@ impl Discovery {
     /// Notes what has happened; [`Discovery::settle`] acts on it.
     pub(super) fn note(&mut self, event: Event) {
         match event {
-            Event::Veth(veth) => self.note_veth(veth),
-            Event::Gone(ifindex) => self.note_gone(ifindex),
+            Event::Link(link) => self.note_link(link),
+            Event::Gone(ifindex) => {
+                self.note_gone(ifindex);
+                self.note_doubts(|veth| veth.within && veth.peer == ifindex);
+            }
+            Event::GoneFrom(nsid, ifindex) => {
+                self.note_doubts(|veth| veth.nsid == Some(nsid) && veth.peer == ifindex);
+            }
             Event::Addresses(nsid) => {
                 self.dirty.extend(
                     self.seen.values().filter(|seen| seen.veth.nsid == Some(nsid)).map(|s| s.veth.ifindex),
@@ -126,20 +143,37 @@ impl Discovery {
         self.namespaces_dirty = true;
     }
 
+    fn note_link(&mut self, link: Link) {
+        match link {
+            Link::Veth(veth) => self.note_veth(veth),
+            Link::Other(ifindex) => {
+                self.note_gone(ifindex);
+                self.others.insert(ifindex);
+            }
+        }
+    }
+
+    fn note_doubts(&mut self, about: impl Fn(&Veth) -> bool) {
+        let about = self.seen.values().filter(|seen| about(&seen.veth));
+        self.doubtful.extend(about.map(|seen| seen.veth.ifindex));
+    }
+
     fn note_veth(&mut self, veth: Veth) {
         let ifindex = veth.ifindex;
         self.dirty.insert(ifindex);
+        self.others.remove(&ifindex);
         match self.seen.get_mut(&ifindex) {
             Some(seen) => seen.veth = veth,
             None => {
                 let attached = self.adopted.remove(&ifindex);
-                self.seen.insert(ifindex, Seen { veth, attached, adopting: false, reported: None });
+                self.seen.insert(ifindex, Seen { veth, named: attached, attached, adopting: false, reported: None });
             }
         }
     }
 
     fn note_gone(&mut self, ifindex: u32) {
-        self.dirty.remove(&ifindex);
+        self.dirty.insert(ifindex);
+        self.others.remove(&ifindex);
         let Some(seen) = self.seen.remove(&ifindex) else { return };
         if seen.attached
             && let Err(error) = self.links.forget(ifindex)
@@ -163,6 +197,12 @@ impl Discovery {
             self.relist()?;
             self.lost = false;
         }
+        while let Some(ifindex) = self.doubtful.first().copied() {
+            if let Some(link) = veth::look(&mut self.netlink, ifindex)? {
+                self.note_link(link);
+            }
+            self.doubtful.remove(&ifindex);
+        }
         let unknown = |ifindex: &u32| {
             self.seen
                 .get(ifindex)
@@ -174,12 +214,18 @@ impl Discovery {
             self.namespaces_dirty = false;
             self.note_renamed();
         }
+        let dirty = self.dirty.clone();
+        let mut failure = None;
+        // Before the programs: they must not mistake the uplink for a pod.
+        for ifindex in &dirty {
+            if let Err(error) = self.no_pods.set(*ifindex, self.leads_to_no_pod(*ifindex)) {
+                failure = Some(error.into());
+            }
+        }
         if let Some(start) = self.start.take() {
             self.inherit(start);
         }
         // All programs first: reading one pod's addresses must not keep another one open.
-        let dirty = self.dirty.clone();
-        let mut failure = None;
         for ifindex in &dirty {
             if let Err(error) = self.close(*ifindex) {
                 failure = Some(error);
@@ -214,15 +260,17 @@ impl Discovery {
     }
 
     fn relist(&mut self) -> Result<(), DiscoverError> {
-        let found = veth::list(&mut self.netlink)?;
-        let there: BTreeSet<u32> = found.iter().map(|veth| veth.ifindex).collect();
-        for ifindex in
-            self.seen.keys().copied().filter(|ifindex| !there.contains(ifindex)).collect::<Vec<_>>()
-        {
+        let found = veth::links(&mut self.netlink)?;
+        let mut gone: BTreeSet<u32> = self.seen.keys().chain(self.no_pods.rows()).copied().collect();
+        for link in &found {
+            let (Link::Veth(Veth { ifindex, .. }) | Link::Other(ifindex)) = link;
+            gone.remove(ifindex);
+        }
+        for ifindex in gone {
             self.note_gone(ifindex);
         }
-        for veth in found {
-            self.note_veth(veth);
+        for link in found {
+            self.note_link(link);
         }
         self.note_namespaces();
         Ok(())
@@ -276,12 +324,24 @@ impl Discovery {
         }
     }
 
+    /// Whether what comes in by an interface comes from no pod. A veth says so only once something can come: before, its
+    /// other side may still be on its way into a pod. One that leads to a namespace without a name is nobody's, since a
+    /// pod's namespace has its name before it has interfaces.
+    fn leads_to_no_pod(&self, ifindex: u32) -> bool {
+        let Some(Seen { veth, named, .. }) = self.seen.get(&ifindex) else {
+            return self.others.contains(&ifindex);
+        };
+        let is_nobodys = |nsid| self.namespaces.name(nsid).is_none();
+        !named && veth.carrier && (veth.within || veth.nsid.is_some_and(is_nobodys))
+    }
+
     /// Puts the programs on an interface that leads to a pod. Without a row it is closed.
     fn close(&mut self, ifindex: u32) -> Result<(), DiscoverError> {
         let Some(seen) = self.seen.get_mut(&ifindex) else { return Ok(()) };
         if seen.attached || seen.veth.nsid.and_then(|nsid| self.namespaces.name(nsid)).is_none() {
             return Ok(());
         }
+        seen.named = true;
         // A row of an interface that had this index before must not open it.
         if table::contains(&self.endpoints, &ifindex, names::EP)? {
             table::delete(&mut self.endpoints, &ifindex, names::EP)?;
@@ -294,7 +354,7 @@ impl Discovery {
 
     fn report(&mut self, ifindex: u32) -> Result<(), DiscoverError> {
         let Some(seen) = self.seen.get_mut(&ifindex).filter(|seen| seen.attached) else { return Ok(()) };
-        let Veth { ifindex, name, peer, nsid, master } = &seen.veth;
+        let Veth { ifindex, name, peer, nsid, master, .. } = &seen.veth;
         let Some((nsid, netns)) = nsid.and_then(|nsid| Some((nsid, self.namespaces.name(nsid)?))) else {
             return Ok(());
         };

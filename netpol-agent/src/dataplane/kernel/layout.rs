@@ -79,6 +79,7 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
         map(names::CT6, Hash, size_of::<CtKey6>(), size_of::<CtEntry>(), ct, 0),
         map(names::QUOTA, Hash, u32_len, size_of::<u64>(), limits::EP, NO_PREALLOC),
         map(names::EP, Hash, u32_len, size_of::<EndpointRow>(), limits::EP, NO_PREALLOC),
+        map(names::NO_POD, Hash, u32_len, u32_len, limits::NO_POD, NO_PREALLOC),
         map(names::PEER4, Hash, size_of::<V4>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
         map(names::PEER6, Hash, size_of::<V6>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
         prefixes(names::CIDR4, size_of::<V4>(), size_of::<CidrRow>(), limits::CIDR),

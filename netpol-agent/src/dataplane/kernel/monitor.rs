@@ -9,7 +9,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     netlink::{NetlinkError, messages},
-    veth::Veth,
+    veth::Link,
 };
 
 /// Multicast groups (`enum rtnetlink_groups`): LINK, IPV4_IFADDR, IPV6_IFADDR, NSID.
@@ -22,10 +22,12 @@ const DATAGRAM: usize = 64 << 10;
 /// Something that discovery has to look at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Event {
-    /// A veth of the node is there, or has changed.
-    Veth(Veth),
+    /// An interface of the node is there, or has changed.
+    Link(Link),
     /// An interface of the node is gone.
     Gone(u32),
+    /// An interface of the namespace with this number has left it: for good, or for another one.
+    GoneFrom(i32, u32),
     /// Addresses in a namespace with this number have changed.
     Addresses(i32),
     /// A namespace got or lost its number.
@@ -165,10 +167,11 @@ fn decode(bytes: &[u8], nsid: Option<i32>) -> impl Iterator<Item = Event> {
         };
         let NetlinkPayload::InnerMessage(inner) = payload else { return None };
         match (inner, nsid) {
-            (Message::NewLink(link), None) => Veth::from_message(&link).map(Event::Veth),
+            (Message::NewLink(link), None) => Link::from_message(&link).map(Event::Link),
             // With the bridge's family the message says that a port left its bridge.
-            (Message::DelLink(link), None) if link.header.interface_family == AddressFamily::Unspec => {
-                Some(Event::Gone(link.header.index))
+            (Message::DelLink(link), nsid) if link.header.interface_family == AddressFamily::Unspec => {
+                let ifindex = link.header.index;
+                Some(nsid.map_or(Event::Gone(ifindex), |nsid| Event::GoneFrom(nsid, ifindex)))
             }
             (Message::NewAddress(_) | Message::DelAddress(_), Some(nsid)) => Some(Event::Addresses(nsid)),
             (Message::NewNsId(_) | Message::DelNsId(_), None) => Some(Event::Namespaces),

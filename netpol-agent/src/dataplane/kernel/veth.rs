@@ -1,14 +1,33 @@
-//! The node's veth interfaces.
+//! The node's interfaces: veths, and all others.
 
 use std::net::IpAddr;
 
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressMessage, AddressScope},
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 
 use super::netlink::{Netlink, NetlinkError};
+
+/// An interface of the node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Link {
+    /// A pod may be behind it.
+    Veth(Veth),
+    /// Of another kind, with this index.
+    Other(u32),
+}
+
+impl Link {
+    /// `None` for messages about a bridge's port instead of an interface.
+    pub(super) fn from_message(message: &LinkMessage) -> Option<Self> {
+        if message.header.interface_family != AddressFamily::Unspec {
+            return None;
+        }
+        Some(Veth::from_message(message).map_or(Self::Other(message.header.index), Self::Veth))
+    }
+}
 
 /// The host side of a veth pair.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,26 +38,37 @@ pub(super) struct Veth {
     pub(super) name: String,
     /// Index of the other side, in its namespace.
     pub(super) peer: u32,
-    /// What the node's namespace calls the namespace of the other side; `None`: it is the same.
+    /// What the node's namespace calls the namespace of the other side; `None`: it is the same, or has no number.
     pub(super) nsid: Option<i32>,
+    /// The other side is in the node's namespace, too.
+    pub(super) within: bool,
+    /// Both sides are up: only then anything comes through.
+    pub(super) carrier: bool,
     /// Index of the bridge it is a port of, 0 if none.
     pub(super) master: u32,
 }
 
 impl Veth {
-    /// `None` for other kinds, and for messages about a bridge's port instead of an interface.
-    pub(super) fn from_message(message: &LinkMessage) -> Option<Self> {
-        if message.header.interface_family != AddressFamily::Unspec {
-            return None;
-        }
-        let mut veth =
-            Self { ifindex: message.header.index, name: String::new(), peer: 0, nsid: None, master: 0 };
-        let mut is_veth = false;
+    /// `None` for other kinds.
+    fn from_message(message: &LinkMessage) -> Option<Self> {
+        let mut veth = Self {
+            ifindex: message.header.index,
+            name: String::new(),
+            peer: 0,
+            nsid: None,
+            within: false,
+            carrier: message.header.flags.contains(LinkFlags::LowerUp),
+            master: 0,
+        };
+        let (mut is_veth, mut leads_elsewhere) = (false, false);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => veth.name.clone_from(name),
                 LinkAttribute::Link(peer) => veth.peer = *peer,
-                LinkAttribute::LinkNetNsId(nsid) => veth.nsid = (*nsid >= 0).then_some(*nsid),
+                LinkAttribute::LinkNetNsId(nsid) => {
+                    leads_elsewhere = true;
+                    veth.nsid = (*nsid >= 0).then_some(*nsid);
+                }
                 LinkAttribute::Controller(master) => veth.master = *master,
                 LinkAttribute::LinkInfo(infos) => {
                     is_veth |= infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
@@ -46,20 +76,45 @@ impl Veth {
                 _ => {}
             }
         }
+        // A pair that is being made is announced before its sides know each other.
+        veth.within = veth.peer != 0 && !leads_elsewhere;
         is_veth.then_some(veth)
     }
 }
 
 /// All of them.
-pub(super) fn list(netlink: &mut Netlink) -> Result<Vec<Veth>, NetlinkError> {
+pub(super) fn links(netlink: &mut Netlink) -> Result<Vec<Link>, NetlinkError> {
     let answers = netlink.dump("list interfaces", &Message::GetLink(LinkMessage::default()))?;
-    Ok(answers
-        .iter()
-        .filter_map(|answer| match answer {
-            Message::NewLink(message) => Veth::from_message(message),
-            _ => None,
+    Ok(answers.iter().filter_map(link).collect())
+}
+
+/// All veths.
+pub(super) fn list(netlink: &mut Netlink) -> Result<Vec<Veth>, NetlinkError> {
+    let links = links(netlink)?.into_iter();
+    Ok(links
+        .filter_map(|link| match link {
+            Link::Veth(veth) => Some(veth),
+            Link::Other(_) => None,
         })
         .collect())
+}
+
+/// One interface as it is now; `None` if it is gone.
+pub(super) fn look(netlink: &mut Netlink, ifindex: u32) -> Result<Option<Link>, NetlinkError> {
+    let mut request = LinkMessage::default();
+    request.header.index = ifindex;
+    match netlink.ask("ask for an interface", Message::GetLink(request)) {
+        Ok(answers) => Ok(answers.iter().find_map(link)),
+        Err(error) if error.is(libc::ENODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn link(answer: &Message) -> Option<Link> {
+    match answer {
+        Message::NewLink(message) => Link::from_message(message),
+        _ => None,
+    }
 }
 
 /// The global addresses of an interface in another namespace, in order; none if the namespace is gone.
