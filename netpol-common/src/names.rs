@@ -65,8 +65,8 @@ pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
 pub const PINNED: [&str; 30] = [
-    CT4, CT6, QUOTA, EP, NO_POD, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, MEMBER4, MEMBER6,
-    AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, FRAG4, FRAG6, CONFIG, STATS, DROP, FLOW,
+    CT4, CT6, QUOTA, EP, NO_POD, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, MEMBER4,
+    MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, FRAG4, FRAG6, CONFIG, STATS, DROP, FLOW,
 ];
 
 /// Program on TC ingress of the host side of a pod's interface: what the pod sends.

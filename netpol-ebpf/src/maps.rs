@@ -87,12 +87,10 @@ pub static BE6: Array<Backend6> = Array::with_max_entries(limits::BACKEND, BPF_F
 
 /// Written by the agent.
 #[map(name = "np_member4")]
-pub static MEMBER4: HashMap<MemberKey4, u32> =
-    HashMap::with_max_entries(limits::MEMBER, BPF_F_NO_PREALLOC);
+pub static MEMBER4: HashMap<MemberKey4, u32> = HashMap::with_max_entries(limits::MEMBER, BPF_F_NO_PREALLOC);
 /// Written by the agent.
 #[map(name = "np_member6")]
-pub static MEMBER6: HashMap<MemberKey6, u32> =
-    HashMap::with_max_entries(limits::MEMBER, BPF_F_NO_PREALLOC);
+pub static MEMBER6: HashMap<MemberKey6, u32> = HashMap::with_max_entries(limits::MEMBER, BPF_F_NO_PREALLOC);
 /// Written by packets. Full: the client that was idle longest gets any backend next time.
 #[map(name = "np_aff4")]
 pub static AFF4: LruHashMap<ClientKey4, AffinityRow> = LruHashMap::with_max_entries(limits::AFFINITY, 0);

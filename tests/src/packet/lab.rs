@@ -127,7 +127,8 @@ fn anonymous_namespace() -> Result<Netns> {
 
 impl Lab {
     fn new(pods: usize) -> Result<Self> {
-        let mut batch = ["up", "new"].map(|name| format!("link add {name}0 type veth peer name {name}1\n")).concat();
+        let mut batch =
+            ["up", "new"].map(|name| format!("link add {name}0 type veth peer name {name}1\n")).concat();
         for pod in 0..pods {
             batch += &format!("link add pod{pod} type veth peer name eth{pod}\n");
         }

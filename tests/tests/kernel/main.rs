@@ -5,6 +5,7 @@ mod conntrack;
 mod discovery;
 mod limits;
 mod maps;
+mod newcomers;
 mod node;
 mod restart;
 mod soak;

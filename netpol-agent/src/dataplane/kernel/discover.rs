@@ -166,7 +166,10 @@ impl Discovery {
             Some(seen) => seen.veth = veth,
             None => {
                 let attached = self.adopted.remove(&ifindex);
-                self.seen.insert(ifindex, Seen { veth, named: attached, attached, adopting: false, reported: None });
+                self.seen.insert(
+                    ifindex,
+                    Seen { veth, named: attached, attached, adopting: false, reported: None },
+                );
             }
         }
     }

@@ -1,5 +1,5 @@
 //! Interfaces of the node that lead to no pod. What comes in by any other is dropped by the receiver's program, unless it is
-//! the interface of a pod whose policy is in place: `docs/adr/0090-by-which-interface.md`.
+//! the interface of a pod whose policy is in place: `docs/adr/0036-by-which-interface.md`.
 
 use std::{collections::BTreeSet, path::Path};
 
