@@ -41,7 +41,7 @@ reasons! {
     Fragment = 7, "fragment";
     /// TCP in the middle of a connection that is not known and that policy would not open.
     MidFlow = 8, "mid-flow";
-    /// The service has no backend.
+    /// Nobody answers for the Service, or the port of a Service's address is none of the Service's. The client is told.
     NoBackend = 9, "no-backend";
     /// A translated connection that finds no place in the connection table, or in its pod's quota.
     TableFull = 10, "table-full";
@@ -53,10 +53,14 @@ reasons! {
     Rewrite = 13, "rewrite";
     /// A header names another destination than the one that policy would be asked for.
     SourceRoute = 14, "source-route";
+    /// An address that Services' addresses are taken from, and that no Service has.
+    NoService = 15, "no-service";
+    /// The Service is answered for on other nodes only, and its traffic policy is `Local`. The client is not told.
+    NoLocalBackend = 16, "no-local-backend";
 }
 
 /// One more than the highest number: the size of tables indexed by reason. Index 0 stands for "forwarded".
-pub const COUNT: u32 = 15;
+pub const COUNT: u32 = 17;
 
 const _: () = {
     let mut i = 0;

@@ -129,7 +129,8 @@ pub struct AffinityRow {
 }
 
 /// Value of `np_svc`: a range of the arena, in one number so that one aligned 8-byte store replaces all backends of a
-/// service. Backends on this node come first. An empty range says what becomes of its clients.
+/// service. Backends on this node come first; they, and the others behind them, are each in the order of
+/// [`logic::backends::order`](crate::logic::backends::order). An empty range says what becomes of its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ServiceRow(pub u64);

@@ -16,7 +16,7 @@ pub struct Counter {
 
 /// Rows of the counter table: reasons × directions, then [`Extra`].
 pub const ROWS: u32 = reason::COUNT * 2 + EXTRA;
-const EXTRA: u32 = 5;
+const EXTRA: u32 = 7;
 
 /// Counters that are no verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,12 +33,23 @@ pub enum Extra {
     Rejudged = 3,
     /// Connections that found their pod's quota of entries used up.
     OverQuota = 4,
+    /// Clients that were told at once that nobody answers for a Service, by a TCP reset or an ICMP error.
+    Refused = 5,
+    /// Clients that were not told, because their pod has had too many ICMP errors lately.
+    Unrefused = 6,
 }
 
 impl Extra {
     /// Every one of them.
-    pub const ALL: [Self; EXTRA as usize] =
-        [Self::LostDrops, Self::LostFlows, Self::Untracked, Self::Rejudged, Self::OverQuota];
+    pub const ALL: [Self; EXTRA as usize] = [
+        Self::LostDrops,
+        Self::LostFlows,
+        Self::Untracked,
+        Self::Rejudged,
+        Self::OverQuota,
+        Self::Refused,
+        Self::Unrefused,
+    ];
     /// The word used in `netpolctl status` and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -48,6 +59,8 @@ impl Extra {
             Self::Untracked => "untracked",
             Self::Rejudged => "rejudged",
             Self::OverQuota => "over-quota",
+            Self::Refused => "refused",
+            Self::Unrefused => "unrefused",
         }
     }
     /// Its row.

@@ -52,17 +52,22 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     let protocol = tuple.proto;
     let met_late = protocol == proto::TCP && !case.packet.opens();
     let node = hook == Hook::ToPod && ingress == 0;
-    let svc = match hook {
-        Hook::FromPod => F::frontend(tuple.dst, tuple.dport, tuple.proto).map(|row| row.near),
+    let frontend = match hook {
+        Hook::FromPod => F::frontend(tuple.dst, tuple.dport, tuple.proto),
         Hook::ToPod => None,
     };
-    if svc.is_some() && met_late {
-        return Err(DropReason::MidFlow);
-    }
-    if let Some(svc) = svc {
-        (case.nat_dst, case.nat_dport) = service::pick::<F>(svc)?;
+    let svc = frontend.map(|row| row.svc);
+    if let Some(frontend) = frontend {
+        let among = service::backends(frontend.near)?;
+        if met_late {
+            return Err(DropReason::MidFlow);
+        }
+        (case.nat_dst, case.nat_dport) = service::choose::<F>(&frontend, among, &tuple.src)?;
     }
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
+    if hook == Hook::FromPod && svc.is_none() && case.ends.dst.flags & peer::UNNAMED != 0 {
+        service::unclaimed::<F>(&case.nat_dst)?;
+    }
     (case.ends.initiator, case.ends.responder) = match hook {
         Hook::FromPod => (here, case.ends.dst.ifindex),
         Hook::ToPod => (if node { 0 } else { sender }, here),

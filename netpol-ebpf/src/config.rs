@@ -28,6 +28,16 @@ pub fn short() -> u32 {
     }
 }
 
+/// Jiffies a second, 0 if the agent does not know yet.
+#[inline(always)]
+pub fn hz() -> u32 {
+    match CONFIG.get_ptr(0) {
+        // SAFETY: as in `read`.
+        Some(row) => unsafe { (&raw const (*row).hz).read_volatile() },
+        None => 0,
+    }
+}
+
 /// Tells the agent and the next packets. Two CPUs, or the agent's clearing, may undo each other: the next connection that
 /// finds no room says it again.
 #[inline(always)]

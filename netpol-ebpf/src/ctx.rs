@@ -3,10 +3,10 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_PSEUDO_HDR},
+    bindings::{__sk_buff, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC},
     helpers::{
-        bpf_l4_csum_replace, bpf_redirect_peer, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data,
-        bpf_skb_store_bytes,
+        bpf_l4_csum_replace, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail,
+        bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -141,6 +141,31 @@ impl Skb {
     fn l4_csum_replace(&mut self, offset: u32, from: u64, to: u64, flags: u64) -> Result<(), DropReason> {
         // SAFETY: the helper checks the offset.
         let rc = unsafe { bpf_l4_csum_replace(self.0, offset, from, to, flags) };
+        if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
+    }
+
+    /// Whether the frame went to one address, not to many.
+    #[inline(always)]
+    pub fn is_for_one(&self) -> bool {
+        const PACKET_HOST: u32 = 0;
+        const PACKET_OTHERHOST: u32 = 3;
+        // SAFETY: as in `len`.
+        matches!(unsafe { (*self.0).pkt_type }, PACKET_HOST | PACKET_OTHERHOST)
+    }
+
+    /// Cuts the frame, or fills it up with zeros, to `len` bytes. It is one packet afterwards, if it was a GSO packet.
+    #[inline(always)]
+    pub fn resize(&mut self, len: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the length.
+        let rc = unsafe { bpf_skb_change_tail(self.0, len, 0) };
+        if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
+    }
+
+    /// Makes room for `len` bytes, zeroed, before the network header.
+    #[inline(always)]
+    pub fn make_room(&mut self, len: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the length.
+        let rc = unsafe { bpf_skb_adjust_room(self.0, len as i32, BPF_ADJ_ROOM_MAC, 0) };
         if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
     }
 

@@ -1,6 +1,6 @@
 //! What differs between IPv4 and IPv6: layouts, tables, numbers. Everything else is generic over [`Family`].
 
-use aya_ebpf::maps::{HashMap, lpm_trie::Key};
+use aya_ebpf::maps::{HashMap, LruHashMap, lpm_trie::Key};
 use netpol_common::{
     conntrack::{CtEntry, CtKey4, CtKey6, Tuple},
     logic::csum,
@@ -8,7 +8,7 @@ use netpol_common::{
     peer::PeerRow,
     policy::ClassId,
     reason::DropReason,
-    service::{FrontendKey4, FrontendKey6, FrontendRow},
+    service::{AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow},
 };
 
 use crate::{
@@ -16,12 +16,14 @@ use crate::{
     maps,
     nat::{Change, End},
     parse::{self, Inner, L3, Packet},
+    peer,
     progs::Hook,
 };
 
 pub trait Family: 'static {
     type Addr: Address;
     type CtKey: Copy + 'static;
+    type ClientKey: Copy + 'static;
     /// Whether the ICMP checksum covers the addresses of the outer header.
     const ICMP_PSEUDO_HEADER: bool;
 
@@ -33,6 +35,11 @@ pub trait Family: 'static {
     fn peer(addr: Self::Addr) -> PeerRow;
     fn frontend(addr: Self::Addr, port: Be16, proto: u8) -> Option<FrontendRow>;
     fn backend(row: u32) -> Option<(Self::Addr, Be16)>;
+    /// Key of a client of the Service's port `svc` in the table of affinity.
+    fn client_key(svc: u32, client: Self::Addr) -> Self::ClientKey;
+    fn affinity() -> &'static LruHashMap<Self::ClientKey, AffinityRow>;
+    /// Whether Services' addresses are taken from a prefix that the address lies in.
+    fn is_for_services(addr: Self::Addr) -> bool;
     /// Writes an address of the network header at `l3`, and its checksum if it has one.
     fn store_address(
         skb: &mut Skb,
@@ -48,6 +55,7 @@ pub struct Ipv6;
 impl Family for Ipv4 {
     type Addr = V4;
     type CtKey = CtKey4;
+    type ClientKey = ClientKey4;
     const ICMP_PSEUDO_HEADER: bool = false;
 
     #[inline(always)]
@@ -87,6 +95,18 @@ impl Family for Ipv4 {
         Some((V4(raw as u32), Be16::from_raw((raw >> 32) as u16)))
     }
     #[inline(always)]
+    fn client_key(svc: u32, client: V4) -> ClientKey4 {
+        ClientKey4 { svc, addr: client }
+    }
+    #[inline(always)]
+    fn affinity() -> &'static LruHashMap<ClientKey4, AffinityRow> {
+        &maps::AFF4
+    }
+    #[inline(always)]
+    fn is_for_services(addr: V4) -> bool {
+        maps::SVCNET4.get(Key::new(32, addr)).is_some()
+    }
+    #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, check: u16, change: &Change<V4>) -> Result<(), DropReason> {
         let difference = csum::difference(change.old.to_words(), change.new.to_words());
         let check = csum::follow(check, difference);
@@ -98,6 +118,7 @@ impl Family for Ipv4 {
 impl Family for Ipv6 {
     type Addr = V6;
     type CtKey = CtKey6;
+    type ClientKey = ClientKey6;
     const ICMP_PSEUDO_HEADER: bool = true;
 
     #[inline(always)]
@@ -137,6 +158,18 @@ impl Family for Ipv6 {
         Some((backend.addr, backend.port))
     }
     #[inline(always)]
+    fn client_key(svc: u32, client: V6) -> ClientKey6 {
+        ClientKey6 { svc, addr: client }
+    }
+    #[inline(always)]
+    fn affinity() -> &'static LruHashMap<ClientKey6, AffinityRow> {
+        &maps::AFF6
+    }
+    #[inline(always)]
+    fn is_for_services(addr: V6) -> bool {
+        maps::SVCNET6.get(Key::new(128, addr)).is_some()
+    }
+    #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, _check: u16, change: &Change<V6>) -> Result<(), DropReason> {
         skb.store(l3 + if change.end == End::Source { 8 } else { 24 }, &change.new)
     }
@@ -144,7 +177,7 @@ impl Family for Ipv6 {
 
 #[inline(always)]
 fn unnamed(class: Option<ClassId>) -> PeerRow {
-    PeerRow { class: class.unwrap_or(ClassId::ANY), ifindex: 0, flags: 0 }
+    PeerRow { class: class.unwrap_or(ClassId::ANY), ifindex: 0, flags: peer::UNNAMED }
 }
 
 /// Offset of the network header of the packet itself, beside that of a quoted one.

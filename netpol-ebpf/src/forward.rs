@@ -123,7 +123,11 @@ pub fn partner_source<F: Family>(hit: &Hit) -> (F::Addr, Be16) {
 }
 
 #[inline(always)]
-fn change<F: Family>(packet: &Packet<F::Addr>, end: End, (new, new_port): (F::Addr, Be16)) -> Change<F::Addr> {
+fn change<F: Family>(
+    packet: &Packet<F::Addr>,
+    end: End,
+    (new, new_port): (F::Addr, Be16),
+) -> Change<F::Addr> {
     let (old, old_port) = match end {
         End::Source => (packet.tuple.src, packet.tuple.sport),
         End::Destination => (packet.tuple.dst, packet.tuple.dport),

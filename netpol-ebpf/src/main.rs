@@ -25,6 +25,7 @@ mod pipeline;
 mod policy;
 mod progs;
 mod quota;
+mod refuse;
 mod service;
 
 #[cfg(not(test))]

@@ -133,6 +133,11 @@ pub static DROP: RingBuf = RingBuf::with_byte_size(limits::DROP_RING, 0);
 #[map(name = "np_flow")]
 pub static FLOW: RingBuf = RingBuf::with_byte_size(limits::FLOW_RING, 0);
 
+/// Interface index → when the ICMP errors that its pod was sent were due, in nanoseconds of the kernel's monotonic clock.
+/// Not pinned: the programs that an agent brings begin anew. Full: the pod that was refused longest ago begins anew.
+#[map(name = "np_refusals")]
+pub static REFUSALS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(limits::EP, 0);
+
 /// Not pinned: it means nothing between packets.
 #[map(name = "np_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

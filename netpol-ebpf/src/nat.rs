@@ -52,8 +52,7 @@ pub fn rewrite_both<F: Family>(
     second: &Change<F::Addr>,
 ) -> Result<(), DropReason> {
     rewrite::<F>(skb, packet, packet.l3_check, first)?;
-    let check =
-        csum::follow(packet.l3_check, csum::difference(first.old.to_words(), first.new.to_words()));
+    let check = csum::follow(packet.l3_check, csum::difference(first.old.to_words(), first.new.to_words()));
     rewrite::<F>(skb, packet, check, second)
 }
 

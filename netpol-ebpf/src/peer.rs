@@ -7,6 +7,9 @@ use crate::{
     maps::{EP, NO_POD},
 };
 
+/// In [`PeerRow::flags`] of an address that has no row of its own.
+pub const UNNAMED: u32 = 1;
+
 /// Who an address is; an address that nothing names is matched by rules without peers only. Has a frame of its own on the
 /// stack.
 #[inline(never)]

@@ -24,6 +24,7 @@ use crate::{
     icmp_error, judge, metrics, mid_flow,
     parse::{Kind, Packet},
     progs::Hook,
+    refuse,
 };
 
 const ETHERTYPE_IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -64,7 +65,7 @@ pub fn run<const FROM_POD: bool>(skb: &mut Skb) -> i32 {
 }
 
 #[inline(always)]
-fn stages<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+fn stages<F: Family + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let mut answer = established::<F, FROM_POD>(raw, 0);
     if answer == ICMP_ERROR {
         answer = related::<F, FROM_POD>(raw);
@@ -94,7 +95,8 @@ fn stages<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     }
     // A connection that vanished between two stages is dropped as well: nothing but a decision lets a packet on.
     let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
-    failed::<F, FROM_POD>(raw, reason)
+    let dropped = failed::<F, FROM_POD>(raw, reason);
+    if FROM_POD && reason == DropReason::NoBackend as u8 { refused::<F>(raw) } else { dropped }
 }
 
 /// Parse, one lookup, forward. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
@@ -233,6 +235,13 @@ fn failed<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, reason: u8) -> i
         event::dropped(&Skb::from_raw(raw), hook::<FROM_POD>(), reason, case);
     }
     DROP
+}
+
+/// Sends the packet that was dropped back as its own refusal.
+#[inline(never)]
+fn refused<F: Family + refuse::Header>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    refuse::answer::<F>(&mut Skb::from_raw(raw), &case.packet)
 }
 
 #[inline(always)]

@@ -1,17 +1,136 @@
-//! From a service's address to one of its backends. Writes no packet bytes.
+//! From a Service's address to one of its backends. Writes no packet bytes.
+//!
+//! The same for whoever asks: a pod, the node itself, or somebody outside. They differ in the set that they choose from.
 
-use aya_ebpf::helpers::bpf_get_prandom_u32;
-use netpol_common::{net::Be16, reason::DropReason, service::ServiceRow};
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::{bpf_get_prandom_u32, bpf_jiffies64},
+};
+use netpol_common::{
+    logic::backends,
+    net::{Address, Be16},
+    reason::DropReason,
+    service::{AffinityRow, FrontendRow, ServiceRow},
+};
 
-use crate::{family::Family, maps::SVC};
+use crate::{config as settings, family::Family, maps::SVC};
 
-/// A backend of service `svc`, at random.
+/// `-EEXIST`
+const EXISTS: i32 = -17;
+
+/// The backends of a row of `np_svc`: [`FrontendRow::near`] or [`FrontendRow::far`].
+///
+/// # Errors
+/// There are none: `NoBackend` if the client is to be told, `NoLocalBackend` if it is not.
 #[inline(always)]
-pub fn pick<F: Family>(svc: u32) -> Result<(F::Addr, Be16), DropReason> {
-    let Some(row) = SVC.get_ptr(svc) else { return Err(DropReason::NoBackend) };
+pub fn backends(row: u32) -> Result<ServiceRow, DropReason> {
+    let Some(row) = SVC.get_ptr(row) else { return Err(DropReason::NoBackend) };
     // SAFETY: a pointer into an array map; one aligned volatile load, since the agent stores through mmap.
-    let row = ServiceRow(unsafe { row.cast::<u64>().read_volatile() });
+    match ServiceRow(unsafe { row.cast::<u64>().read_volatile() }) {
+        ServiceRow::DROP => Err(DropReason::NoLocalBackend),
+        none if none.n_all() == 0 => Err(DropReason::NoBackend),
+        some => Ok(some),
+    }
+}
+
+/// Which of `among` answers a new connection of `client`: with affinity the one that answered it last, as long as that is
+/// still one of them; else any.
+#[inline(always)]
+pub fn choose<F: Family>(
+    frontend: &FrontendRow,
+    among: ServiceRow,
+    client: &F::Addr,
+) -> Result<(F::Addr, Be16), DropReason> {
+    if frontend.affinity == 0 {
+        return any::<F>(among);
+    }
+    let key = F::client_key(frontend.svc, *client);
+    let mut chosen = (*client, Be16::from_raw(0));
+    match affine::<F>(&key, among.0, frontend.affinity, &mut chosen) {
+        CHOSEN => Ok(chosen),
+        _ => Err(DropReason::NoBackend),
+    }
+}
+
+#[inline(always)]
+fn any<F: Family>(among: ServiceRow) -> Result<(F::Addr, Be16), DropReason> {
     // SAFETY: helper without arguments.
     let random = unsafe { bpf_get_prandom_u32() };
-    row.pick(random).and_then(F::backend).ok_or(DropReason::NoBackend)
+    among.pick(random).and_then(F::backend).ok_or(DropReason::NoBackend)
+}
+
+const CHOSEN: u32 = 0;
+const NONE: u32 = 1;
+
+/// Has a frame of its own on the stack, which is why its answer is a plain number.
+#[inline(never)]
+fn affine<F: Family>(key: &F::ClientKey, among: u64, seconds: u32, chosen: &mut (F::Addr, Be16)) -> u32 {
+    let among = ServiceRow(among);
+    // SAFETY: helper without arguments.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    let second = settings::hz();
+    let known = F::affinity().get_ptr_mut(key);
+    if let Some(row) = known {
+        // SAFETY: a non-null pointer into a hash map; single words, and what they say together is checked.
+        let age = now.wrapping_sub(unsafe { (*row).last_used });
+        // Until the agent knows how long a jiffy is, nothing is too old.
+        if (second == 0 || u64::from(age) <= u64::from(seconds) * u64::from(second))
+            && answers::<F>(row, among, chosen)
+        {
+            if age >= second {
+                // SAFETY: as above. Whoever reads it meanwhile sees one of the two.
+                unsafe { (&raw mut (*row).last_used).write_volatile(now) };
+            }
+            return CHOSEN;
+        }
+    }
+    let Ok(any) = any::<F>(among) else { return NONE };
+    *chosen = any;
+    let row = AffinityRow { addr: chosen.0.to_words(), port: chosen.1, pad: 0, last_used: now };
+    let flags = if known.is_some() { BPF_ANY } else { BPF_NOEXIST };
+    if F::affinity().insert(key, row, u64::from(flags)) == Err(EXISTS)
+        && let Some(row) = F::affinity().get_ptr_mut(key)
+    {
+        // Another first packet of this client was faster: both go where that one went.
+        answers::<F>(row, among, chosen);
+    }
+    CHOSEN
+}
+
+/// Whether the backend of `row` is one of `among`; then it is the chosen one. A row that is being replaced may say half of
+/// each: that is none of them.
+#[inline(always)]
+fn answers<F: Family>(row: *const AffinityRow, among: ServiceRow, chosen: &mut (F::Addr, Be16)) -> bool {
+    // SAFETY: a non-null pointer into a hash map; single words.
+    let backend = unsafe { (F::Addr::from_words((*row).addr), (*row).port) };
+    let found = backends::contains(among, backend, F::backend);
+    if found {
+        *chosen = backend;
+    }
+    found
+}
+
+/// What becomes of a packet to an address that is no pod's and to no port of a Service.
+///
+/// # Errors
+/// `NoBackend`: it is a Service's address all the same. `NoService`: it could be one.
+#[inline(always)]
+pub fn unclaimed<F: Family>(addr: &F::Addr) -> Result<(), DropReason> {
+    match unclaimed_in_frame::<F>(addr) {
+        0 => Ok(()),
+        1 => Err(DropReason::NoBackend),
+        _ => Err(DropReason::NoService),
+    }
+}
+
+/// As `affine`.
+#[inline(never)]
+fn unclaimed_in_frame<F: Family>(addr: &F::Addr) -> u32 {
+    if F::frontend(*addr, Be16::from_raw(0), 0).is_some() {
+        1
+    } else if F::is_for_services(*addr) {
+        2
+    } else {
+        0
+    }
 }

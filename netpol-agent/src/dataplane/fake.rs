@@ -71,6 +71,10 @@ impl Fake {
         {
             return Err(refused("write", map, io::ErrorKind::InvalidInput));
         }
+        // The programs look for one by halving: those of this node are in order, and so are the others behind them.
+        if backends.windows(2).filter(|pair| pair[0] >= pair[1]).count() > 1 {
+            return Err(refused("write", map, io::ErrorKind::InvalidInput));
+        }
         // A range that a service names is never written: readers would see half of it.
         let named = |(frontend, row): (&super::Frontend, &netpol_common::service::FrontendRow)| {
             let services =

@@ -7,7 +7,7 @@ use netpol_common::{direction::Direction, reason::DropReason};
 
 use super::reference::{Change, Chosen, Fate, Place};
 use crate::{
-    packet::{ETHERNET, verify},
+    packet::{ETHERNET, reset_of, unreachable_of, verify},
     station::Ran,
 };
 
@@ -28,12 +28,29 @@ pub(super) fn check(frame: &[u8], fate: Fate, ran: &Ran) -> Result<()> {
         }
         Fate::Drops { reason, direction } => {
             ensure!(ran.action == SHOT, "action {}", ran.action);
-            ensure!(ran.flow.is_none(), "it is dropped, and reported as a new connection");
-            let drop = ran.drop.context("dropped in silence")?;
-            let said = (DropReason::from_u8(drop.reason), Direction::from_u8(drop.direction));
-            ensure!(said == (Some(reason), Some(direction)), "reason and direction {said:?}");
+            dropped(ran, reason, direction)?;
+        }
+        Fate::Refuses { l4, reset } => {
+            let (told, answer) = (
+                ran.action == REDIRECT,
+                match reset {
+                    true => reset_of(frame, l4),
+                    false => unreachable_of(frame),
+                },
+            );
+            ensure!(told || (!reset && ran.action == SHOT), "action {}", ran.action);
+            ensure!(!told || ran.packet == answer, "other bytes than {answer:02x?}");
+            dropped(ran, DropReason::NoBackend, Direction::Egress)?;
         }
     }
+    Ok(())
+}
+
+fn dropped(ran: &Ran, reason: DropReason, direction: Direction) -> Result<()> {
+    ensure!(ran.flow.is_none(), "it is dropped, and reported as a new connection");
+    let drop = ran.drop.context("dropped in silence")?;
+    let said = (DropReason::from_u8(drop.reason), Direction::from_u8(drop.direction));
+    ensure!(said == (Some(reason), Some(direction)), "reason and direction {said:?}");
     Ok(())
 }
 

@@ -29,6 +29,12 @@ pub(super) enum Fate {
         reason: DropReason,
         direction: Direction,
     },
+    /// It is dropped as `no-backend`, and its sender told: by a reset to the segment whose header lies at `l4`, or by an
+    /// error unless there were too many of them lately.
+    Refuses {
+        l4: usize,
+        reset: bool,
+    },
 }
 
 /// One end of the packet, or of the one that it quotes, is replaced.
@@ -123,6 +129,9 @@ impl Reference {
             }
         }
         Ok(match self.admit(hook, &packet, direction, chosen)? {
+            Admitted::Refused(DropReason::NoBackend, _) if is_answered(frame, &packet) => {
+                Fate::Refuses { l4: packet.l4, reset: packet.tuple.proto == proto::TCP }
+            }
             Admitted::Refused(reason, direction) => Fate::Drops { reason, direction },
             Admitted::Passed => goes(Outcome::NextWay, false),
             Admitted::Opened => match self.pass(hook, &packet) {
@@ -290,11 +299,11 @@ impl Reference {
         let backends = if ingress.is_none() { self.laws.backends(dst, proto) } else { None };
         let service = backends.is_some().then_some(dst);
         if let Some(backends) = backends {
-            if met_late {
-                return refused(DropReason::MidFlow, direction);
-            }
             if backends.is_empty() {
                 return refused(DropReason::NoBackend, direction);
+            }
+            if met_late {
+                return refused(DropReason::MidFlow, direction);
             }
             let is_one = chosen.map(|chosen| chosen.backend).filter(|backend| backends.contains(backend));
             ensure!(is_one.is_some(), "{chosen:?} is no backend of {dst}: {backends:?}");
@@ -376,6 +385,13 @@ const ACK: u8 = 16;
 
 fn opens(tcp_flags: u8) -> bool {
     tcp_flags & (SYN | ACK) == SYN
+}
+
+/// Whether somebody who is asked for nothing says so: not to many at once, not to a reset, not to what says nothing of its
+/// datagram (RFC 1122 §3.2.2).
+fn is_answered(frame: &[u8], packet: &Read) -> bool {
+    let to_one = frame.first().is_some_and(|first| first & 1 == 0);
+    to_one && packet.has_header && packet.tcp_flags.is_none_or(|tcp_flags| tcp_flags & RST == 0)
 }
 
 /// RFC 9293 §3.10: what an end can send. PSH, and the two bits of RFC 3168, go with anything.

@@ -208,6 +208,8 @@ fn name_of(hook: Hook, fate: Fate) -> String {
         Fate::Goes { changes: [Some(_), None], .. } => "translated",
         Fate::Goes { .. } => "goes on",
         Fate::Drops { reason, .. } => DropReason::name(reason),
+        Fate::Refuses { reset: true, .. } => "reset",
+        Fate::Refuses { reset: false, .. } => "unreachable",
     };
     format!("{program}: {what}")
 }

@@ -4,6 +4,7 @@
 mod build;
 mod checksum;
 mod lab;
+mod refusal;
 mod world;
 
 pub use build::{
@@ -13,4 +14,5 @@ pub use build::{
 pub use checksum::verify;
 pub(crate) use lab::run_context;
 pub use lab::{Counted, Hook, Lab, NO_INGRESS, Seen, Verdict, in_lab};
+pub use refusal::{reset_of, unreachable_of};
 pub use world::{World, open, slot_for_pods};

@@ -98,6 +98,8 @@ impl Judge for KernelJudge {
                 Ok(Outcome::Forwarded { egress, ingress, to: destination(&flow) })
             }
             (DROP, Some(drop), None) => outcome_of(&drop),
+            // Its sender is told.
+            (REDIRECT, Some(drop), None) if drop.reason == DropReason::NoBackend as u8 => outcome_of(&drop),
             (action, drop, flow) => {
                 bail!("action {action} for {opening:?}, with drop {drop:?} and flow {flow:?}")
             }

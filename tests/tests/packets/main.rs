@@ -1,5 +1,6 @@
 //! Packet tables: bytes in, verdict, bytes out, counters, events — for IPv4 and IPv6 (needs root).
 
+mod affinity;
 mod epoch;
 mod errors;
 mod fragments;
@@ -8,6 +9,7 @@ mod newcomer;
 mod parse;
 mod policy;
 mod quotes;
+mod refused;
 mod room;
 mod routes;
 mod service;

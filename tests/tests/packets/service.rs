@@ -7,7 +7,6 @@ use netpol_common::{
     peer::PeerRow,
     policy::SlotId,
     reason::DropReason,
-    service::ServiceRow,
 };
 use netpol_tests::packet::{
     FIN_ACK, Fragment,
@@ -127,17 +126,6 @@ fn egress_is_judged_after_translation() {
             "the event knows both addresses"
         );
         Ok(())
-    });
-}
-
-#[test]
-fn a_service_without_backends_drops() {
-    in_both_families(|lab, w| {
-        let if_a = lab.pods[0];
-        let svc = if w.a.is_ipv4() { 1 } else { 2 };
-        lab.write([Op::PutService(svc, ServiceRow::new(0, 0, 0).expect("in range"))])?;
-        let packet = tcp(World::at(w.a, 1), World::at(w.service, 80), SYN, b"");
-        send_all(lab, vec![row("SYN", FromPod(if_a), packet, Drop(DropReason::NoBackend, Egress))])
     });
 }
 

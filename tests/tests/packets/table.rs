@@ -24,6 +24,8 @@ pub(crate) enum Expect {
     OpensTranslated(Verdict, Vec<u8>),
     /// Verdict, packet unchanged, and each of these counters one more. Events are not looked at.
     Counts(Verdict, &'static [&'static str]),
+    /// Dropped where it leaves, with one event, and its sender told with exactly these bytes.
+    Refused(Vec<u8>),
     /// Dropped by this end, with one event.
     Drop(DropReason, Direction),
 }
@@ -58,6 +60,10 @@ fn check(row: &Row<'_>, seen: &Seen) -> Result<()> {
             let counted = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
             (*verdict, &row.packet, counted)
         }
+        Expect::Refused(packet) => {
+            let counted = ["no-backend egress", "refused"].map(|name| (name.to_owned(), 1));
+            (Verdict::HandOver, packet, Counted::from(counted))
+        }
         Expect::Drop(reason, direction) => {
             let counted = Counted::from([(format!("{} {}", reason.name(), direction.name()), 1)]);
             (Verdict::Drop, &row.packet, counted)
@@ -74,19 +80,23 @@ fn check(row: &Row<'_>, seen: &Seen) -> Result<()> {
     changed.remove("rejudged");
     ensure!(changed == counted, "counted {changed:?}, expected {counted:?}");
     ensure!(&seen.packet == packet, "packet\n  {:02x?}\nexpected\n  {packet:02x?}", seen.packet);
-    if let Expect::Translated(_, packet) | Expect::OpensTranslated(_, packet) = &row.expect {
+    if let Expect::Translated(_, packet) | Expect::OpensTranslated(_, packet) | Expect::Refused(packet) =
+        &row.expect
+    {
         verify(packet).context("the expected packet itself")?;
     }
     match &row.expect {
-        Expect::Drop(reason, direction) => {
-            let [event] = &seen.events[..] else {
-                anyhow::bail!("{} events, expected one", seen.events.len())
-            };
-            ensure!(event.reason == *reason as u8 && event.direction == *direction as u8, "event {event:?}");
-        }
+        Expect::Refused(_) => one_event(seen, DropReason::NoBackend, Direction::Egress)?,
+        Expect::Drop(reason, direction) => one_event(seen, *reason, *direction)?,
         Expect::Counts(..) => {}
         _ => ensure!(seen.events.is_empty(), "unexpected events {:?}", seen.events),
     }
+    Ok(())
+}
+
+fn one_event(seen: &Seen, reason: DropReason, direction: Direction) -> Result<()> {
+    let [event] = &seen.events[..] else { anyhow::bail!("{} events, expected one", seen.events.len()) };
+    ensure!(event.reason == reason as u8 && event.direction == direction as u8, "event {event:?}");
     Ok(())
 }
 

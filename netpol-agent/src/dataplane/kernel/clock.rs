@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use netpol_common::names;
 
-use super::{Object, RunContext, RunError};
+use super::{Object, RunContext, RunError, Switches};
 
 /// Frequencies that kernels are built with.
 const USUAL_HZ: [u32; 4] = [100, 250, 300, 1000];
@@ -13,9 +13,10 @@ const CALIBRATION: Duration = Duration::from_millis(200);
 /// What the program returns: the low 31 bits.
 const MASK: u32 = i32::MAX.cast_unsigned();
 
-/// Reads jiffies by running a program, and finds out how long one is.
+/// Reads jiffies by running a program, finds out how long one is, and tells the programs.
 pub struct Clock {
     object: Object,
+    switches: Switches,
     first: Option<(u32, Duration)>,
     hz: Option<u32>,
 }
@@ -32,8 +33,8 @@ pub struct Jiffies {
 impl Clock {
     /// Keeps the object for its program.
     #[must_use]
-    pub fn new(object: Object) -> Self {
-        Self { object, first: None, hz: None }
+    pub fn new(object: Object, switches: Switches) -> Self {
+        Self { object, switches, first: None, hz: None }
     }
 
     /// The moment now. `at` is the same moment on a clock that never jumps. `None`: called too short a time for the
@@ -47,6 +48,9 @@ impl Clock {
         let (first, since) = *self.first.get_or_insert((now, at));
         if self.hz.is_none() {
             self.hz = frequency(first, now, at.saturating_sub(since));
+            if let Some(hz) = self.hz {
+                self.switches.set_frequency(hz);
+            }
         }
         Ok(self.hz.map(|hz| Jiffies { now, hz }))
     }

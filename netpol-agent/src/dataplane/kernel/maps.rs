@@ -52,6 +52,7 @@ pub struct Maps {
 const EPOCH: usize = std::mem::offset_of!(Config, epoch) / size_of::<u32>();
 const SHORT: usize = std::mem::offset_of!(Config, short) / size_of::<u32>();
 const FLAGS: usize = std::mem::offset_of!(Config, flags) / size_of::<u32>();
+const HZ: usize = std::mem::offset_of!(Config, hz) / size_of::<u32>();
 
 /// On or off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +149,11 @@ impl Switches {
             Switch::On => flags.fetch_or(bits, Ordering::Release),
             Switch::Off => flags.fetch_and(!bits, Ordering::Release),
         };
+    }
+
+    /// Says how many jiffies a second has: session affinity is counted in them.
+    pub fn set_frequency(&self, hz: u32) {
+        self.0.words()[HZ].store(hz, Ordering::Relaxed);
     }
 
     /// Whether connections have found no room since the last call ([`netpol_common::config::short`]).

@@ -115,8 +115,8 @@ impl Kernel {
             flows: Ring::new(&mut object, names::FLOW)?,
             stats: Stats::new(&mut object)?,
             conntrack: Conntrack::new(&mut object, *timeouts, maps.quotas(), maps.switches())?,
+            clock: Clock::new(object, maps.switches()),
             maps,
-            clock: Clock::new(object),
             mode,
             lock: Lock(pins),
         })

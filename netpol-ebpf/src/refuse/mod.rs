@@ -1,0 +1,47 @@
+//! Telling a client at once that nobody answers, in the place of whoever would have: a TCP reset, or an ICMP error.
+//!
+//! The packet that asked becomes the answer and goes straight to the pod that sent it. So it meets no program on its way:
+//! the pod's policies have no say in it, as nothing of another end is in it.
+
+mod header;
+mod limit;
+mod reset;
+mod unreachable;
+
+use netpol_common::{logic::tcp, net::proto, reason::DropReason, stats::Extra};
+
+use crate::{ctx::Skb, family::Family, forward::DROP, metrics, parse::Packet};
+pub use header::Header;
+
+/// Makes the packet its own answer. The TC action; what must not be answered, or finds no answer, is dropped.
+#[inline(always)]
+pub fn answer<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> i32 {
+    if !skb.is_for_one() || F::is_for_many(packet.tuple.dst) {
+        return DROP;
+    }
+    let made = match packet.tuple.proto {
+        proto::TCP if packet.has_l4 && packet.tcp_flags & tcp::bits::RST == 0 => {
+            reset::make::<F>(skb, packet)
+        }
+        proto::UDP | proto::SCTP if packet.has_l4 => limited::<F>(skb, packet),
+        // A later fragment has no type.
+        other if other == F::ICMP && packet.tcp_flags == F::ECHO_REQUEST => limited::<F>(skb, packet),
+        _ => return DROP,
+    };
+    match made {
+        Ok(()) => {
+            metrics::extra(Extra::Refused);
+            skb.redirect_peer(skb.ifindex())
+        }
+        Err(_) => DROP,
+    }
+}
+
+#[inline(always)]
+fn limited<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Result<(), DropReason> {
+    if !limit::admits(skb.ifindex()) {
+        metrics::extra(Extra::Unrefused);
+        return Err(DropReason::NoBackend);
+    }
+    unreachable::make::<F>(skb, packet)
+}

@@ -1,0 +1,43 @@
+//! "Port unreachable" (RFC 792, RFC 4443 §3.1), in the name of the address that was asked.
+
+use netpol_common::{logic::csum, net::Address, reason::DropReason};
+
+use super::header::{Header, turn_back};
+use crate::{
+    ctx::Skb,
+    family::{Family, OUTER_L3},
+    parse::Packet,
+};
+
+/// Bytes of an error before what it quotes.
+const ICMP: u32 = 8;
+
+/// Makes the packet the error that quotes it.
+#[inline(always)]
+pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Result<(), DropReason> {
+    // Whole words: the last bytes of a packet say nothing about whose it was.
+    let len = F::end(skb)?.wrapping_sub(OUTER_L3);
+    let quote = if len < F::QUOTE { len } else { F::QUOTE } & !3;
+    skb.resize(OUTER_L3 + quote)?;
+    let mut sum = 0;
+    let mut at = 0;
+    while at < F::QUOTE {
+        if at >= quote {
+            break;
+        }
+        sum += u64::from(skb.load::<u32>(OUTER_L3 + at)?);
+        at += 4;
+    }
+    skb.make_room(F::LEN + ICMP)?;
+    turn_back(skb)?;
+    let (src, dst) = (packet.tuple.dst, packet.tuple.src);
+    let len = (ICMP + quote) as u16;
+    F::store(skb, F::ICMP, len, src, dst)?;
+    let [kind, code] = F::PORT_UNREACHABLE;
+    let head = u32::from_ne_bytes([kind, code, 0, 0]);
+    if F::ICMP_PSEUDO_HEADER {
+        sum += csum::pseudo_header(src.to_words(), dst.to_words(), F::ICMP, len);
+    }
+    let check = csum::finish(sum + u64::from(head));
+    skb.store(OUTER_L3 + F::LEN, &[head | u32::from(check) << 16, 0])
+}
