@@ -2,7 +2,9 @@
 
 use super::table::{Align, table};
 use crate::{
-    ctl::api::{BackendView, EndpointState, EndpointView, PendingReason, PolicyView, ServiceView},
+    ctl::api::{
+        BackendView, EndpointState, EndpointView, FrontendView, PendingReason, PolicyView, ServiceView,
+    },
     flow::protocol_name,
     model::Name,
 };
@@ -106,30 +108,62 @@ pub(super) fn services(all: &[ServiceView]) -> String {
             } else {
                 frontend.addr.to_string()
             };
-            let mut backends: Vec<String> =
-                frontend.backends.iter().take(MAX_BACKENDS).map(backend).collect();
-            if frontend.backends.len() > MAX_BACKENDS {
-                backends.push(format!("and {} more", frontend.backends.len() - MAX_BACKENDS));
-            }
             [
                 service.service.to_string(),
                 format!("{address}:{}/{}", frontend.port, protocol_name(frontend.proto)),
+                frontend.kind.clone(),
                 if frontend.port_name.is_empty() { "-".to_owned() } else { frontend.port_name.clone() },
                 if frontend.ready { "ready" } else { "pending" }.to_owned(),
+                ways_of(frontend),
                 frontend.backends.len().to_string(),
-                if backends.is_empty() { "nobody".to_owned() } else { backends.join(", ") },
+                match &frontend.outside {
+                    None => backends(&frontend.backends),
+                    Some(outside) => {
+                        format!("{}; from outside {}", backends(&frontend.backends), backends(outside))
+                    }
+                },
             ]
         })
     });
     let headings = [
         ("SERVICE", Align::Left),
         ("ADDRESS", Align::Left),
+        ("KIND", Align::Left),
         ("PORT", Align::Left),
         ("STATE", Align::Left),
+        ("HOW", Align::Left),
         ("BACKENDS", Align::Right),
         ("WHO ANSWERS (* on this node)", Align::Left),
     ];
     table(headings, rows, "no services")
+}
+
+/// What is not as it is by default.
+fn ways_of(frontend: &FrontendView) -> String {
+    let mut words = Vec::new();
+    if frontend.local {
+        words.push("local".to_owned());
+    }
+    if frontend.affinity_s > 0 {
+        words.push(format!("affinity {}s", frontend.affinity_s));
+    }
+    if frontend.maglev {
+        words.push("maglev".to_owned());
+    }
+    match frontend.source_ranges.as_deref() {
+        None => {}
+        Some([]) => words.push("from nobody".to_owned()),
+        Some(ranges) => words.push(format!("from {}", ranges.join(" "))),
+    }
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+fn backends(all: &[BackendView]) -> String {
+    let mut words: Vec<String> = all.iter().take(MAX_BACKENDS).map(backend).collect();
+    if all.len() > MAX_BACKENDS {
+        words.push(format!("and {} more", all.len() - MAX_BACKENDS));
+    }
+    if words.is_empty() { "nobody".to_owned() } else { words.join(", ") }
 }
 
 fn backend(backend: &BackendView) -> String {

@@ -10,7 +10,7 @@ use netpol_common::{
     policy::{PolicyKey, PolicyRow, PortKey, RuleId},
 };
 
-use crate::dataplane::{Backend, Frontend};
+use super::{Balanced, PortOfService};
 
 /// What is wanted of one map, and which rows were touched since the last look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,15 +53,6 @@ impl<K: Ord + Clone, V: PartialEq> Table<K, V> {
     }
 }
 
-/// The backends that are wanted for a frontend.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Backends {
-    /// How many of them are on this node; they come first.
-    pub n_local: usize,
-    /// All of them.
-    pub all: Vec<Backend>,
-}
-
 /// What is wanted of the dataplane, apart from row numbers and ranges, which the plan hands out.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Desired {
@@ -78,6 +69,11 @@ pub struct Desired {
     /// Addresses that have lost their owner, or have another one, since the policy tables were last planned without
     /// refusal.
     pub passed_on: BTreeSet<IpAddr>,
-    /// `np_fe4`, `np_fe6`, `np_svc`, `np_be4`, `np_be6`
-    pub services: Table<Frontend, Backends>,
+    /// Ports of Services: `np_fe4`, `np_fe6`, `np_svc`, `np_be4`, `np_be6`, `np_member4`, `np_member6`, `np_range4`,
+    /// `np_range6`
+    pub services: Table<PortOfService, Balanced>,
+    /// Cluster addresses, of which what is no port of a Service is refused: `np_fe4`, `np_fe6`
+    pub whole: Table<IpAddr, ()>,
+    /// `np_svcnet4`, `np_svcnet6`
+    pub service_nets: Table<IpNet, ()>,
 }

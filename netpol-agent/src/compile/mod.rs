@@ -3,6 +3,7 @@
 //! Work is in proportion to what changed: [`Compiler::update`] looks at what the index calls dirty, and at what that
 //! concerns, and touches only rows that may differ.
 
+mod balanced;
 mod blocks;
 mod choice;
 mod classes;
@@ -26,9 +27,10 @@ use std::{
     net::IpAddr,
 };
 
+pub use balanced::{Backends, Balanced, PortOfService, View, Way, WayKind};
 pub use collision::Collision;
 use collision::Collisions;
-pub use desired::{Backends, Desired, Table};
+pub use desired::{Desired, Table};
 use features::{ClassContent, Features};
 use ids::Ids;
 use ipnet::IpNet;
@@ -146,7 +148,7 @@ impl Compiler {
         self.collisions.first.as_ref()
     }
     /// Frontends that several Services claim, and those who do not get them.
-    pub fn contested(&self) -> impl Iterator<Item = (Frontend, &Name)> {
+    pub fn contested(&self) -> impl Iterator<Item = (Frontend, WayKind, &Name)> {
         self.frontends.contested()
     }
 }

@@ -1,62 +1,175 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use super::{Backends, Compiler, choice::choose};
+use netpol_common::{net::proto, service::flags};
+
+use super::{Balanced, Compiler, PortOfService, View, Way, WayKind, choice::choose};
 use crate::{
     dataplane::Frontend,
     index::Index,
     model::{Name, Service, ServicePort},
 };
 
+/// Who has a claim to an address and port. The first has it.
+type Claim = (WayKind, PortOfService);
+
 /// Who claims which frontend.
 #[derive(Debug, Default)]
 pub(super) struct Frontends {
-    claims: BTreeMap<Frontend, BTreeMap<Name, Backends>>,
-    of_service: BTreeMap<Name, Vec<Frontend>>,
+    claims: BTreeMap<Frontend, BTreeMap<Claim, Way>>,
+    of_service: BTreeMap<Name, BTreeSet<(Frontend, Claim)>>,
+    /// Ports that are served.
+    served: BTreeMap<Name, BTreeSet<PortOfService>>,
+    /// Services by their cluster addresses.
+    whole: BTreeMap<IpAddr, BTreeSet<Name>>,
+    whole_of: BTreeMap<Name, Vec<IpAddr>>,
 }
 
 impl Frontends {
-    /// Of several Services with the same address and port the first by name has it.
-    pub(super) fn contested(&self) -> impl Iterator<Item = (Frontend, &Name)> {
+    /// Of several Services with the same address and port the first by kind and name has it: those who do not.
+    pub(super) fn contested(&self) -> impl Iterator<Item = (Frontend, WayKind, &Name)> {
         let losers = |(frontend, claims): (&Frontend, _)| (*frontend, BTreeMap::keys(claims).skip(1));
-        self.claims.iter().map(losers).flat_map(|(frontend, names)| names.map(move |name| (frontend, name)))
+        let losers = self.claims.iter().map(losers);
+        losers.flat_map(|(frontend, claims)| {
+            claims.map(move |(kind, port): &Claim| (frontend, *kind, &port.service))
+        })
+    }
+
+    fn has(&self, frontend: &Frontend, claim: &Claim) -> bool {
+        let first = self.claims.get(frontend).and_then(BTreeMap::first_key_value);
+        first.is_some_and(|(first, _)| first == claim)
+    }
+
+    /// Takes back all claims of a Service; returns where they were.
+    fn withdraw(&mut self, name: &Name) -> BTreeSet<Frontend> {
+        let mut touched = BTreeSet::new();
+        for (frontend, claim) in self.of_service.remove(name).unwrap_or_default() {
+            if let Some(claims) = self.claims.get_mut(&frontend) {
+                claims.remove(&claim);
+                if claims.is_empty() {
+                    self.claims.remove(&frontend);
+                }
+            }
+            touched.insert(frontend);
+        }
+        touched
+    }
+
+    /// Remembers the cluster addresses of a Service; returns for each old and new one whether it is some Service's now.
+    fn claim_whole(&mut self, name: &Name, addresses: &[IpAddr]) -> Vec<(IpAddr, bool)> {
+        let mut touched = self.whole_of.remove(name).unwrap_or_default();
+        for addr in &touched {
+            if let Some(names) = self.whole.get_mut(addr) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.whole.remove(addr);
+                }
+            }
+        }
+        for addr in addresses {
+            self.whole.entry(*addr).or_default().insert(name.clone());
+        }
+        if !addresses.is_empty() {
+            self.whole_of.insert(name.clone(), addresses.to_vec());
+        }
+        touched.extend(addresses);
+        touched.into_iter().map(|addr| (addr, self.whole.contains_key(&addr))).collect()
+    }
+
+    fn claim(&mut self, port: &PortOfService, frontend: Frontend, way: Way) {
+        let claim = (way.kind, port.clone());
+        self.claims.entry(frontend).or_default().entry(claim.clone()).or_insert(way);
+        self.of_service.entry(port.service.clone()).or_default().insert((frontend, claim));
     }
 }
 
 impl Compiler {
     pub(super) fn compile_service(&mut self, name: &Name, index: &Index) {
-        let mut touched = self.frontends.of_service.remove(name).unwrap_or_default();
-        for frontend in &touched {
-            if let Some(claims) = self.frontends.claims.get_mut(frontend) {
-                claims.remove(name);
+        let mut touched = self.frontends.withdraw(name);
+        let service = index.service(name);
+        for port in service.iter().flat_map(|service| &service.ports) {
+            for (frontend, way) in service.iter().flat_map(|service| ways(service, port)) {
+                let key = key(name, port, frontend.addr.is_ipv4());
+                self.frontends.claim(&key, frontend, way);
+                touched.insert(frontend);
             }
         }
-        if let Some(service) = index.service(name) {
-            let mut own = Vec::new();
-            for port in &service.ports {
-                for addr in &service.addresses {
-                    let frontend = Frontend { addr: *addr, port: port.port, proto: port.proto };
-                    let backends = backends(service, port, addr.is_ipv4(), index);
-                    self.frontends.claims.entry(frontend).or_default().insert(name.clone(), backends);
-                    own.push(frontend);
+        // Whoever else claims these addresses gets them, or loses them.
+        let claims = touched.iter().filter_map(|frontend| self.frontends.claims.get(frontend)).flatten();
+        let mut concerned: BTreeSet<Name> = claims.map(|((_, port), _)| port.service.clone()).collect();
+        concerned.insert(name.clone());
+        for name in &concerned {
+            self.serve(name, index);
+        }
+        let addresses = service.map_or(&[][..], |service| &service.addresses);
+        for (addr, whole) in self.frontends.claim_whole(name, addresses) {
+            self.desired.whole.set(addr, whole.then_some(()));
+        }
+    }
+
+    /// Says what is wanted of each port of a Service.
+    fn serve(&mut self, name: &Name, index: &Index) {
+        let mut served = BTreeSet::new();
+        let service = index.service(name);
+        for (service, port) in service.iter().flat_map(|s| s.ports.iter().map(move |port| (s, port))) {
+            for v4 in [true, false] {
+                let key = key(name, port, v4);
+                let ways: BTreeMap<Frontend, Way> = ways(service, port)
+                    .into_iter()
+                    .filter(|(frontend, _)| frontend.addr.is_ipv4() == v4)
+                    .filter(|(frontend, way)| self.frontends.has(frontend, &(way.kind, key.clone())))
+                    .collect();
+                if !ways.is_empty() {
+                    let wanted = balanced(service, port, v4, ways, index);
+                    self.desired.services.set(key.clone(), Some(wanted));
+                    served.insert(key);
                 }
             }
-            touched.extend(&own);
-            self.frontends.of_service.insert(name.clone(), own);
         }
-        for frontend in touched {
-            let claims = self.frontends.claims.get(&frontend);
-            let winner =
-                claims.and_then(|claims| claims.first_key_value()).map(|(_, backends)| backends.clone());
-            if winner.is_none() {
-                self.frontends.claims.remove(&frontend);
-            }
-            self.desired.services.set(frontend, winner);
+        for gone in self.frontends.served.remove(name).iter().flatten().filter(|key| !served.contains(key)) {
+            self.desired.services.set(gone.clone(), None);
+        }
+        if !served.is_empty() {
+            self.frontends.served.insert(name.clone(), served);
         }
     }
 }
 
-/// Who answers to clients within the cluster.
-fn backends(service: &Service, port: &ServicePort, v4: bool, index: &Index) -> Backends {
+fn key(name: &Name, port: &ServicePort, v4: bool) -> PortOfService {
+    PortOfService { service: name.clone(), port: port.port, proto: port.proto, v4 }
+}
+
+/// All addresses and ports that a Service's port is to be reached under.
+fn ways(service: &Service, port: &ServicePort) -> Vec<(Frontend, Way)> {
+    let maglev = if service.maglev { flags::MAGLEV } else { 0 };
+    let view = |local: bool| if local { View::Local } else { View::Cluster };
+    let inside = view(service.local_only);
+    let cluster = service.addresses.iter().map(|addr| {
+        let frontend = Frontend { addr: *addr, port: port.port, proto: port.proto };
+        let kind = WayKind::ClusterIp;
+        (frontend, Way { kind, near: inside, far: inside, flags: maglev, affinity: service.affinity_s })
+    });
+    cluster.collect()
+}
+
+fn balanced(
+    service: &Service,
+    port: &ServicePort,
+    v4: bool,
+    ways: BTreeMap<Frontend, Way>,
+    index: &Index,
+) -> Balanced {
     let choice = choose(index.endpoints(service, port, v4).iter());
-    if service.local_only { choice.local } else { choice.cluster }
+    // Nobody else asks who may go on answering.
+    let asks = port.proto == proto::UDP || service.affinity_s > 0;
+    Balanced {
+        ways,
+        cluster: choice.cluster,
+        local: choice.local,
+        members: if asks { choice.members.into_iter().collect() } else { BTreeSet::new() },
+        ranges: BTreeSet::new(),
+        never_empty: service.name == Name::new("default", "kubernetes"),
+    }
 }

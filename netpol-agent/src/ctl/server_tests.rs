@@ -100,7 +100,10 @@ fn tables_show_pods_policies_and_services() {
         [["shop/db-ingress", "1 rule", "-", "1", "1", "in force", "-", "shop.yaml"]]
     );
     let services = agent.table(&["services"]);
-    assert_eq!(rows(&services)[0], ["shop/db", "10.96.0.9:80/TCP", "-", "ready", "1", "shop/db-0:5432*"]);
+    assert_eq!(
+        rows(&services)[0],
+        ["shop/db", "10.96.0.9:80/TCP", "cluster", "-", "ready", "-", "1", "shop/db-0:5432*"]
+    );
     assert_eq!(agent.json(&["policies"])[0]["policy"]["name"], "db-ingress");
 }
 

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use netpol_common::names;
+use netpol_common::{names, service::flags};
 
 use super::{Backend, Capacity, Dataplane, Error, Op, Rows};
 
@@ -94,7 +94,8 @@ impl Fake {
 
     /// Reads the backends that a frontend's row names, as the kernel program would.
     fn refresh_backends(&mut self) {
-        let named = self.rows.frontends.iter().flat_map(|(f, row)| [(f, row.near), (f, row.far)]);
+        let ports = self.rows.frontends.iter().filter(|(_, row)| row.flags & flags::WHOLE == 0);
+        let named = ports.flat_map(|(f, row)| [(f, row.near), (f, row.far)]);
         let ranges = named.map(|(frontend, number)| {
             let service = self.rows.services.get(&number).copied().unwrap_or_default();
             let arena = &self.arenas[usize::from(frontend.addr.is_ipv4())];

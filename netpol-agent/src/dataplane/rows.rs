@@ -22,6 +22,14 @@ pub struct Frontend {
     pub proto: u8,
 }
 
+impl Frontend {
+    /// The whole address.
+    #[must_use]
+    pub const fn whole(addr: IpAddr) -> Self {
+        Self { addr, port: 0, proto: 0 }
+    }
+}
+
 /// One address and port that answers for a Service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Backend {

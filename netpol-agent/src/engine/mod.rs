@@ -2,6 +2,7 @@
 
 mod attribution;
 mod hold;
+mod services;
 mod status;
 pub mod view;
 

@@ -4,13 +4,11 @@ use netpol_common::direction::Direction;
 
 use super::{
     Engine,
-    view::{
-        BackendView, EndpointState, EndpointView, FrontendView, Name, PendingReason, PolicyView, ServiceView,
-    },
+    view::{EndpointState, EndpointView, Name, PendingReason, PolicyView},
 };
 use crate::{
-    dataplane::{Frontend, Interface},
-    model::{Level, ObjectRef, Pod, Policy, Problem, Service, ServicePort},
+    dataplane::Interface,
+    model::{ObjectRef, Pod, Policy, Problem},
 };
 
 impl Engine {
@@ -131,60 +129,17 @@ impl Engine {
         }
     }
 
-    /// The Services that have a cluster address.
-    #[must_use]
-    pub fn services(&self) -> Vec<ServiceView> {
-        let balanced = self.index.services().filter(|service| !service.addresses.is_empty());
-        balanced.map(|service| self.service(service)).collect()
-    }
-
-    fn service(&self, service: &Service) -> ServiceView {
-        let pairs = service.ports.iter().flat_map(|port| service.addresses.iter().map(move |a| (port, *a)));
-        let frontends = pairs
-            .map(|(port, addr)| self.frontend(port, Frontend { addr, port: port.port, proto: port.proto }));
-        ServiceView { service: service.name.clone(), frontends: frontends.collect() }
-    }
-
-    fn frontend(&self, port: &ServicePort, frontend: Frontend) -> FrontendView {
-        let wanted = self.compiler.desired().services.rows().get(&frontend).cloned().unwrap_or_default();
-        let actual = self.planner.frontend(&frontend);
-        let ready = actual.is_some_and(|(n, all)| n as usize == wanted.n_local && all == wanted.all);
-        let backends = wanted.all.iter().enumerate().map(|(place, backend)| BackendView {
-            addr: backend.addr,
-            port: backend.port,
-            pod: self.index.owner(backend.addr).map(|pod| pod.name.clone()),
-            local: place < wanted.n_local,
-        });
-        FrontendView {
-            addr: frontend.addr,
-            port: frontend.port,
-            proto: frontend.proto,
-            port_name: port.name.clone(),
-            backends: backends.collect(),
-            ready,
-        }
-    }
-
     /// Everything a user must know about the objects in the index: what conversion found, and what only shows when
     /// objects meet (a policy that selects nothing). Computed at the call.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.index.problems();
-        problems.extend(self.compiler.contested().map(|(frontend, service)| {
-            let Frontend { addr, port, .. } = frontend;
-            Problem {
-                level: Level::Error,
-                origin: String::new(),
-                object: Some(reference("Service", service)),
-                field: "spec.clusterIPs".to_owned(),
-                message: format!("{addr} port {port} belongs to another Service already; it is not served"),
-            }
-        }));
+        problems.extend(self.contested());
         problems.sort();
         problems
     }
 }
 
-fn reference(kind: &str, name: &Name) -> ObjectRef {
+pub(super) fn reference(kind: &str, name: &Name) -> ObjectRef {
     ObjectRef { kind: kind.to_owned(), namespace: name.namespace.clone(), name: name.name.clone() }
 }

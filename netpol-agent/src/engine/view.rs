@@ -223,8 +223,25 @@ pub struct FrontendView {
     pub proto: u8,
     /// Name of the port, empty if it has none.
     pub port_name: String,
-    /// Who answers, pods of this node first.
+    /// What kind of address it is: `cluster`, `node`, `load-balancer` or `external`.
+    pub kind: String,
+    /// Who answers clients within the cluster, pods of this node first.
     pub backends: Vec<BackendView>,
+    /// Who answers clients from outside, where those are others.
+    #[serde(default)]
+    pub outside: Option<Vec<BackendView>>,
+    /// Clients from outside (for a cluster address: all clients) are answered by this node's pods alone.
+    #[serde(default)]
+    pub local: bool,
+    /// How long a client keeps its backend, in seconds; 0: it does not.
+    #[serde(default)]
+    pub affinity_s: u32,
+    /// The only clients that are let in, if not all are.
+    #[serde(default)]
+    pub source_ranges: Option<Vec<String>>,
+    /// The same client gets the same backend on every node.
+    #[serde(default)]
+    pub maglev: bool,
     /// Whether the maps hold exactly this.
     pub ready: bool,
 }

@@ -17,6 +17,19 @@ pub struct Service {
     pub local_only: bool,
     /// Pods count as ready whatever they say.
     pub publish_not_ready: bool,
+    /// How long a client keeps its backend after its last packet, in seconds; 0: each connection is balanced by itself
+    /// (`sessionAffinity`).
+    pub affinity_s: u32,
+    /// The same client gets the same backend on every node (annotation `netpol.dev/load-balancing: maglev`).
+    pub maglev: bool,
+}
+
+impl Service {
+    /// Whether it has an address of its own.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        !self.addresses.is_empty()
+    }
 }
 
 /// A port of a Service.

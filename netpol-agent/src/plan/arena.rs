@@ -21,6 +21,9 @@ impl Arena {
 
     /// Rows that a service names, found at start. Rows that two services name are theirs until both leave.
     pub(super) fn occupy(&mut self, base: u32, len: u32) {
+        if len == 0 {
+            return;
+        }
         let end = base.saturating_add(len).min(self.capacity);
         let overlapping = self.free.range(..end).filter(|(first, n)| *first + *n > base);
         let overlapping: Vec<(u32, u32)> = overlapping.map(|(first, n)| (*first, *n)).collect();
@@ -63,6 +66,11 @@ impl Arena {
         if len > 0 {
             self.quarantine.push((base, len));
         }
+    }
+
+    /// Rows that are not free.
+    pub(super) fn in_use(&self) -> u32 {
+        self.capacity - self.free.values().sum::<u32>()
     }
 
     pub(super) fn in_quarantine(&self) -> bool {

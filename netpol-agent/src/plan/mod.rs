@@ -22,8 +22,8 @@ use netpol_common::{
 use track::Track;
 
 use crate::{
-    compile::{Collision, Desired},
-    dataplane::{Capacity, Op, Rows},
+    compile::{Balanced, Collision, Desired, PortOfService, Way},
+    dataplane::{Capacity, Frontend, Op, Rows},
     model::Name,
 };
 
@@ -82,9 +82,23 @@ pub enum Refusal {
         /// What it needs.
         shortage: Shortage,
     },
+    /// A port of a Service asks for more rows than there is room for.
+    #[error("Service {port} does not fit: {shortage}; it stays as it was")]
+    Service {
+        /// The port.
+        port: PortOfService,
+        /// What it needs.
+        shortage: Shortage,
+    },
     /// Two contents have one number.
     #[error(transparent)]
     Collision(Collision),
+}
+
+impl From<Shortage> for Refusal {
+    fn from(Shortage { map, need, capacity }: Shortage) -> Self {
+        Self::Capacity { map, need, capacity }
+    }
 }
 
 impl Refusal {
@@ -95,7 +109,7 @@ impl Refusal {
             Self::Capacity { map, need, capacity } => {
                 Some(Shortage { map, need: *need, capacity: *capacity })
             }
-            Self::Policy { shortage, .. } => Some(*shortage),
+            Self::Policy { shortage, .. } | Self::Service { shortage, .. } => Some(*shortage),
             Self::Collision(_) => None,
         }
     }
@@ -148,7 +162,7 @@ impl Planner {
         self.cidrs.touch(desired.cidrs.take_touched());
         self.peers.touch(desired.peers.take_touched());
         self.endpoints.touch(desired.endpoints.take_touched());
-        self.services.touch(desired.services.take_touched());
+        self.services.touch(desired);
 
         let mut plan = Plan::default();
         let mut refused = None;
@@ -167,15 +181,12 @@ impl Planner {
             }
         };
         plan.refusals.extend(policy.left_out);
-        let services = self.services.plan(desired.services.rows()).unwrap_or_else(|refusal| {
-            plan.refusals.push(refusal);
-            services::Steps::default()
-        });
+        let services = self.services.plan(desired);
         plan.refusals.extend(services.refusals);
 
         let ops = &mut plan.ops;
         ops.extend(policy.change);
-        let alters = services.alters || ops.iter().any(|op| self.alters_verdicts(op));
+        let alters = ops.iter().chain(&services.ops).any(|op| self.alters_verdicts(op));
         // Behind what says who the backends are, and before a pod that is opened could send to a Service's address as if it
         // were any other.
         let opening = ops.iter().position(|op| matches!(op, Op::PutEndpoint(..))).unwrap_or(ops.len());
@@ -188,9 +199,11 @@ impl Planner {
             ops.extend(policy.settle);
             ops.push(Op::AdvanceEpoch);
         }
-        if !policy.sweep.is_empty() || services.retires || self.services.in_quarantine() {
+        let retires = services.retires || self.services.in_quarantine();
+        if !policy.sweep.is_empty() || !services.sweep.is_empty() || retires {
             ops.push(Op::AwaitGrace);
             ops.extend(policy.sweep);
+            ops.extend(services.sweep);
         }
         Planned { plan, refused }
     }
@@ -250,11 +263,14 @@ impl Planner {
             Op::PutPolicy(key, row) => self.policy.actual().get(key).is_some_and(|old| old != row),
             Op::PutCidr(..) | Op::DeleteCidr(_) | Op::PutPeer(..) | Op::DeletePeer(_) => true,
             Op::PutEndpoint(..) | Op::DeleteEndpoint(_) => true,
-            Op::PutFrontend(..) | Op::DeleteFrontend(_) => true,
-            Op::PutService(number, row) => self.services.loses_backend(*number, *row),
+            Op::PutFrontend(..) | Op::DeleteFrontend(_) => self.services.alters(op),
             Op::PutPort(..) | Op::DeletePort(_) | Op::DeletePolicy(_) => false,
-            Op::DeleteMember(_) | Op::DeleteRange(_) => true,
-            Op::PutMember(_) | Op::PutRange(_) | Op::PutServiceNet(_) | Op::DeleteServiceNet(_) => false,
+            Op::DeleteMember(_) | Op::DeleteRange(_) => self.services.alters(op),
+            Op::PutService(..)
+            | Op::PutMember(_)
+            | Op::PutRange(_)
+            | Op::PutServiceNet(_)
+            | Op::DeleteServiceNet(_) => false,
             Op::WriteBackends { .. } | Op::AdvanceEpoch | Op::AwaitGrace => false,
         }
     }
@@ -291,12 +307,9 @@ impl Planner {
         self.endpoints.actual().get(&ifindex)
     }
 
-    /// What answers for a frontend: how many backends on this node, and all of them.
+    /// Whether a way into a Service is there as it is wanted, with the backends that are wanted.
     #[must_use]
-    pub fn frontend(
-        &self,
-        frontend: &crate::dataplane::Frontend,
-    ) -> Option<(u32, &[crate::dataplane::Backend])> {
-        self.services.frontend(frontend)
+    pub fn serves(&self, frontend: &Frontend, way: &Way, wanted: &Balanced) -> bool {
+        self.services.serves(frontend, way, wanted)
     }
 }

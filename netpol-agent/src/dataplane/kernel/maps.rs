@@ -16,6 +16,7 @@ use netpol_common::{
     net::{V4, V6},
     peer::{CidrRow, PeerRow},
     policy::{PolicyKey, PolicyRow, PortKey, RuleId},
+    service::flags,
 };
 
 use super::{
@@ -175,7 +176,8 @@ impl Dataplane for Maps {
         rows.peers.extend(read(&self.peer6, names::PEER6, |addr| Ipv6Addr::from(addr).into())?);
         rows.cidrs.extend(read_prefixes(&self.cidr6, names::CIDR6, net6)?);
         self.services.read(&mut rows)?;
-        for (frontend, row) in &rows.frontends {
+        // What stands for a whole address names no rows.
+        for (frontend, row) in rows.frontends.iter().filter(|(_, row)| row.flags & flags::WHOLE == 0) {
             for number in [row.near, row.far] {
                 let (service, backends) = self.backends.read(frontend.addr.into(), number)?;
                 rows.services.insert(number, service);

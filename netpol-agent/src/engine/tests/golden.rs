@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, path::Path};
 
 use super::Bed;
+use crate::dataplane::Frontend;
 
 /// The rows as text, one per line.
 fn dump(bed: &Bed) -> String {
@@ -34,6 +35,10 @@ fn dump(bed: &Bed) -> String {
         ));
     }
     for (frontend, row) in &rows.frontends {
+        if *frontend == Frontend::whole(frontend.addr) {
+            line(format_args!("fe {}: whole", frontend.addr));
+            continue;
+        }
         let backends: Vec<String> =
             rows.backends[&row.near].iter().map(|b| format!("{} {}", b.addr, b.port)).collect();
         let n_local = rows.services[&row.near].n_local();

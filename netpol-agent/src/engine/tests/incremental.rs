@@ -72,11 +72,27 @@ fn one_backend_less_is_one_range_and_one_store() {
     let mut bed = cluster();
     let pod = pod("shop/web-3", "node2", "{app: web}", &["10.0.1.3"], "");
     bed.feed(&pod.replace("podIPs", "conditions: [{type: Ready, status: 'False'}], podIPs"));
-    let swap = counts(&[("write", 1), ("put np_svc", 1), ("epoch", 1), ("grace", 1)]);
-    assert_eq!(bed.settle(), swap);
-    // One more takes nothing from an established connection.
+    // Established TCP connections keep their backend: nothing is judged again.
+    assert_eq!(bed.settle(), counts(&[("write", 1), ("put np_svc", 1), ("grace", 1)]));
     bed.feed(&pod);
     assert_eq!(bed.settle(), counts(&[("write", 1), ("put np_svc", 1), ("grace", 1)]));
+}
+
+#[test]
+fn one_backend_less_of_a_udp_port_is_one_member_less_and_has_clients_choose_again() {
+    let mut bed = cluster();
+    bed.feed(
+        "{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: web}, spec: {clusterIP: 10.96.0.1, \
+         selector: {app: web}, ports: [{port: 80, protocol: UDP}]}}",
+    );
+    bed.settle();
+    assert_eq!(bed.fake.rows().members.len(), 20);
+    let pod = pod("shop/web-3", "node2", "{app: web}", &["10.0.1.3"], "");
+    bed.feed(&pod.replace("podIPs", "conditions: [{type: Ready, status: 'False'}], podIPs"));
+    let swap = [("write", 1), ("put np_svc", 1), ("np_member4", 1), ("epoch", 1), ("grace", 1)];
+    assert_eq!(bed.settle(), counts(&swap));
+    bed.feed(&pod);
+    assert_eq!(bed.settle(), counts(&[("write", 1), ("put np_svc", 1), ("np_member4", 1), ("grace", 1)]));
 }
 
 #[test]

@@ -8,12 +8,16 @@ mod incremental;
 mod order;
 mod restart;
 mod semantics;
+mod service_changes;
 mod services;
 mod status;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use netpol_common::net::proto;
+use netpol_common::{net::proto, service::ServiceRow};
 use serde::de::DeserializeOwned;
 
 use super::Engine;
@@ -213,14 +217,42 @@ pub(super) fn meta(
     }
 }
 
-/// Rows without what the plan hands out in the order of events: row numbers and ranges of services.
-pub(super) fn normal_form(fake: &Fake) -> (Rows, BTreeMap<Frontend, (u32, Vec<Backend>)>) {
-    let rows = fake.rows().clone();
-    let services = rows.frontends.iter().map(|(frontend, row)| {
-        let n_local = rows.services[&row.near].n_local();
-        (*frontend, (n_local, rows.backends[&row.near].clone()))
+/// What a way into a Service says: both sets, each with the row of an empty one, flags, seconds of affinity, and who may go on
+/// answering or is let in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct WayIn {
+    pub(super) near: (u32, ServiceRow, Vec<Backend>),
+    pub(super) far: (u32, ServiceRow, Vec<Backend>),
+    pub(super) flags: u32,
+    pub(super) affinity: u32,
+    pub(super) members: Vec<Backend>,
+    pub(super) ranges: Vec<ipnet::IpNet>,
+}
+
+/// Rows without what the plan hands out in the order of events: numbers and ranges of Services.
+pub(super) fn normal_form(fake: &Fake) -> (Rows, BTreeMap<Frontend, WayIn>) {
+    let rows = fake.rows();
+    let ways = rows.frontends.iter().map(|(frontend, row)| {
+        let set = |number: u32| {
+            let service = rows.services.get(&number).copied().unwrap_or_default();
+            let empty = if service.n_all() == 0 { service } else { ServiceRow::REFUSE };
+            (service.n_local(), empty, rows.backends.get(&number).cloned().unwrap_or_default())
+        };
+        let way = WayIn {
+            near: set(row.near),
+            far: set(row.far),
+            flags: row.flags,
+            affinity: row.affinity,
+            members: rows.members.iter().filter(|m| m.svc == row.svc).map(|m| m.backend).collect(),
+            ranges: rows.ranges.iter().filter(|r| r.svc == row.svc).map(|r| r.net).collect(),
+        };
+        (*frontend, way)
     });
-    let services = services.collect();
-    let (frontends, numbers, backends) = Default::default();
-    (Rows { frontends, services: numbers, backends, ..rows }, services)
+    let ways = ways.collect();
+    let svcs: BTreeSet<u32> = rows.frontends.values().map(|row| row.svc).collect();
+    let stray = |svc: u32| !svcs.contains(&svc);
+    let members = rows.members.iter().filter(|m| stray(m.svc)).copied().collect();
+    let ranges = rows.ranges.iter().filter(|r| stray(r.svc)).copied().collect();
+    let (frontends, services, backends) = Default::default();
+    (Rows { frontends, services, backends, members, ranges, ..rows.clone() }, ways)
 }

@@ -122,7 +122,7 @@ fn services_without_an_address_of_their_own_are_not_served() {
         &foreign
             .replace("name: foreign", "name: foreign, labels: {service.kubernetes.io/service-proxy-name: x}"),
     );
-    assert_eq!(bed.fake.rows().frontends.len(), 2);
+    assert_eq!(bed.fake.rows().frontends.len(), 4, "a port and the whole address, for each family");
     assert_eq!(bed.engine.services().len(), 1);
 }
 
@@ -148,7 +148,7 @@ fn rows_and_ranges_come_back_after_a_grace_period_and_not_before() {
         bed.apply(&service("web", &WEB.replace("10.96.0.1", &format!("10.96.0.{}", 1 + round % 2))));
         bed.apply(&web("shop/web-2", "node2", &["10.0.1.2"], 9000 + round));
     }
-    assert_eq!(bed.fake.rows().frontends.len(), 2);
+    assert_eq!(bed.fake.rows().frontends.len(), 4);
 }
 
 #[test]

@@ -1,4 +1,7 @@
-use k8s_openapi::{api::core::v1, apimachinery::pkg::util::intstr::IntOrString};
+use k8s_openapi::{
+    api::core::v1,
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
 use netpol_common::net::proto;
 
 use super::{address, name_of, port_number, protocol, report::Report};
@@ -34,6 +37,8 @@ pub(super) fn service(object: &v1::Service, report: &mut Report<'_>) -> Service 
         selector: spec.selector.clone().filter(|s| !s.is_empty()),
         local_only,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        affinity_s: affinity(spec, report),
+        maglev: maglev(&object.metadata, report),
     }
 }
 
@@ -52,15 +57,59 @@ fn addresses(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Vec<std::net::I
     found
 }
 
+/// The API's default of `sessionAffinityConfig.clientIP.timeoutSeconds`: three hours.
+const AFFINITY_S: u32 = 10_800;
+/// The API's limits of it.
+const AFFINITY_RANGE_S: std::ops::RangeInclusive<u32> = 1..=86_400;
+
+fn affinity(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> u32 {
+    match spec.session_affinity.as_deref() {
+        None | Some("" | "None") => return 0,
+        Some("ClientIP") => {}
+        Some(other) => {
+            let message = format!("{other:?} is neither None nor ClientIP; read as None");
+            report.error("spec.sessionAffinity", message);
+            return 0;
+        }
+    }
+    let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let Some(given) = config.and_then(|config| config.timeout_seconds) else { return AFFINITY_S };
+    match u32::try_from(given).ok().filter(|seconds| AFFINITY_RANGE_S.contains(seconds)) {
+        Some(seconds) => seconds,
+        None => {
+            let message = format!("{given} is not between 1 and 86400; {AFFINITY_S} is used");
+            report.error("spec.sessionAffinityConfig.clientIP.timeoutSeconds", message);
+            AFFINITY_S
+        }
+    }
+}
+
+/// The annotation that says how backends are chosen.
+const LOAD_BALANCING: &str = "netpol.dev/load-balancing";
+
+fn maglev(meta: &ObjectMeta, report: &mut Report<'_>) -> bool {
+    match meta
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(LOAD_BALANCING))
+        .map(String::as_str)
+    {
+        None | Some("random") => false,
+        Some("maglev") => true,
+        Some(other) => {
+            let message = format!("{other:?} is neither random nor maglev; read as random");
+            report.error(format!("metadata.annotations[{LOAD_BALANCING}]"), message);
+            false
+        }
+    }
+}
+
 fn not_yet(spec: &v1::ServiceSpec, report: &mut Report<'_>) {
     if let Some(kind @ ("NodePort" | "LoadBalancer")) = spec.type_.as_deref() {
         report.error("spec.type", format!("{kind}: only the cluster addresses are served so far"));
     }
     if spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty()) {
         report.error("spec.externalIPs", "they are not served so far");
-    }
-    if spec.session_affinity.as_deref() == Some("ClientIP") {
-        report.error("spec.sessionAffinity", "ClientIP: each connection is balanced by itself so far");
     }
 }
 

@@ -1,0 +1,92 @@
+use netpol_common::service::flags;
+
+use super::{
+    Engine,
+    status::reference,
+    view::{BackendView, FrontendView, ServiceView},
+};
+use crate::{
+    compile::{Backends, Balanced, PortOfService, View, Way, WayKind},
+    dataplane::Frontend,
+    model::{Level, Problem, Service},
+};
+
+impl Engine {
+    /// The Services that this node balances.
+    #[must_use]
+    pub fn services(&self) -> Vec<ServiceView> {
+        self.index
+            .services()
+            .filter(|service| service.is_balanced())
+            .map(|service| self.service(service))
+            .collect()
+    }
+
+    fn service(&self, service: &Service) -> ServiceView {
+        let first = PortOfService { service: service.name.clone(), port: 0, proto: 0, v4: false };
+        let wanted = self.compiler.desired().services.rows().range(first..);
+        let wanted = wanted.take_while(|(port, _)| port.service == service.name);
+        let frontends = wanted.flat_map(|(port, wanted)| {
+            let named = service.ports.iter().find(|p| (p.port, p.proto) == (port.port, port.proto));
+            let name = named.map_or("", |port| port.name.as_str());
+            wanted.ways.iter().map(move |(frontend, way)| self.frontend(name, frontend, way, wanted))
+        });
+        ServiceView { service: service.name.clone(), frontends: frontends.collect() }
+    }
+
+    fn frontend(&self, name: &str, frontend: &Frontend, way: &Way, wanted: &Balanced) -> FrontendView {
+        let flag = |bit| way.flags & bit != 0;
+        FrontendView {
+            addr: frontend.addr,
+            port: frontend.port,
+            proto: frontend.proto,
+            port_name: name.to_owned(),
+            kind: way.kind.name().to_owned(),
+            backends: self.backends(wanted.set(way.near)),
+            outside: (way.far != way.near).then(|| self.backends(wanted.set(way.far))),
+            local: way.far == View::Local,
+            affinity_s: way.affinity,
+            source_ranges: flag(flags::SOURCE_RANGES)
+                .then(|| wanted.ranges.iter().map(ToString::to_string).collect()),
+            maglev: flag(flags::MAGLEV),
+            ready: self.planner.serves(frontend, way, wanted),
+        }
+    }
+
+    fn backends(&self, set: &Backends) -> Vec<BackendView> {
+        let view = |(place, backend): (usize, &crate::dataplane::Backend)| BackendView {
+            addr: backend.addr,
+            port: backend.port,
+            pod: self.index.owner(backend.addr).map(|pod| pod.name.clone()),
+            local: place < set.n_local,
+        };
+        set.all.iter().enumerate().map(view).collect()
+    }
+
+    /// Addresses that belong to another Service.
+    pub(super) fn contested(&self) -> impl Iterator<Item = Problem> {
+        self.compiler.contested().map(|(Frontend { addr, port, .. }, kind, service)| Problem {
+            level: Level::Error,
+            origin: String::new(),
+            object: Some(reference("Service", service)),
+            field: kind.field().to_owned(),
+            message: format!("{addr} port {port} belongs to another Service already; it is not served"),
+        })
+    }
+}
+
+impl WayKind {
+    /// The word that `netpolctl services` shows.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "cluster",
+        }
+    }
+
+    /// Where the Service names such an address.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "spec.clusterIPs",
+        }
+    }
+}
