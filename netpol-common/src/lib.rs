@@ -25,5 +25,6 @@ pub mod policy;
 pub mod reap;
 pub mod reason;
 pub mod service;
+pub mod socket;
 pub mod stats;
 pub mod version;

@@ -28,6 +28,9 @@ pub const RANGE: u32 = 65_536;
 pub const SERVICE_NET: u32 = 1_024;
 /// Backends of the arena, per family, over all services, with what waits for its grace period.
 pub const BACKEND: u32 = 524_288;
+/// Addresses that sockets of the node's own processes were told, and what they know them by (least recently used go first):
+/// one row for each TCP connection to a Service, two for each Service and UDP socket.
+pub const SOCK: u32 = 65_536;
 /// Datagrams in fragments at the same time, per family (least recently used go first).
 pub const FRAG: u32 = 8_192;
 /// Bytes of the ring of drops (a power of two, at least a page).

@@ -50,6 +50,9 @@ pub const RANGE6: &str = "np_range6";
 pub const SVCNET4: &str = "np_svcnet4";
 /// As [`SVCNET4`], IPv6.
 pub const SVCNET6: &str = "np_svcnet6";
+/// What sockets of the node's own processes were told instead of a Service's address,
+/// [`SocketKey`](crate::socket::SocketKey) → [`SocketRow`](crate::socket::SocketRow).
+pub const SOCK: &str = "np_sock";
 /// Ports of a datagram whose later fragments carry none, [`FragKey4`](crate::fragment::FragKey4).
 pub const FRAG4: &str = "np_frag4";
 /// Ports of a datagram whose later fragments carry none, [`FragKey6`](crate::fragment::FragKey6).
@@ -64,15 +67,32 @@ pub const DROP: &str = "np_drop";
 pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
-pub const PINNED: [&str; 30] = [
+pub const PINNED: [&str; 31] = [
     CT4, CT6, QUOTA, EP, NO_POD, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, MEMBER4,
-    MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, FRAG4, FRAG6, CONFIG, STATS, DROP, FLOW,
+    MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, SOCK, FRAG4, FRAG6, CONFIG, STATS, DROP, FLOW,
 ];
 
 /// Program on TC ingress of the host side of a pod's interface: what the pod sends.
 pub const FROM_POD: &str = "from_pod";
 /// Program on TC egress of the host side of a pod's interface: what the pod receives.
 pub const TO_POD: &str = "to_pod";
+/// Programs on a cgroup, for the node's own processes: `connect(2)`, `sendmsg(2)` of a socket that is not connected,
+/// `recvmsg(2)` of a datagram, `getpeername(2)`, each for IPv4 and for IPv6 sockets.
+pub const SOCKET_PROGRAMS: [&str; 8] = [
+    "np_connect4",
+    "np_connect6",
+    "np_sendmsg4",
+    "np_sendmsg6",
+    "np_recvmsg4",
+    "np_recvmsg6",
+    "np_getpeername4",
+    "np_getpeername6",
+];
+/// Constant of those programs: the cookie of the network namespace whose sockets are the node's.
+/// [`INITIAL`](crate::socket::INITIAL): the kernel's first one, whatever its cookie. 0: none.
+pub const NODE_NETNS: &str = "NODE_NETNS";
+/// Constant of those programs: 1 if they may say why a call fails (`bpf_set_retval`, kernel 6.1).
+pub const SAYS_WHY: &str = "SAYS_WHY";
 /// Never attached: returns the low 31 bits of the kernel's jiffies, which [`CtEntry::last_seen`] counts in.
 ///
 /// [`CtEntry::last_seen`]: crate::conntrack::CtEntry::last_seen
@@ -89,6 +109,11 @@ const _: () = {
     let mut i = 0;
     while i < PINNED.len() {
         assert!(PINNED[i].len() <= 15, "the kernel cuts map names at 15 bytes");
+        i += 1;
+    }
+    let mut i = 0;
+    while i < SOCKET_PROGRAMS.len() {
+        assert!(SOCKET_PROGRAMS[i].len() <= 15, "the kernel cuts program names at 15 bytes");
         i += 1;
     }
 };

@@ -8,7 +8,9 @@ use netpol_common::{
     peer::PeerRow,
     policy::ClassId,
     reason::DropReason,
-    service::{AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow},
+    service::{
+        AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow, MemberKey4, MemberKey6,
+    },
 };
 
 use crate::{
@@ -40,6 +42,8 @@ pub trait Family: 'static {
     fn affinity() -> &'static LruHashMap<Self::ClientKey, AffinityRow>;
     /// Whether Services' addresses are taken from a prefix that the address lies in.
     fn is_for_services(addr: Self::Addr) -> bool;
+    /// Whether a backend may go on answering for a Service's port.
+    fn is_member(svc: u32, addr: Self::Addr, port: Be16) -> bool;
     /// Writes an address of the network header at `l3`, and its checksum if it has one.
     fn store_address(
         skb: &mut Skb,
@@ -107,6 +111,10 @@ impl Family for Ipv4 {
         maps::SVCNET4.get(Key::new(32, addr)).is_some()
     }
     #[inline(always)]
+    fn is_member(svc: u32, addr: V4, port: Be16) -> bool {
+        maps::MEMBER4.get_ptr(MemberKey4 { svc, addr, port, pad: 0 }).is_some()
+    }
+    #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, check: u16, change: &Change<V4>) -> Result<(), DropReason> {
         let difference = csum::difference(change.old.to_words(), change.new.to_words());
         let check = csum::follow(check, difference);
@@ -168,6 +176,10 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn is_for_services(addr: V6) -> bool {
         maps::SVCNET6.get(Key::new(128, addr)).is_some()
+    }
+    #[inline(always)]
+    fn is_member(svc: u32, addr: V6, port: Be16) -> bool {
+        maps::MEMBER6.get_ptr(MemberKey6 { svc, addr, port, pad: 0 }).is_some()
     }
     #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, _check: u16, change: &Change<V6>) -> Result<(), DropReason> {

@@ -27,6 +27,7 @@ mod progs;
 mod quota;
 mod refuse;
 mod service;
+mod socket;
 
 #[cfg(not(test))]
 #[panic_handler]

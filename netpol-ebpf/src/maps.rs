@@ -21,6 +21,7 @@ use netpol_common::{
         AffinityRow, Backend4, Backend6, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow,
         MemberKey4, MemberKey6, ServiceRow,
     },
+    socket::{SocketKey, SocketRow},
     stats::{self, Counter},
 };
 
@@ -109,6 +110,11 @@ pub static SVCNET4: LpmTrie<V4, u32> = LpmTrie::with_max_entries(limits::SERVICE
 /// Written by the agent.
 #[map(name = "np_svcnet6")]
 pub static SVCNET6: LpmTrie<V6, u32> = LpmTrie::with_max_entries(limits::SERVICE_NET, BPF_F_NO_PREALLOC);
+
+/// Written by sockets of the node's own processes. Full: the row that was idle longest goes. Its process is shown the backend's
+/// address; an unconnected UDP socket gets any backend next time.
+#[map(name = "np_sock")]
+pub static SOCK: LruHashMap<SocketKey, SocketRow> = LruHashMap::with_max_entries(limits::SOCK, 0);
 
 /// Written by first fragments, read by later ones. Full: the least recently used datagram loses its ports, and its
 /// fragments are dropped.

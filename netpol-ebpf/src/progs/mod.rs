@@ -4,6 +4,7 @@ mod clock;
 mod empty;
 mod from_pod;
 mod reap;
+mod socket;
 mod to_pod;
 
 pub use netpol_common::hook::Hook;

@@ -16,6 +16,7 @@ use netpol_common::{
         AffinityRow, Backend4, Backend6, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow,
         MemberKey4, MemberKey6, ServiceRow,
     },
+    socket::{SocketKey, SocketRow},
     stats::{self, Counter},
     version::ABI_VERSION,
 };
@@ -113,6 +114,7 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
         prefixes(names::RANGE6, size_of::<ClientKey6>(), u32_len, limits::RANGE),
         prefixes(names::SVCNET4, size_of::<V4>(), u32_len, limits::SERVICE_NET),
         prefixes(names::SVCNET6, size_of::<V6>(), u32_len, limits::SERVICE_NET),
+        map(names::SOCK, LruHash, size_of::<SocketKey>(), size_of::<SocketRow>(), limits::SOCK, 0),
         map(names::FRAG4, LruHash, size_of::<FragKey4>(), size_of::<FragRow>(), limits::FRAG, 0),
         map(names::FRAG6, LruHash, size_of::<FragKey6>(), size_of::<FragRow>(), limits::FRAG, 0),
         map(names::CONFIG, Array, u32_len, size_of::<Config>(), 1, MMAPABLE),
