@@ -7,7 +7,7 @@ use netpol_common::limits;
 
 use crate::{
     ctl::DEFAULT_SOCKET,
-    dataplane::kernel::{AttachMode, KernelOptions, Setting, Sizes, Switch, Timeouts},
+    dataplane::kernel::{AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts},
 };
 
 /// Enforces NetworkPolicies and balances Services for the pods of one node.
@@ -23,7 +23,7 @@ pub struct Cli {
 #[derive(Clone, PartialEq, Eq, Subcommand, Debug)]
 pub enum Command {
     /// Put the objects of a source in force, and follow their changes
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Remove every program and map that an agent has left behind: pods are open afterwards
     Cleanup(CleanupArgs),
 }
@@ -52,6 +52,12 @@ pub struct RunArgs {
     /// How programs are attached: tcx needs kernel 6.6
     #[arg(long, default_value = "auto")]
     pub attach: Attach,
+    /// Let processes of the node itself (kubelet, pods with hostNetwork) reach Services
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    pub node_services: ForNode,
+    /// The cgroup of those processes. By default the root of the unified hierarchy: all of them
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
     /// Connections, per address family
     #[arg(long, value_name = "N", default_value_t = limits::CT, value_parser = value_parser!(u32).range(1024..=1 << 24))]
     pub ct_max: u32,
@@ -100,6 +106,10 @@ impl RunArgs {
                 Attach::Tcx => Some(AttachMode::Tcx),
                 Attach::Clsact => Some(AttachMode::Clsact),
             },
+            node_services: match self.node_services {
+                ForNode::Auto => NodeServices::Auto(self.cgroup.clone()),
+                ForNode::Off => NodeServices::Off,
+            },
             timeouts: self.timeouts(),
             quota: self.ct_pod_max.unwrap_or(self.ct_max / 4),
         }
@@ -141,6 +151,15 @@ pub enum Attach {
     Tcx,
     /// Filters of a clsact qdisc
     Clsact,
+}
+
+/// Values of `--node-services`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub enum ForNode {
+    /// Where the kernel has cgroups of version 2
+    Auto,
+    /// No
+    Off,
 }
 
 /// The name of a Node: a DNS subdomain (RFC 1123).
@@ -219,7 +238,7 @@ mod tests {
         let args = ["netpol-agent", "run", "--node", "n1", "--source", "dir:/m"];
         let cli = Cli::try_parse_from(args.iter().chain(extra)).map_err(|error| error.to_string())?;
         match cli.command {
-            Command::Run(args) => Ok(args),
+            Command::Run(args) => Ok(*args),
             Command::Cleanup(_) => Err("cleanup".into()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use netpol_agent::dataplane::kernel::{LoadOptions, Object, Sizes};
+use netpol_agent::dataplane::kernel::{LoadError, LoadOptions, Object, Sizes};
 
 /// Instructions that the verifier may walk for one program: a quarter of what it is ready to
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`, a million since 5.2), so that no kernel is close to refusing. The stack needs no number of
@@ -11,18 +11,22 @@ const BUDGET: u32 = 250_000;
 
 #[test]
 fn every_program_is_verified() {
-    let object =
-        Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() }).unwrap_or_else(|error| {
-            let mut causes = vec![error.to_string()];
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                // The verifier's log ends with what it refuses.
-                let text = error.to_string();
-                causes.push(text.chars().skip(text.chars().count().saturating_sub(4_000)).collect());
-                cause = error.source();
-            }
-            panic!("{}", causes.join("\n  "));
-        });
+    let load = || {
+        let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
+        object.load_socket_programs()?;
+        Ok::<_, LoadError>(object)
+    };
+    let object = load().unwrap_or_else(|error| {
+        let mut causes = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            // The verifier's log ends with what it refuses.
+            let text = error.to_string();
+            causes.push(text.chars().skip(text.chars().count().saturating_sub(4_000)).collect());
+            cause = error.source();
+        }
+        panic!("{}", causes.join("\n  "));
+    });
     for (name, instructions) in object.verified_instructions() {
         let Some(instructions) = instructions else { continue };
         println!("{name}: {instructions} instructions");

@@ -67,6 +67,7 @@ fn summary(status: &Status) -> String {
         ("pods", pods),
         ("policies", status.policies.to_string()),
         ("services", status.services.to_string()),
+        ("for the node", status.node_services.clone()),
         ("flow records", records),
     ];
     rows.iter().fold(String::new(), |mut text, (name, value)| {

@@ -118,6 +118,9 @@ pub struct Status {
     pub policies: usize,
     /// Services balanced.
     pub services: usize,
+    /// Whether the node's own processes reach Services: `on` and the cgroup, or `off` and why.
+    #[serde(default)]
+    pub node_services: String,
     /// How full the maps are.
     pub tables: Vec<TableFill>,
     /// Packets by verdict and direction; only what has been seen at least once.

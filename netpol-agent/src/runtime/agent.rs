@@ -21,6 +21,7 @@ pub(super) struct Agent {
     pub(super) shared: Shared,
     pub(super) rescan: Rescan,
     pub(super) capacity: Capacity,
+    pub(super) node_services: String,
     pub(super) stats: Stats,
     pub(super) records: Arc<FlowStore>,
 }
@@ -54,6 +55,7 @@ impl State for Agent {
             endpoints: ctl::endpoint_counts(&endpoints),
             policies: engine.policies().len(),
             services: engine.services().len(),
+            node_services: self.node_services.clone(),
             tables: ctl::table_fills(
                 &engine.actual(),
                 &self.capacity,

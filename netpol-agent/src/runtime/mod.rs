@@ -102,7 +102,20 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
-    let Kernel { maps, known, changes, look, drops, flows, stats, conntrack, clock, mode, lock } = kernel;
+    let Kernel {
+        maps,
+        known,
+        changes,
+        look,
+        drops,
+        flows,
+        stats,
+        conntrack,
+        clock,
+        mode,
+        node_services,
+        lock,
+    } = kernel;
 
     let switches = maps.switches();
     switches.turn(flags::FAST_PATH, args.fast_path.into());
@@ -115,6 +128,7 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
         node = args.node.as_str(),
         source = %args.source,
         attach = match mode { AttachMode::Tcx => "tcx", AttachMode::Clsact => "clsact" },
+        node_services = %node_services,
         interfaces = known.len(),
         "netpol-agent runs"
     );
@@ -128,6 +142,7 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
         shared: shared.clone(),
         rescan: source.rescan(),
         capacity: maps.capacity(),
+        node_services: node_services.to_string(),
         stats,
         records: records.clone(),
     };

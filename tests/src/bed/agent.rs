@@ -78,7 +78,13 @@ impl Agent {
             .arg("--pin-dir")
             .arg(pin_dir(node))
             .arg("--socket")
-            .arg(&socket)
+            .arg(&socket);
+        // Never the machine's own processes.
+        match bed.cgroup() {
+            Some(cgroup) => command.arg("--cgroup").arg(cgroup),
+            None => command.arg("--node-services=off"),
+        };
+        command
             .args(&options.arguments)
             .stdin(std::process::Stdio::null())
             .stdout(out.try_clone()?)

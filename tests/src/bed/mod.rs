@@ -6,6 +6,7 @@
 //! when the [`Bed`] is dropped, on a signal, and else when the next bed comes.
 
 mod agent;
+mod cgroup;
 mod cleanup;
 mod cni;
 mod dir;
@@ -38,6 +39,7 @@ pub use object::object_ref;
 pub use pod::Pod;
 pub use spec::{ClusterSpec, Cni, Family, NodeSpec};
 
+use cgroup::Cgroup;
 use fabric::Fabric;
 use object::Objects;
 
@@ -51,6 +53,7 @@ pub struct Bed {
     agents: Vec<Agent>,
     runtime: Option<Runtime>,
     families: Vec<Family>,
+    cgroup: Option<Cgroup>,
 }
 
 /// Where a probe starts.
@@ -105,6 +108,7 @@ impl Bed {
             agents: Vec::new(),
             runtime: Some(runtime),
             families: spec.families.clone(),
+            cgroup: Cgroup::enter()?,
         };
         for node in &bed.fabric.nodes {
             bed.objects.put(node_object(node))?;
@@ -116,6 +120,12 @@ impl Bed {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The cgroup that this process and the agents are in as long as there are beds: agents let its processes reach Services.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.cgroup.as_ref().map(Cgroup::path)
     }
 
     /// The folder of manifests that the agents watch.

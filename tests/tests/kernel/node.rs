@@ -9,7 +9,7 @@ use std::{
 
 use netpol_agent::dataplane::{
     Dataplane, Interface, Op,
-    kernel::{AttachMode, Change, Kernel, KernelOptions, Sizes, Timeouts},
+    kernel::{AttachMode, Change, Kernel, KernelOptions, NodeServices, Sizes, Timeouts},
 };
 use netpol_common::{
     endpoint::{EndpointRow, flags},
@@ -32,6 +32,7 @@ pub(crate) fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions 
         netns_dir: node.netns_dir(),
         sizes: Sizes::small(),
         attach,
+        node_services: NodeServices::Off,
         timeouts: Timeouts::default(),
         quota: netpol_common::limits::CT,
     }

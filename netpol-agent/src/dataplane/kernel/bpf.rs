@@ -26,6 +26,8 @@ const LINK_UPDATE: libc::c_int = 29;
 /// `BPF_F_BEFORE`: with no other program named, before all others.
 const F_BEFORE: u32 = 1 << 3;
 
+/// `BPF_LINK_TYPE_CGROUP`.
+const LINK_TYPE_CGROUP: u32 = 3;
 /// `BPF_LINK_TYPE_TCX`.
 const LINK_TYPE_TCX: u32 = 11;
 
@@ -55,7 +57,8 @@ fn owned(fd: RawFd) -> OwnedFd {
 #[repr(C)]
 struct LinkCreate {
     prog_fd: u32,
-    target_ifindex: u32,
+    /// Interface index, or descriptor of a cgroup.
+    target: u32,
     attach_type: u32,
     flags: u32,
     relative: u32,
@@ -67,9 +70,53 @@ struct LinkCreate {
 pub(super) fn link_create_tcx(prog: BorrowedFd<'_>, ifindex: u32, attach: TcxAttach) -> io::Result<OwnedFd> {
     let mut attr = LinkCreate {
         prog_fd: prog.as_raw_fd() as u32,
-        target_ifindex: ifindex,
+        target: ifindex,
         attach_type: attach as u32,
         flags: F_BEFORE,
+        ..LinkCreate::zeroed()
+    };
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
+}
+
+/// `enum bpf_attach_type` of a program on a cgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(super) enum CgroupAttach {
+    Connect4 = 10,
+    Connect6 = 11,
+    Sendmsg4 = 14,
+    Sendmsg6 = 15,
+    Recvmsg4 = 19,
+    Recvmsg6 = 20,
+    Getpeername4 = 29,
+    Getpeername6 = 30,
+}
+
+impl CgroupAttach {
+    /// In the order of [`netpol_common::names::SOCKET_PROGRAMS`].
+    pub(super) const ALL: [Self; 8] = [
+        Self::Connect4,
+        Self::Connect6,
+        Self::Sendmsg4,
+        Self::Sendmsg6,
+        Self::Recvmsg4,
+        Self::Recvmsg6,
+        Self::Getpeername4,
+        Self::Getpeername6,
+    ];
+}
+
+/// Attaches a program to a cgroup, beside those of others.
+pub(super) fn link_create_cgroup(
+    prog: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach: CgroupAttach,
+) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate {
+        prog_fd: prog.as_raw_fd() as u32,
+        target: cgroup.as_raw_fd() as u32,
+        attach_type: attach as u32,
         ..LinkCreate::zeroed()
     };
     // SAFETY: no pointers.
@@ -85,7 +132,7 @@ struct LinkUpdate {
     old_prog_fd: u32,
 }
 
-/// Replaces a link's program in one step. `ENOLINK`: the interface is gone.
+/// Replaces a link's program in one step. `ENOLINK`: the interface or cgroup is gone.
 pub(super) fn link_update(link: BorrowedFd<'_>, prog: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = LinkUpdate {
         link_fd: link.as_raw_fd() as u32,
@@ -127,6 +174,33 @@ pub(super) fn tcx_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     // SAFETY: `info` points to `info_len` writable bytes that outlive the call.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok((info.kind == LINK_TYPE_TCX && info.ifindex != 0).then_some(info.ifindex))
+}
+
+/// The head of `struct bpf_link_info` as a link of a cgroup fills it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct CgroupLinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    pad: u32,
+    cgroup: u64,
+    attach_type: u32,
+    pad_end: u32,
+}
+
+/// The cgroup's number and the attach type of a link; `None` if the cgroup is gone or the link is of another kind.
+pub(super) fn cgroup_link(link: BorrowedFd<'_>) -> io::Result<Option<(u64, u32)>> {
+    let mut info = CgroupLinkInfo::zeroed();
+    let mut attr = GetInfo {
+        bpf_fd: link.as_raw_fd() as u32,
+        info_len: size_of::<CgroupLinkInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: `info` points to `info_len` writable bytes that outlive the call.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    let known = info.kind == LINK_TYPE_CGROUP && info.cgroup != 0;
+    Ok(known.then_some((info.cgroup, info.attach_type)))
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -8,9 +8,12 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, TestRunOptions,
     maps::Map,
-    programs::{Program, ProgramError, SchedClassifier, TestRun},
+    programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SchedClassifier, TestRun},
+    sys::{BpfHelper, is_helper_supported},
 };
 use netpol_common::{limits, names};
+
+use super::node_netns;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netpol.o"));
 
@@ -69,7 +72,7 @@ pub enum LoadError {
     /// The object lacks a map or program, or it has another type: agent and object are of different versions.
     #[error("the kernel object has no {what} {name}")]
     Missing {
-        /// "map" or "classifier".
+        /// "map", "classifier" or "cgroup program".
         what: &'static str,
         /// Its name.
         name: String,
@@ -144,6 +147,17 @@ impl Object {
                 loader.map_pin_path(name, pin_path(dir, name));
             }
         }
+        // Without a cookie the programs touch nobody; who attaches them asks again, and says why.
+        let node_netns = node_netns::current().unwrap_or(0);
+        // A kernel that does not answer has no such programs.
+        let says_why =
+            is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval).unwrap_or(false);
+        let says_why = u64::from(says_why);
+        loader.override_global(names::NODE_NETNS, &node_netns, true).override_global(
+            names::SAYS_WHY,
+            &says_why,
+            true,
+        );
         let mut ebpf = loader.load(OBJECT).map_err(LoadError::Object)?;
         for name in Self::PROGRAMS {
             classifier(&mut ebpf, name)?.load().map_err(|source| LoadError::Program { name, source })?;
@@ -180,11 +194,35 @@ impl Object {
         classifier(&mut self.ebpf, name)
     }
 
+    /// Loads and verifies the programs for the node's own processes. Apart from the others, since kernels may lack their type
+    /// (`CONFIG_CGROUP_BPF`).
+    ///
+    /// # Errors
+    /// [`LoadError::Program`].
+    pub fn load_socket_programs(&mut self) -> Result<(), LoadError> {
+        for name in names::SOCKET_PROGRAMS {
+            self.socket_program(name)?.load().map_err(|source| LoadError::Program { name, source })?;
+        }
+        Ok(())
+    }
+
+    /// A program for the node's own processes by name, to be attached to a cgroup.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`].
+    pub fn socket_program(&mut self, name: &str) -> Result<&mut CgroupSockAddr, LoadError> {
+        match self.ebpf.program_mut(name) {
+            Some(Program::CgroupSockAddr(program)) => Ok(program),
+            _ => Err(LoadError::Missing { what: "cgroup program", name: name.into() }),
+        }
+    }
+
     /// Per program, how many instructions the verifier walked; `None` before kernel 5.16.
     #[must_use]
     pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>)> {
         Self::PROGRAMS
             .into_iter()
+            .chain(names::SOCKET_PROGRAMS)
             .map(|name| {
                 let info = self.ebpf.program(name).and_then(|program| program.info().ok());
                 (name, info.and_then(|info| info.verified_instruction_count()))

@@ -6,10 +6,11 @@ use netpol_common::names;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, Object,
-    PinError, Ring, RunError, Sizes, Stats, Timeouts, WatchError, clock, layout,
+    AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, NodeServices,
+    NodeServicesState, Object, PinError, Ring, RunError, Sizes, Stats, Timeouts, WatchError, clock, layout,
     links::{self, Links},
     pins::{self, Pins},
+    sockets,
     takeover::Start,
     watch::{self, Look, Started},
 };
@@ -26,6 +27,8 @@ pub struct KernelOptions {
     pub sizes: Sizes,
     /// How programs are attached; `None`: the best that the kernel has.
     pub attach: Option<AttachMode>,
+    /// Whether the node's own processes reach Services.
+    pub node_services: NodeServices,
     /// How long connections are remembered.
     pub timeouts: Timeouts,
     /// Entries of the connection tables that one pod may fill.
@@ -54,6 +57,8 @@ pub struct Kernel {
     pub clock: Clock,
     /// How programs are attached.
     pub mode: AttachMode,
+    /// Whether the node's own processes reach Services.
+    pub node_services: NodeServicesState,
     /// Keeps other agents off the pin directory.
     pub lock: Lock,
 }
@@ -95,12 +100,14 @@ impl Kernel {
     ///
     /// If anything of it fails. What enforced before does so still.
     pub fn open(options: &KernelOptions) -> Result<Self, OpenError> {
-        let KernelOptions { pin_dir, netns_dir, sizes, attach, timeouts, quota } = options;
+        let KernelOptions { pin_dir, netns_dir, sizes, attach, node_services, timeouts, quota } = options;
         let pins = Pins::open(pin_dir)?;
         layout::check_pinned(pins.maps(), sizes)?;
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
         #[cfg(feature = "bpf-log")]
         super::bpf_log::forward(&mut object);
+        // Programs are loaded before maps are taken out of the object: they name them by descriptor.
+        let node_services = sockets::open(&mut object, &pins.sockets(), node_services);
         let links = Links::open(&mut object, pins.links(), *attach)?;
         let mode = links.mode();
         let start = Start { now: clock::jiffies(&object)?, quota: *quota };
@@ -118,6 +125,7 @@ impl Kernel {
             clock: Clock::new(object, maps.switches()),
             maps,
             mode,
+            node_services,
             lock: Lock(pins),
         })
     }

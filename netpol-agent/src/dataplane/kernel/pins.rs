@@ -79,9 +79,15 @@ impl Pins {
     pub(super) fn links(&self) -> PathBuf {
         self.dir.join(LINKS)
     }
+
+    /// Where the links of cgroups are pinned; the folder may not be there yet.
+    pub(super) fn sockets(&self) -> PathBuf {
+        self.dir.join(SOCKETS)
+    }
 }
 
 const LINKS: &str = "links";
+const SOCKETS: &str = "sockets";
 /// Where systems mount their BPF file system.
 const USUAL: &str = "/sys/fs/bpf";
 

@@ -7,16 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use netpol_agent::dataplane::kernel::{AttachMode, Kernel, KernelOptions, Sizes, Timeouts};
+use netpol_agent::dataplane::kernel::{AttachMode, Kernel, KernelOptions, NodeServices, Sizes, Timeouts};
 use netpol_common::{direction::Direction, reason::DropReason, stats};
 use netpol_tests::bed::Netns;
 
-use super::ip;
+use super::{ip, sockets};
 
 const NAMESPACES: &str = "/run/netns";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Attaches to one pod's interface and sends from it. The pod has no row, so the packet must be dropped as pending.
+/// Attaches to one pod's interface and sends from it. The pod has no row, so the packet must be dropped as pending. Then has this machine's own
+/// processes reach Services.
 ///
 /// # Errors
 /// If the programs cannot be attached, or let the packet pass uncounted.
@@ -26,11 +27,12 @@ pub(super) fn attach() -> Result<AttachMode> {
     ip("addr add 10.1.1.1/24 dev host0")?;
     ip("link set host0 up")?;
     pod.ip(&["addr add 10.1.1.2/24 dev eth0", "link set lo up", "link set eth0 up"].map(str::to_owned))?;
-    let kernel = Kernel::open(&KernelOptions {
+    let mut kernel = Kernel::open(&KernelOptions {
         pin_dir: "/sys/fs/bpf/netpol".into(),
         netns_dir: NAMESPACES.into(),
         sizes: Sizes::small(),
         attach: None,
+        node_services: NodeServices::Auto(None),
         timeouts: Timeouts::default(),
         quota: netpol_common::limits::CT,
     })?;
@@ -53,5 +55,6 @@ pub(super) fn attach() -> Result<AttachMode> {
         ensure!(Instant::now() < deadline, "a packet of a pod without a row was not dropped as pending");
         std::thread::yield_now();
     }
+    sockets::reach(&mut kernel.maps, &kernel.node_services, [10, 1, 1, 1].into())?;
     Ok(kernel.mode)
 }

@@ -2,6 +2,7 @@
 //! and runs the tests it was packed with. What it prints is read by `xtask/src/vm/report.rs`.
 
 mod attach;
+mod sockets;
 
 use std::{
     error::Error,
@@ -52,6 +53,7 @@ fn mount_all() -> Result<()> {
         ("tmpfs", "/run"),
         ("tmpfs", "/tmp"),
         ("bpf", "/sys/fs/bpf"),
+        ("cgroup2", "/sys/fs/cgroup"),
     ] {
         mount(kind, place, kind, MountFlags::empty(), None)
             .with_context(|| format!("cannot mount {kind} on {place}"))?;
@@ -69,7 +71,9 @@ fn load_modules(folder: &Path) -> Result<()> {
 }
 
 fn load_programs() -> Result<()> {
-    let object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() }).map_err(shortened)?;
+    let mut object =
+        Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() }).map_err(shortened)?;
+    object.load_socket_programs().map_err(shortened)?;
     for (name, instructions) in object.verified_instructions() {
         let count = instructions.map_or_else(|| "-".to_owned(), |count| count.to_string());
         println!("VMPROGRAM {name} {count}");
