@@ -8,6 +8,7 @@ use netpol_common::limits;
 use crate::{
     ctl::DEFAULT_SOCKET,
     dataplane::kernel::{AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts},
+    index::{NodePortAddresses, ServiceSettings},
 };
 
 /// Enforces NetworkPolicies and balances Services for the pods of one node.
@@ -75,6 +76,13 @@ pub struct RunArgs {
     /// Ports over all services
     #[arg(long, value_name = "N", default_value_t = limits::SERVICE, value_parser = value_parser!(u32).range(1024..=1 << 24))]
     pub services_max: u32,
+    /// Addresses of the node that node ports are served under: primary (the first of each family that the Node names,
+    /// internal ones before external ones), or prefixes such as 192.0.2.0/24,2001:db8::/64
+    #[arg(long, value_name = "primary|CIDR,...", default_value = "primary")]
+    pub nodeport_addresses: NodePorts,
+    /// Serve the externalIPs of Services. Whoever may write a Service can then take over any address (CVE-2020-8554)
+    #[arg(long)]
+    pub external_ips: bool,
     /// How long a pod may be pending, and closed, before that is a problem: 10s, 1m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub pending_deadline: Duration,
@@ -117,6 +125,13 @@ impl RunArgs {
 }
 
 impl RunArgs {
+    /// What to do about Services.
+    #[must_use]
+    pub fn services(&self) -> ServiceSettings {
+        let NodePorts(node_ports) = self.nodeport_addresses.clone();
+        ServiceSettings { node_ports, external_ips: self.external_ips }
+    }
+
     fn timeouts(&self) -> Timeouts {
         let mut timeouts = Timeouts::default();
         self.ct_timeout.iter().for_each(|setting| timeouts.set(setting));
@@ -160,6 +175,21 @@ pub enum ForNode {
     Auto,
     /// No
     Off,
+}
+
+/// A value of `--nodeport-addresses`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodePorts(pub NodePortAddresses);
+
+impl FromStr for NodePorts {
+    type Err = ipnet::AddrParseError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "primary" {
+            return Ok(Self(NodePortAddresses::Primary));
+        }
+        let nets = text.split(',').map(|net| net.trim().parse());
+        Ok(Self(NodePortAddresses::Within(nets.collect::<Result<_, _>>()?)))
+    }
 }
 
 /// The name of a Node: a DNS subdomain (RFC 1123).

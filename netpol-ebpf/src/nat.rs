@@ -56,7 +56,7 @@ pub fn rewrite_both<F: Family>(
     rewrite::<F>(skb, packet, check, second)
 }
 
-/// Replaces one end of a TCP or UDP packet. `l3_check` is the network header's checksum as it lies in the packet now.
+/// Replaces one end of a TCP, UDP or SCTP packet. `l3_check` is the network header's checksum as it lies in the packet now.
 #[inline(always)]
 pub fn rewrite<F: Family>(
     skb: &mut Skb,
@@ -67,6 +67,10 @@ pub fn rewrite<F: Family>(
     F::store_address(skb, OUTER_L3, l3_check, change)?;
     if !packet.has_l4 {
         return Ok(());
+    }
+    // SCTP's checksum covers no address, and no helper makes it anew: its ports stay.
+    if packet.tuple.proto == proto::SCTP {
+        return if change.old_port == change.new_port { Ok(()) } else { Err(DropReason::Rewrite) };
     }
     let sum = match packet.tuple.proto {
         proto::TCP => Checksum { offset: packet.l4 + 16, flags: 0 },

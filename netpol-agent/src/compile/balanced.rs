@@ -74,6 +74,12 @@ pub struct Way {
 pub enum WayKind {
     /// `spec.clusterIPs`
     ClusterIp,
+    /// `spec.ports[].nodePort` on an address of this node
+    NodePort,
+    /// `status.loadBalancer.ingress[].ip`
+    LoadBalancer,
+    /// `spec.externalIPs`
+    External,
 }
 
 /// What is wanted of a port.

@@ -21,6 +21,7 @@ mod services;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -105,7 +106,7 @@ impl Compiler {
 
     /// Brings the rows up to date with the index.
     pub fn update(&mut self, index: &Index, dirty: Dirty) {
-        let Dirty { pods, addresses, policies, services } = dirty;
+        let Dirty { pods, addresses, policies, services, service_nets } = dirty;
         let mut concerned = Concerned { addresses, prefixes: BTreeSet::new() };
         let claimed = pods.iter().filter_map(|name| index.pod(name)).filter(|pod| pod.policed());
         concerned.addresses.extend(claimed.flat_map(|pod| pod.addresses.iter().copied()));
@@ -122,6 +123,13 @@ impl Compiler {
         }
         for name in &services {
             self.compile_service(name, index);
+        }
+        if service_nets {
+            let nets: BTreeSet<IpNet> = index.service_nets().collect();
+            let gone: Vec<IpNet> =
+                self.desired.service_nets.rows().keys().filter(|net| !nets.contains(net)).copied().collect();
+            gone.into_iter().for_each(|net| self.desired.service_nets.set(net, None));
+            nets.into_iter().for_each(|net| self.desired.service_nets.set(net, Some(())));
         }
     }
 

@@ -3,13 +3,14 @@ use std::{
     net::IpAddr,
 };
 
-use netpol_common::{net::proto, service::flags};
-
-use super::{Balanced, Compiler, PortOfService, View, Way, WayKind, choice::choose};
+use super::{
+    Compiler, PortOfService, Way, WayKind,
+    ways::{balanced, ways},
+};
 use crate::{
     dataplane::Frontend,
     index::Index,
-    model::{Name, Service, ServicePort},
+    model::{Name, ServicePort},
 };
 
 /// Who has a claim to an address and port. The first has it.
@@ -90,7 +91,7 @@ impl Compiler {
         let mut touched = self.frontends.withdraw(name);
         let service = index.service(name);
         for port in service.iter().flat_map(|service| &service.ports) {
-            for (frontend, way) in service.iter().flat_map(|service| ways(service, port)) {
+            for (frontend, way) in service.iter().flat_map(|service| ways(service, port, index)) {
                 let key = key(name, port, frontend.addr.is_ipv4());
                 self.frontends.claim(&key, frontend, way);
                 touched.insert(frontend);
@@ -116,7 +117,7 @@ impl Compiler {
         for (service, port) in service.iter().flat_map(|s| s.ports.iter().map(move |port| (s, port))) {
             for v4 in [true, false] {
                 let key = key(name, port, v4);
-                let ways: BTreeMap<Frontend, Way> = ways(service, port)
+                let ways: BTreeMap<Frontend, Way> = ways(service, port, index)
                     .into_iter()
                     .filter(|(frontend, _)| frontend.addr.is_ipv4() == v4)
                     .filter(|(frontend, way)| self.frontends.has(frontend, &(way.kind, key.clone())))
@@ -139,37 +140,4 @@ impl Compiler {
 
 fn key(name: &Name, port: &ServicePort, v4: bool) -> PortOfService {
     PortOfService { service: name.clone(), port: port.port, proto: port.proto, v4 }
-}
-
-/// All addresses and ports that a Service's port is to be reached under.
-fn ways(service: &Service, port: &ServicePort) -> Vec<(Frontend, Way)> {
-    let maglev = if service.maglev { flags::MAGLEV } else { 0 };
-    let view = |local: bool| if local { View::Local } else { View::Cluster };
-    let inside = view(service.local_only);
-    let cluster = service.addresses.iter().map(|addr| {
-        let frontend = Frontend { addr: *addr, port: port.port, proto: port.proto };
-        let kind = WayKind::ClusterIp;
-        (frontend, Way { kind, near: inside, far: inside, flags: maglev, affinity: service.affinity_s })
-    });
-    cluster.collect()
-}
-
-fn balanced(
-    service: &Service,
-    port: &ServicePort,
-    v4: bool,
-    ways: BTreeMap<Frontend, Way>,
-    index: &Index,
-) -> Balanced {
-    let choice = choose(index.endpoints(service, port, v4).iter());
-    // Nobody else asks who may go on answering.
-    let asks = port.proto == proto::UDP || service.affinity_s > 0;
-    Balanced {
-        ways,
-        cluster: choice.cluster,
-        local: choice.local,
-        members: if asks { choice.members.into_iter().collect() } else { BTreeSet::new() },
-        ranges: BTreeSet::new(),
-        never_empty: service.name == Name::new("default", "kubernetes"),
-    }
 }

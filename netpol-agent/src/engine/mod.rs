@@ -18,7 +18,7 @@ pub use crate::plan::{Plan, Refusal, Shortage};
 use crate::{
     compile::Compiler,
     dataplane::{Capacity, Interface, Op, Rows},
-    index::{Dirty, Index},
+    index::{Dirty, Index, ServiceSettings},
     model::{Converted, Object, ObjectRef},
     plan::{Planned, Planner},
 };
@@ -61,6 +61,11 @@ impl Engine {
             synced: false,
             gone: BTreeSet::new(),
         }
+    }
+
+    /// Settles what to do about Services.
+    pub fn configure(&mut self, settings: ServiceSettings) {
+        self.index.configure(settings);
     }
 
     /// What comes next is delivered at this time, in seconds since 1970. It tells a policy that was deleted with its

@@ -80,6 +80,9 @@ impl WayKind {
     const fn name(self) -> &'static str {
         match self {
             Self::ClusterIp => "cluster",
+            Self::NodePort => "node",
+            Self::LoadBalancer => "load-balancer",
+            Self::External => "external",
         }
     }
 
@@ -87,6 +90,9 @@ impl WayKind {
     const fn field(self) -> &'static str {
         match self {
             Self::ClusterIp => "spec.clusterIPs",
+            Self::NodePort => "spec.ports.nodePort",
+            Self::LoadBalancer => "status.loadBalancer.ingress",
+            Self::External => "spec.externalIPs",
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Dirty {
     pub policies: BTreeSet<Name>,
     /// Services whose addresses or backends may have changed.
     pub services: BTreeSet<Name>,
+    /// The prefixes that Services' addresses are taken from.
+    pub service_nets: bool,
 }
 
 impl Index {

@@ -96,11 +96,6 @@ impl Index {
         }
     }
 
-    /// The zone of this node, empty if its object says nothing of it.
-    fn zone(&self) -> &str {
-        self.nodes.get(&self.node).map_or("", |node| node.zone.as_str())
-    }
-
     fn derive(&self, service: &Service, port: &ServicePort, v4: bool, found: &mut Found) {
         let Some(selector) = &service.selector else { return };
         for pod in within(&self.pods, &service.name.namespace) {

@@ -7,6 +7,7 @@ mod dirty;
 mod ending;
 mod endpoints;
 mod interfaces;
+mod node;
 mod owners;
 mod problems;
 
@@ -18,6 +19,8 @@ use std::{
 
 pub use dirty::Dirty;
 pub use endpoints::{Endpoint, Hint};
+use ipnet::IpNet;
+pub use node::{NodePortAddresses, ServiceSettings};
 
 use crate::{
     dataplane::Interface,
@@ -30,6 +33,9 @@ pub struct Index {
     node: String,
     namespaces: BTreeMap<String, Namespace>,
     nodes: BTreeMap<String, Node>,
+    settings: ServiceSettings,
+    /// Of each ServiceCIDR.
+    service_nets: BTreeMap<String, Vec<IpNet>>,
     pods: BTreeMap<Name, Pod>,
     policies: BTreeMap<Name, Policy>,
     services: BTreeMap<Name, Service>,
@@ -54,6 +60,8 @@ impl Index {
             node: node.to_owned(),
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            settings: ServiceSettings::default(),
+            service_nets: BTreeMap::new(),
             pods: BTreeMap::new(),
             policies: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -90,6 +98,7 @@ impl Index {
                 self.services.insert(new.name.clone(), new);
             }
             Object::Slice(new) => self.set_slice(&new.name.clone(), Some(new)),
+            Object::ServiceCidr(new) => self.set_service_nets(&new.name, Some(new.nets)),
         }
     }
 
@@ -109,6 +118,7 @@ impl Index {
                 self.dirty.services.insert(name);
             }
             "EndpointSlice" => self.set_slice(&name, None),
+            "ServiceCIDR" => self.set_service_nets(&name.name, None),
             _ => {}
         }
         self.problems.remove(object);
@@ -127,17 +137,6 @@ impl Index {
     pub fn take_dirty(&mut self) -> Dirty {
         self.settle_ending();
         std::mem::take(&mut self.dirty)
-    }
-
-    fn set_node(&mut self, name: &str, new: Option<Node>) {
-        // Who answers depends on this node's zone, and under which addresses on its own.
-        if name == self.node && self.nodes.get(name) != new.as_ref() {
-            self.dirty.services.extend(self.services.keys().cloned());
-        }
-        match new {
-            Some(node) => self.nodes.insert(name.to_owned(), node),
-            None => self.nodes.remove(name),
-        };
     }
 
     fn set_pod(&mut self, name: &Name, new: Option<Pod>) {

@@ -1,7 +1,7 @@
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, Pod, Service},
     discovery::v1::EndpointSlice,
-    networking::v1::NetworkPolicy,
+    networking::v1::{NetworkPolicy, ServiceCIDR},
 };
 
 /// An object as a source hands it over: one of the kinds that netpol reads, in the API's own types.
@@ -19,4 +19,6 @@ pub enum Manifest {
     NetworkPolicy(Box<NetworkPolicy>),
     /// `discovery.k8s.io/v1 EndpointSlice`
     EndpointSlice(Box<EndpointSlice>),
+    /// `networking.k8s.io/v1`
+    ServiceCidr(Box<ServiceCIDR>),
 }

@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Labels, ObjectRef, Pod, Policy, Service, Slice};
 
 /// An object that netpol acts on, complete and without contradictions.
@@ -17,6 +19,8 @@ pub enum Object {
     Service(Service),
     /// An EndpointSlice.
     Slice(Slice),
+    /// A ServiceCIDR.
+    ServiceCidr(ServiceCidr),
 }
 
 /// A Namespace.
@@ -39,10 +43,19 @@ pub struct Namespace {
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// Its addresses.
+    /// Its addresses, internal ones before external ones.
     pub addresses: Vec<IpAddr>,
     /// Its zone (label `topology.kubernetes.io/zone`), empty if it is in none.
     pub zone: String,
+}
+
+/// A ServiceCIDR.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceCidr {
+    /// Its name.
+    pub name: String,
+    /// Prefixes that Services' addresses are taken from, without host bits.
+    pub nets: Vec<IpNet>,
 }
 
 /// The label that the API server gives every namespace.
@@ -73,6 +86,7 @@ impl Object {
             Self::Policy(p) => ("NetworkPolicy", p.name.namespace.as_str(), &p.name.name),
             Self::Service(s) => ("Service", s.name.namespace.as_str(), &s.name.name),
             Self::Slice(s) => ("EndpointSlice", s.name.namespace.as_str(), &s.name.name),
+            Self::ServiceCidr(c) => ("ServiceCIDR", "", &c.name),
         };
         ObjectRef { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.clone() }
     }

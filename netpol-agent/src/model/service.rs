@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::{Labels, Name};
 
 /// A Service.
@@ -9,8 +11,10 @@ pub struct Service {
     pub name: Name,
     /// Cluster addresses; none for a headless Service, an ExternalName and one that another proxy serves.
     pub addresses: Vec<IpAddr>,
-    /// Ports; TCP and UDP only.
+    /// Ports. One of SCTP is its target port, if that is a number.
     pub ports: Vec<ServicePort>,
+    /// How it is reached from outside the cluster.
+    pub outside: Outside,
     /// Pods of its namespace that answer, by labels; `None`: its slices are made by somebody else.
     pub selector: Option<Labels>,
     /// Only backends on the client's node (`internalTrafficPolicy: Local`).
@@ -22,6 +26,21 @@ pub struct Service {
     pub affinity_s: u32,
     /// The same client gets the same backend on every node (annotation `netpol.dev/load-balancing: maglev`).
     pub maglev: bool,
+}
+
+/// How a Service is reached from outside the cluster, node ports aside.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Outside {
+    /// Addresses of its load balancer that packets still have when they come to a node.
+    pub balancer: Vec<IpAddr>,
+    /// `spec.externalIPs`
+    pub external: Vec<IpAddr>,
+    /// Only backends on the node that a packet comes to (`externalTrafficPolicy: Local`).
+    pub local_only: bool,
+    /// Who may come by way of the load balancer; `None`: everybody. Without host bits.
+    pub ranges: Option<Vec<IpNet>>,
+    /// Where the load balancer asks whether this node has backends (`spec.healthCheckNodePort`), if it is to ask.
+    pub health_port: Option<u16>,
 }
 
 impl Service {
@@ -37,10 +56,12 @@ impl Service {
 pub struct ServicePort {
     /// Its name, empty if it has none.
     pub name: String,
-    /// IANA protocol number: TCP or UDP.
+    /// IANA protocol number: TCP, UDP or SCTP.
     pub proto: u8,
     /// The Service's port.
     pub port: u16,
+    /// The port of each node that leads to it.
+    pub node_port: Option<u16>,
     /// The pods' port.
     pub target: TargetPort,
 }

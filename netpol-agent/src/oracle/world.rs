@@ -50,6 +50,8 @@ impl FromIterator<Manifest> for World {
                 Manifest::Service(o) => world.services.push(*o),
                 Manifest::NetworkPolicy(o) => world.policies.push(*o),
                 Manifest::EndpointSlice(o) => world.slices.push(*o),
+                // What is no Service's address is no question of policy.
+                Manifest::ServiceCidr(_) => {}
             }
         }
         world

@@ -122,7 +122,8 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
     // An agent that was killed while somebody listened left it on.
     switches.turn(flags::FLOW_EVENTS, Switch::Off);
 
-    let engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
+    let mut engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
+    engine.configure(args.services());
     let (shared, asked) = Shared::new(engine, look);
     tracing::info!(
         node = args.node.as_str(),

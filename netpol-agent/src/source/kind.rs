@@ -11,6 +11,7 @@ pub(super) enum Kind {
     Service,
     NetworkPolicy,
     EndpointSlice,
+    ServiceCidr,
 }
 
 /// What an object says it is.
@@ -52,12 +53,13 @@ impl Kind {
             ("", "Service") => Some(Self::Service),
             ("networking.k8s.io" | "extensions", "NetworkPolicy") => Some(Self::NetworkPolicy),
             ("discovery.k8s.io", "EndpointSlice") => Some(Self::EndpointSlice),
+            ("networking.k8s.io", "ServiceCIDR") => Some(Self::ServiceCidr),
             _ => None,
         }
     }
 
     /// Whether objects of this kind live in a namespace.
     pub(super) fn namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::Namespace | Self::Node | Self::ServiceCidr)
     }
 }

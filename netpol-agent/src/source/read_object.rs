@@ -56,6 +56,7 @@ pub(super) fn read_object(mut value: Value, origin: &str) -> Read {
         Kind::Pod => typed(&value).map(|o| Manifest::Pod(Box::new(o))),
         Kind::Service => typed(&value).map(|o| Manifest::Service(Box::new(o))),
         Kind::EndpointSlice => typed(&value).map(|o| Manifest::EndpointSlice(Box::new(o))),
+        Kind::ServiceCidr => typed(&value).map(|o| Manifest::ServiceCidr(Box::new(o))),
         Kind::NetworkPolicy => return read_policy(&value, object, origin),
     };
     match typed {

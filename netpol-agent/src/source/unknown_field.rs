@@ -13,6 +13,7 @@ pub(super) fn unknown_fields(given: &Value, manifest: &Manifest) -> Vec<String> 
         Manifest::Service(o) => serde_json::to_value(o),
         Manifest::NetworkPolicy(o) => serde_json::to_value(o),
         Manifest::EndpointSlice(o) => serde_json::to_value(o),
+        Manifest::ServiceCidr(o) => serde_json::to_value(o),
     };
     let mut found = Vec::new();
     match understood {

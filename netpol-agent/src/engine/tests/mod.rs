@@ -9,6 +9,7 @@ mod order;
 mod restart;
 mod semantics;
 mod service_changes;
+mod service_ways;
 mod services;
 mod status;
 
@@ -200,6 +201,7 @@ pub(super) fn manifests(yaml: &str) -> Vec<Manifest> {
                 "Service" => Manifest::Service(read(text)),
                 "NetworkPolicy" => Manifest::NetworkPolicy(read(text)),
                 "EndpointSlice" => Manifest::EndpointSlice(read(text)),
+                "ServiceCIDR" => Manifest::ServiceCidr(read(text)),
                 other => panic!("kind {other}"),
             }
         })

@@ -25,11 +25,19 @@ fn ground() -> String {
             pod(&format!("shop/{name}"), node, &format!("{{app: {app}}}"), &addresses, "")
         })
         .concat()
+        + "{apiVersion: v1, kind: Node, metadata: {name: node1}, status: {addresses: \
+           [{type: InternalIP, address: 172.18.0.1}, {type: InternalIP, address: 'fd00:172::1'}]}}\n---\n"
 }
 
 /// States of the cluster's Services that differ in every way that matters.
 fn states() -> Vec<String> {
     let one = |spec: &str| service("one", spec);
+    let balanced = |spec: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{namespace: shop, name: one}}, spec: {spec}, \
+             status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}, {{ip: '2001:db8:1::1'}}]}}}}}}\n---\n"
+        )
+    };
     vec![
         one("{clusterIPs: [10.96.0.1, 'fd00:96::1'], selector: {app: a}, ports: [{port: 80}]}"),
         one("{clusterIPs: [10.96.0.1, 'fd00:96::1'], selector: {app: b}, ports: [{port: 80}]}"),
@@ -48,6 +56,24 @@ fn states() -> Vec<String> {
         ),
         service("other", "{clusterIP: 10.96.0.1, selector: {app: a}, ports: [{port: 80}]}")
             + &one("{clusterIP: 10.96.0.2, selector: {app: b}, ports: [{port: 80}]}"),
+        one(
+            "{type: NodePort, clusterIP: 10.96.0.1, selector: {app: a}, ports: [{port: 80, nodePort: 30080}]}",
+        ),
+        one(
+            "{type: NodePort, clusterIP: 10.96.0.1, selector: {app: b}, ports: [{port: 80, nodePort: 30080}], \
+             externalTrafficPolicy: Local, internalTrafficPolicy: Local}",
+        ),
+        balanced(
+            "{type: LoadBalancer, clusterIPs: [10.96.0.1, 'fd00:96::1'], selector: {app: a}, externalTrafficPolicy: Local, \
+             ports: [{port: 80, nodePort: 30081}], loadBalancerSourceRanges: [192.0.2.0/24]}",
+        ),
+        balanced(
+            "{type: LoadBalancer, clusterIP: 10.96.0.1, selector: {app: a}, sessionAffinity: ClientIP, \
+             ports: [{port: 80}], loadBalancerSourceRanges: [198.51.100.0/24, 2001:db8::/32]}",
+        ),
+        balanced(
+            "{type: LoadBalancer, clusterIP: 10.96.0.1, selector: {app: b}, ports: [{port: 80, protocol: UDP}]}",
+        ),
         String::new(),
     ]
 }

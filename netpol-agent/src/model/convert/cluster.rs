@@ -1,7 +1,8 @@
-use k8s_openapi::api::core::v1;
+use ipnet::IpNet;
+use k8s_openapi::api::{core::v1, networking::v1::ServiceCIDR};
 
 use super::{address, name_of, report::Report};
-use crate::model::{NAMESPACE_LABEL, Namespace, Node};
+use crate::model::{NAMESPACE_LABEL, Namespace, Node, ServiceCidr};
 
 pub(super) fn namespace(object: &v1::Namespace) -> Namespace {
     let name = name_of(&object.metadata).name;
@@ -25,12 +26,28 @@ pub(super) fn node(object: &v1::Node, report: &mut Report<'_>) -> Node {
             continue;
         }
         match address(&entry.address) {
-            Ok(addr) => addresses.push(addr),
+            Ok(addr) => addresses.push((entry.type_.as_str() != "InternalIP", addr)),
             Err(why) => {
                 report.error(format!("status.addresses[{i}].address"), format!("{why}; it is left out"));
             }
         }
     }
+    addresses.sort_by_key(|(outer, _)| *outer);
+    let addresses = addresses.into_iter().map(|(_, addr)| addr).collect();
     let zone = object.metadata.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone"));
     Node { name: name_of(&object.metadata).name, addresses, zone: zone.cloned().unwrap_or_default() }
+}
+
+pub(super) fn service_cidr(object: &ServiceCIDR, report: &mut Report<'_>) -> ServiceCidr {
+    let mut nets = Vec::new();
+    let listed = object.spec.as_ref().and_then(|spec| spec.cidrs.as_deref()).unwrap_or_default();
+    for (i, text) in listed.iter().enumerate() {
+        match text.trim().parse::<IpNet>() {
+            Ok(net) => nets.push(net.trunc()),
+            Err(error) => {
+                report.error(format!("spec.cidrs[{i}]"), format!("{text:?}: {error}; it is left out"));
+            }
+        }
+    }
+    ServiceCidr { name: name_of(&object.metadata).name, nets }
 }

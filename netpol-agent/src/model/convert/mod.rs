@@ -3,6 +3,7 @@
 
 mod block;
 mod cluster;
+mod outside;
 mod pod;
 mod policy;
 mod port;
@@ -38,6 +39,7 @@ pub fn reference(manifest: &Manifest) -> ObjectRef {
         Manifest::Service(o) => ("Service", &o.metadata, true),
         Manifest::NetworkPolicy(o) => ("NetworkPolicy", &o.metadata, true),
         Manifest::EndpointSlice(o) => ("EndpointSlice", &o.metadata, true),
+        Manifest::ServiceCidr(o) => ("ServiceCIDR", &o.metadata, false),
     };
     let Name { namespace, name } = name_of(meta);
     ObjectRef { kind: kind.to_owned(), namespace: if namespaced { namespace } else { String::new() }, name }
@@ -60,6 +62,7 @@ pub fn convert(manifest: &Manifest, origin: &str) -> Converted {
         Manifest::Service(o) => Object::Service(service::service(o, &mut report)),
         Manifest::NetworkPolicy(o) => Object::Policy(policy::policy(o, &mut report)),
         Manifest::EndpointSlice(o) => Object::Slice(slice::slice(o, &mut report)),
+        Manifest::ServiceCidr(o) => Object::ServiceCidr(cluster::service_cidr(o, &mut report)),
     };
     Converted { object: Some(object), problems: report.problems }
 }

@@ -4,8 +4,13 @@ use k8s_openapi::{
 };
 use netpol_common::net::proto;
 
-use super::{address, name_of, port_number, protocol, report::Report};
-use crate::model::{Service, ServicePort, TargetPort};
+use super::{
+    address, name_of,
+    outside::{has_node_ports, outside},
+    port_number, protocol,
+    report::Report,
+};
+use crate::model::{Outside, Service, ServicePort, TargetPort};
 
 /// Labels that hand a Service to somebody else.
 const FOREIGN: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
@@ -17,9 +22,7 @@ pub(super) fn service(object: &v1::Service, report: &mut Report<'_>) -> Service 
     let foreign = FOREIGN.iter().any(|key| labels.is_some_and(|l| l.contains_key(*key)));
     let external = spec.type_.as_deref() == Some("ExternalName");
     let addresses = if foreign || external { Vec::new() } else { addresses(spec, report) };
-    if !addresses.is_empty() {
-        not_yet(spec, report);
-    }
+    let balanced = !addresses.is_empty();
     let local_only = match spec.internal_traffic_policy.as_deref() {
         None | Some("" | "Cluster") => false,
         Some("Local") => true,
@@ -31,7 +34,8 @@ pub(super) fn service(object: &v1::Service, report: &mut Report<'_>) -> Service 
     };
     Service {
         name: name_of(&object.metadata),
-        ports: if addresses.is_empty() { Vec::new() } else { ports(spec, report) },
+        ports: if balanced { ports(spec, report) } else { Vec::new() },
+        outside: if balanced { outside(object, spec, report) } else { Outside::default() },
         addresses,
         // Unlike a policy, a Service without a selector selects nobody.
         selector: spec.selector.clone().filter(|s| !s.is_empty()),
@@ -104,19 +108,15 @@ fn maglev(meta: &ObjectMeta, report: &mut Report<'_>) -> bool {
     }
 }
 
-fn not_yet(spec: &v1::ServiceSpec, report: &mut Report<'_>) {
-    if let Some(kind @ ("NodePort" | "LoadBalancer")) = spec.type_.as_deref() {
-        report.error("spec.type", format!("{kind}: only the cluster addresses are served so far"));
-    }
-    if spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty()) {
-        report.error("spec.externalIPs", "they are not served so far");
-    }
-}
-
 fn ports(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Vec<ServicePort> {
+    let node_ports = has_node_ports(spec, report);
     let mut found: Vec<ServicePort> = Vec::new();
     for (i, entry) in spec.ports.iter().flatten().enumerate() {
-        match port(entry) {
+        let port = port(entry).map(|port| {
+            let node_port = if node_ports { node_port(entry, &port, i, report) } else { None };
+            ServicePort { node_port, ..port }
+        });
+        match port {
             Ok(port) if found.iter().any(|p| (p.port, p.proto) == (port.port, port.proto)) => {
                 let message = format!("{} is taken by an earlier port; it is not served", port.port);
                 report.error(format!("spec.ports[{i}].port"), message);
@@ -132,9 +132,6 @@ fn ports(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Vec<ServicePort> {
 
 fn port(entry: &v1::ServicePort) -> Result<ServicePort, (&'static str, String)> {
     let proto = protocol(entry.protocol.as_deref()).map_err(|why| ("protocol", why))?;
-    if proto == proto::SCTP {
-        return Err(("protocol", "SCTP is not translated so far".to_owned()));
-    }
     let port = port_number(entry.port).map_err(|why| ("port", why))?;
     let target = match &entry.target_port {
         // The API server fills in what is absent with the Service's own port.
@@ -145,5 +142,22 @@ fn port(entry: &v1::ServicePort) -> Result<ServicePort, (&'static str, String)> 
         Some(IntOrString::String(name)) if name.is_empty() => TargetPort::Number(port),
         Some(IntOrString::String(name)) => TargetPort::Named(name.clone()),
     };
-    Ok(ServicePort { name: entry.name.clone().unwrap_or_default(), proto, port, target })
+    if let (proto::SCTP, TargetPort::Number(target)) = (proto, &target)
+        && *target != port
+    {
+        return Err(("targetPort", format!("{target} is not the port itself, and SCTP keeps its ports")));
+    }
+    Ok(ServicePort { name: entry.name.clone().unwrap_or_default(), proto, port, node_port: None, target })
+}
+
+/// The port of each node; 0 where none was given out.
+fn node_port(entry: &v1::ServicePort, port: &ServicePort, i: usize, report: &mut Report<'_>) -> Option<u16> {
+    let given = entry.node_port.filter(|number| *number != 0)?;
+    let why = match port_number(given) {
+        Ok(number) if port.proto != proto::SCTP || number == port.port => return Some(number),
+        Ok(_) => "SCTP keeps its ports".to_owned(),
+        Err(why) => why,
+    };
+    report.error(format!("spec.ports[{i}].nodePort"), format!("{why}; it is not served"));
+    None
 }

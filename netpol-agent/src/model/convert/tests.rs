@@ -186,9 +186,9 @@ fn pods_keep_their_good_parts() {
 
 #[test]
 fn services_keep_their_good_ports() {
-    let text = "{metadata: {name: a}, spec: {clusterIPs: [10.96.0.1, x], type: NodePort, internalTrafficPolicy: Some, ports: \
-                [{port: 80}, {name: n, port: 81, targetPort: web}, {port: 80, targetPort: 1}, {port: 0}, {port: 9, protocol: \
-                SCTP}, {port: 80, protocol: UDP, targetPort: 99}]}}";
+    let text = "{metadata: {name: a}, spec: {clusterIPs: [10.96.0.1, x], type: Node, internalTrafficPolicy: Some, externalTrafficPolicy: None, ports: \
+                [{port: 80}, {name: n, port: 81, targetPort: web}, {port: 80, targetPort: 1}, {port: 0}, {port: 9, targetPort: 10, \
+                protocol: SCTP}, {port: 80, protocol: UDP, targetPort: 99}]}}";
     let converted = convert(&Manifest::Service(serde_saphyr::from_str(text).expect("a service")), "");
     let Some(Object::Service(service)) = converted.object else { panic!("a service") };
     let ports: Vec<_> = service.ports.iter().map(|p| (p.port, p.proto, p.target.clone())).collect();
@@ -199,11 +199,12 @@ fn services_keep_their_good_ports() {
         fields,
         [
             "spec.clusterIPs[1]",
-            "spec.type",
             "spec.internalTrafficPolicy",
+            "spec.type",
             "spec.ports[2].port",
             "spec.ports[3].port",
-            "spec.ports[4].protocol"
+            "spec.ports[4].targetPort",
+            "spec.externalTrafficPolicy",
         ]
     );
 }

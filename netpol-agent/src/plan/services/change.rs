@@ -206,8 +206,8 @@ impl Services {
         Ok(change)
     }
 
-    /// The row of a set, filled with what is wanted; `None` if no way in needs it. A row that a way in has which passes to
-    /// another Service stays as it is until then.
+    /// The row of a set, filled with what is wanted; `None` if no way in needs it. A row stays as it is until
+    /// ways in have left it that pass to another Service, or to the other set.
     fn plan_set(
         &mut self,
         svc: u32,
@@ -226,10 +226,13 @@ impl Services {
         {
             return Ok(known);
         }
-        let leaves = |(way, row): (Frontend, FrontendRow)| {
-            !wanted.ways.contains_key(&way) && [Some(row.near), Some(row.far)].contains(&known)
+        let leaves = |(way, row): (Frontend, FrontendRow)| match wanted.ways.get(&way) {
+            Some(wanted) => {
+                Some(row.near) == known && wanted.near != view || Some(row.far) == known && wanted.far != view
+            }
+            None => passing.contains(&way) && [Some(row.near), Some(row.far)].contains(&known),
         };
-        if self.ways(svc).filter(|(way, _)| passing.contains(way)).any(leaves) {
+        if self.ways(svc).any(leaves) {
             known = None;
         }
         let mut ops = Vec::new();

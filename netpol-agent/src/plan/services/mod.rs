@@ -48,7 +48,7 @@ pub(super) struct Services {
     naming: BTreeMap<u32, usize>,
     /// What rows are for, as soon as one is meant for something.
     meant: BTreeMap<u32, Meant>,
-    /// Rows that were written and that no frontend names yet.
+    /// Rows that no frontend names yet, or any more: until the plan is carried out, one may.
     unnamed: BTreeSet<u32>,
     /// Contents of ranges that were filled, until a row names them; by family (is IPv4) and first row.
     filled: BTreeMap<(bool, u32), Vec<Backend>>,
@@ -142,9 +142,7 @@ impl Services {
     }
 
     pub(super) fn plan(&mut self, desired: &Desired) -> Steps {
-        for number in std::mem::take(&mut self.unnamed) {
-            self.forget(number);
-        }
+        self.forget_unnamed();
         self.numbers.begin();
         self.arenas.iter_mut().for_each(Arena::begin);
         self.filled.clear();
@@ -233,6 +231,7 @@ impl Services {
                 self.nets.delete(net);
             }
             Op::AwaitGrace => {
+                self.forget_unnamed();
                 self.numbers.grace();
                 self.arenas.iter_mut().for_each(Arena::grace);
             }

@@ -85,20 +85,26 @@ impl Services {
         }
     }
 
-    /// A frontend does not name its rows any more.
+    /// A frontend does not name its rows any more; another one may in a moment.
     fn let_go(&mut self, row: FrontendRow) {
         for number in [row.near, row.far] {
             let Some(count) = self.naming.get_mut(&number) else { continue };
             *count -= 1;
             if *count == 0 {
                 self.naming.remove(&number);
-                self.forget(number);
+                self.unnamed.insert(number);
             }
         }
     }
 
+    pub(super) fn forget_unnamed(&mut self) {
+        for number in std::mem::take(&mut self.unnamed) {
+            self.forget(number);
+        }
+    }
+
     /// No frontend names the row any more.
-    pub(super) fn forget(&mut self, number: u32) {
+    fn forget(&mut self, number: u32) {
         self.numbers.retire(number);
         self.backends.remove(&number);
         let v4 = self.meant.remove(&number).is_some_and(|meant| meant.v4);

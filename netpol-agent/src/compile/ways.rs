@@ -1,0 +1,106 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use netpol_common::{net::proto, service::flags};
+
+use super::{Balanced, View, Way, WayKind, choice::choose};
+use crate::{
+    dataplane::Frontend,
+    index::Index,
+    model::{Service, ServicePort},
+};
+
+/// All addresses and ports that a Service's port is to be reached under.
+pub(super) fn ways(service: &Service, port: &ServicePort, index: &Index) -> Vec<(Frontend, Way)> {
+    let maglev = if service.maglev { flags::MAGLEV } else { 0 };
+    let affinity = service.affinity_s;
+    let view = |local: bool| if local { View::Local } else { View::Cluster };
+    let mut ways = Vec::new();
+    let mut add = |addresses: &[IpAddr], number: u16, way: &dyn Fn(IpAddr) -> Way| {
+        // A Service has the families of its cluster addresses.
+        let has = |addr: &IpAddr| service.addresses.iter().any(|own| own.is_ipv4() == addr.is_ipv4());
+        for addr in addresses.iter().filter(|addr| has(addr)) {
+            ways.push((Frontend { addr: *addr, port: number, proto: port.proto }, way(*addr)));
+        }
+    };
+    let inside = view(service.local_only);
+    add(&service.addresses, port.port, &|_| Way {
+        kind: WayKind::ClusterIp,
+        near: inside,
+        far: inside,
+        flags: maglev,
+        affinity,
+    });
+    let outside = &service.outside;
+    let keep = if outside.local_only { flags::KEEP_SOURCE } else { 0 };
+    // Clients within the cluster get all backends: their packets never come by way of the load balancer that a policy of
+    // `Local` is for.
+    let external = |kind| Way {
+        kind,
+        near: View::Cluster,
+        far: view(outside.local_only),
+        flags: flags::EXTERNAL | keep | maglev,
+        affinity,
+    };
+    if let Some(number) = port.node_port {
+        add(&index.node_port_addresses(), number, &|_| external(WayKind::NodePort));
+    }
+    add(&outside.balancer, port.port, &|addr| {
+        let way = external(WayKind::LoadBalancer);
+        let asks = if restricted(service, addr.is_ipv4()) { flags::SOURCE_RANGES } else { 0 };
+        Way { flags: way.flags | asks, ..way }
+    });
+    if index.serves_external_ips() {
+        add(&outside.external, port.port, &|_| external(WayKind::External));
+    }
+    ways
+}
+
+/// What is wanted of a port in one family, under these ways in.
+pub(super) fn balanced(
+    service: &Service,
+    port: &ServicePort,
+    v4: bool,
+    ways: BTreeMap<Frontend, Way>,
+    index: &Index,
+) -> Balanced {
+    let mut endpoints = index.endpoints(service, port, v4);
+    if port.proto == proto::SCTP {
+        // Its checksum covers the ports, and no helper can make it anew.
+        endpoints.retain(|(_, number), _| *number == port.port);
+    }
+    let choice = choose(endpoints.iter());
+    // Nobody else asks who may go on answering.
+    let asks = port.proto == proto::UDP || service.affinity_s > 0;
+    let restricted = ways.values().any(|way| way.flags & flags::SOURCE_RANGES != 0);
+    Balanced {
+        cluster: choice.cluster,
+        local: choice.local,
+        members: if asks { choice.members.into_iter().collect() } else { BTreeSet::new() },
+        ranges: if restricted { ranges(service, v4, index) } else { BTreeSet::new() },
+        never_empty: service.name.namespace == "default" && service.name.name == "kubernetes",
+        ways,
+    }
+}
+
+/// Whether only some clients of a family are let in: if there are ranges, of whatever family, and none is for everybody.
+fn restricted(service: &Service, v4: bool) -> bool {
+    let everybody = |net: &IpNet| net.prefix_len() == 0 && net.addr().is_ipv4() == v4;
+    service.outside.ranges.as_ref().is_some_and(|ranges| !ranges.iter().any(everybody))
+}
+
+/// The ranges of a family. If this node is in one of them, so are the load balancer's own addresses: what the node sends there
+/// may leave it with that address as its source, where the balancer has given it to the node.
+fn ranges(service: &Service, v4: bool, index: &Index) -> BTreeSet<IpNet> {
+    let given = service.outside.ranges.iter().flatten();
+    let mut ranges: BTreeSet<IpNet> = given.filter(|net| net.addr().is_ipv4() == v4).copied().collect();
+    let own = index.primary_addresses();
+    if ranges.iter().any(|net| own.iter().any(|addr| net.contains(addr))) {
+        let balancer = service.outside.balancer.iter().filter(|addr| addr.is_ipv4() == v4);
+        ranges.extend(balancer.map(|addr| IpNet::from(*addr)));
+    }
+    ranges
+}
