@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ const PACE: Duration = Duration::from_micros(500);
 /// Sends to all targets again and again.
 pub(crate) struct Chatter {
     stop: Arc<AtomicBool>,
+    sent: Arc<AtomicUsize>,
     thread: JoinHandle<Result<()>>,
 }
 
@@ -31,11 +32,11 @@ impl Chatter {
     /// As soon as the namespace at `path` is there.
     pub(crate) fn when_there(path: PathBuf, targets: Vec<SocketAddr>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let (stopped, count) = (stop.clone(), sent.clone());
         let thread = thread::spawn(move || {
             within(&path, &stopped, || {
                 let any: IpAddr = Ipv6Addr::UNSPECIFIED.into();
-                let mut count = 0usize;
                 while !stopped.load(Ordering::Relaxed) {
                     // A new connection each time.
                     let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
@@ -45,15 +46,25 @@ impl Chatter {
                             SocketAddr::V6(_) => *target,
                         };
                         // There is no way out before the interface has its addresses.
-                        count += usize::from(socket.send_to(b".", target).is_ok());
+                        count.fetch_add(usize::from(socket.send_to(b".", target).is_ok()), Ordering::Relaxed);
                     }
                     thread::sleep(PACE);
                 }
-                ensure!(count > 0, "nothing could be sent");
+                ensure!(count.load(Ordering::Relaxed) > 0, "nothing could be sent");
                 Ok(())
             })
         });
-        Self { stop, thread }
+        Self { stop, sent, thread }
+    }
+
+    /// Returns when so many more datagrams have been sent.
+    pub(crate) fn await_sent(&self, more: usize, patience: Duration) -> Result<()> {
+        let (before, deadline) = (self.sent.load(Ordering::Relaxed), Instant::now() + patience);
+        while self.sent.load(Ordering::Relaxed) < before + more {
+            ensure!(Instant::now() < deadline && !self.thread.is_finished(), "too little could be sent");
+            thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     pub(crate) fn stop(self) -> Result<()> {

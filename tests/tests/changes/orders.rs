@@ -238,8 +238,11 @@ fn unheard(bed: &mut Bed, newcomer: &Newcomer, rest: impl FnOnce(&mut Bed) -> Re
         strangers.extend(stranger.addresses.iter().copied());
         talks.push(Chatter::when_there(stranger.netns.path().to_owned(), to.clone()));
     }
+    let await_sent = || talks.iter().try_for_each(|talk| talk.await_sent(20, START));
+    await_sent()?;
     rest(bed)?;
     bed.await_agents(START)?;
+    await_sent()?;
     talks.into_iter().try_for_each(Chatter::stop)?;
     let heard = ear.take_from(&strangers);
     ensure!(heard == 0, "{heard} datagrams from somebody whom it may not hear");
