@@ -78,6 +78,14 @@ impl FlowLog {
         }
     }
 
+    /// The records since a moment that are as asked for.
+    #[must_use]
+    pub fn since(&self, since: Instant, wanted: impl Fn(&FlowRecord) -> bool) -> Vec<FlowRecord> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = records.iter().filter(|(at, _)| *at >= since).map(|(_, record)| record);
+        later.filter(|record| wanted(record)).cloned().collect()
+    }
+
     /// The records of a try.
     #[must_use]
     pub fn of(&self, wanted: &Wanted) -> Vec<FlowRecord> {

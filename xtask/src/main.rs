@@ -41,7 +41,8 @@ enum Job {
     },
     /// Run every test: unit, kernel, scenarios, demo, conformance, kernel matrix
     Test,
-    /// Show the web shop on two nodes: services, policies, drops and why
+    /// Show the web shop on two nodes: services, policies, drops and why. `demo journey`: a request's whole way through nginx
+    /// and DNS in pods
     Demo(Passed),
     /// Run scenario files: FILE|DIR [--json OUT]
     Scenario(Passed),
@@ -83,7 +84,10 @@ fn run() -> Result<()> {
         Job::Build { release, .. } => build::all(&paths, build::Profile::from_release_flag(release)),
         Job::Test => test::run(&paths),
         Job::Check => check::run(&paths),
-        Job::Demo(Passed { args }) => runner::run(&paths, runner::DEMO, &args),
+        Job::Demo(Passed { args }) => match args.split_first() {
+            Some((which, rest)) if which == "journey" => runner::run(&paths, runner::JOURNEY, rest),
+            _ => runner::run(&paths, runner::DEMO, &args),
+        },
         Job::Scenario(Passed { args }) => runner::run(&paths, runner::SCENARIO, &args),
         Job::Conformance(Passed { args }) => runner::run(&paths, runner::CONFORMANCE, &args),
         Job::Fuzz(Passed { args }) => fuzz::run(&paths, &args),

@@ -20,6 +20,7 @@ pub(crate) struct Runner {
 }
 
 pub(crate) const DEMO: Runner = Runner { name: "demo", profile: Profile::Dev };
+pub(crate) const JOURNEY: Runner = Runner { name: "journey", profile: Profile::Dev };
 pub(crate) const SCENARIO: Runner = Runner { name: "scenario", profile: Profile::Dev };
 pub(crate) const CONFORMANCE: Runner = Runner { name: "conformance", profile: Profile::Dev };
 /// Counts in millions, so everything it runs is optimised.

@@ -7,6 +7,7 @@ mod debian;
 mod linker;
 mod packages;
 mod rustup;
+mod servers;
 mod toolchain;
 
 pub(crate) use self::{
@@ -27,6 +28,7 @@ pub(crate) fn all(paths: &Paths) -> Result<Toolchain> {
     let apt = Apt::default();
     let toolchain = toolchain(paths, &apt)?;
     packages::ensure(paths, &apt)?;
+    servers::ensure(paths, &apt)?;
     println!("setup: in place ({}; {})", toolchain.compiler.name, packages::summary());
     Ok(toolchain)
 }

@@ -21,6 +21,8 @@ const NEEDED: &[Package] = &[
         file: "/usr/lib/cni/ptp",
         what_for: "the CNI plugins ptp and bridge that wire the pods",
     },
+    Package { name: "dnsmasq-base", file: "dnsmasq", what_for: "a DNS server in a pod" },
+    Package { name: "curl", file: "curl", what_for: "requests as people make them" },
 ];
 
 impl Package {
