@@ -76,7 +76,7 @@ impl Planner {
     }
 
     /// What a slot says of a class now.
-    fn answer(&self, slot: SlotId, class: ClassId) -> Option<PolicyRow> {
+    pub(super) fn answer(&self, slot: SlotId, class: ClassId) -> Option<PolicyRow> {
         let row = |class| self.policy.actual().get(&PolicyKey { slot, class }).copied();
         row(class).or_else(|| row(ClassId::ANY))
     }

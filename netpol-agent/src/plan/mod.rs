@@ -5,6 +5,7 @@
 
 mod arena;
 mod capacity;
+mod grace;
 mod join;
 mod numbers;
 mod policy;
@@ -129,6 +130,8 @@ pub struct Planner {
     class_uses: BTreeMap<ClassId, usize>,
     /// Something that can alter a verdict was done since the epoch was advanced.
     epoch_owed: bool,
+    /// Addresses have moved since the last grace period: packets may still hold the classes of before.
+    classes_in_flight: bool,
 }
 
 impl Planner {
@@ -152,6 +155,8 @@ impl Planner {
             services,
             class_uses,
             epoch_owed: false,
+            // Of whoever wrote before.
+            classes_in_flight: true,
         }
     }
 
@@ -200,7 +205,8 @@ impl Planner {
             ops.push(Op::AdvanceEpoch);
         }
         let retires = services.retires || self.services.in_quarantine();
-        if !policy.sweep.is_empty() || !services.sweep.is_empty() || retires {
+        let sweeps = !policy.sweep.is_empty() || !services.sweep.is_empty();
+        if sweeps || retires || policy.turns {
             ops.push(Op::AwaitGrace);
             ops.extend(policy.sweep);
             ops.extend(services.sweep);
@@ -219,6 +225,13 @@ impl Planner {
     /// An operation was carried out.
     pub fn applied(&mut self, op: &Op) {
         self.epoch_owed |= self.alters_verdicts(op);
+        match op {
+            Op::PutCidr(..) | Op::DeleteCidr(_) | Op::PutPeer(..) | Op::DeletePeer(_) => {
+                self.classes_in_flight = true
+            }
+            Op::AwaitGrace => self.classes_in_flight = false,
+            _ => {}
+        }
         match op {
             Op::PutPort(key, rule) => self.ports.put(*key, *rule),
             Op::DeletePort(key) => self.ports.delete(key),

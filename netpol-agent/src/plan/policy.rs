@@ -10,7 +10,7 @@ use netpol_common::{
     policy::{ClassId, PolicyKey, PolicyRow, PortKey, PortSetId, SlotId},
 };
 
-use super::{Planner, Refusal, join, track::Diff};
+use super::{Planner, Refusal, grace::Turn, join, track::Diff};
 use crate::{compile::Desired, dataplane::Op};
 
 /// The change of policy, in three parts.
@@ -22,6 +22,9 @@ pub(super) struct Steps {
     pub(super) settle: Vec<Op>,
     /// What nothing names any more.
     pub(super) sweep: Vec<Op>,
+    /// Pods turn while addresses move. Packets that hold old classes are waited for in the end, so that nobody has to before
+    /// the pods turn again.
+    pub(super) turns: bool,
     /// Rows of pods that found no room: those pods stay closed, or are nobody's peers.
     pub(super) left_out: Vec<Refusal>,
 }
@@ -44,12 +47,8 @@ impl Planner {
 
         let leaving = self.leaving(desired, &endpoints);
         let mut rows: BTreeMap<PolicyKey, PolicyRow> = policy.puts.iter().copied().collect();
-        let ways = if leaving.is_empty() {
-            BTreeMap::new()
-        } else {
-            let moves = self.moves(desired, &cidrs, &peers);
-            self.join(desired, &leaving, &moves, &mut rows)
-        };
+        let moves = if leaving.is_empty() { BTreeSet::new() } else { self.moves(desired, &cidrs, &peers) };
+        let ways = self.join(desired, &leaving, &moves, &mut rows);
 
         self.check_policy_capacity(&ports, &rows, &cidrs)?;
         let mut steps = Steps { left_out, ..Steps::default() };
@@ -60,11 +59,15 @@ impl Planner {
             reclassify(&mut steps.change, &peers, &cidrs);
         } else {
             self.reclassify_in_two(desired, &ways, &mut steps, &peers, &cidrs);
-            let moved = steps.change.iter().any(|op| matches!(op, Op::PutPeer(..) | Op::PutCidr(..)));
-            if moved && !endpoints.puts.is_empty() {
+            let way = |m: &Move| Move { from: m.from, to: ways.get(m).copied().unwrap_or(m.to) };
+            let moves: Vec<Move> = moves.iter().map(way).collect();
+            if self.must_wait(desired, &Turn { endpoints: &endpoints, moves: &moves, rows: &rows }) {
                 steps.change.push(Op::AwaitGrace);
             }
         }
+        let known = |(ifindex, _): &(u32, EndpointRow)| self.endpoints.actual().contains_key(ifindex);
+        let moved = !(peers.is_empty() && cidrs.is_empty());
+        steps.turns = moved && endpoints.puts.iter().any(known);
         steps.change.extend(endpoints.puts.iter().map(|(ifindex, row)| Op::PutEndpoint(*ifindex, *row)));
         let joined = rows.keys().filter(|key| !desired.policy.rows().contains_key(key));
         let stale: BTreeSet<PolicyKey> = policy.deletes.iter().chain(joined).copied().collect();

@@ -13,6 +13,12 @@ pub(super) struct Diff<K, V> {
     pub(super) deletes: Vec<K>,
 }
 
+impl<K, V> Diff<K, V> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+}
+
 impl<K: Ord + Clone, V: Copy + PartialEq> Track<K, V> {
     /// Of rows that somebody else wrote: each of them is looked at once.
     pub(super) fn new(actual: BTreeMap<K, V>) -> Self {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use netpol_common::policy::RuleId;
+
 use super::{Bed, pod, policy};
 use crate::dataplane::{
-    Op,
+    Op, Rows,
     judge::{Packet, Verdict, judge},
 };
 
@@ -41,7 +43,7 @@ fn specs() -> Vec<&'static str> {
 
 type Verdicts = BTreeMap<(&'static str, &'static str, u16, &'static str), Verdict>;
 
-fn verdicts(rows: &crate::dataplane::Rows) -> Verdicts {
+fn verdicts(rows: &Rows) -> Verdicts {
     let mut all = Verdicts::new();
     for peer in PEERS {
         for own in ["10.0.0.10", "10.0.0.11"] {
@@ -55,13 +57,64 @@ fn verdicts(rows: &crate::dataplane::Rows) -> Verdicts {
     all
 }
 
-/// Settles, and holds that each end goes from its old verdict to its new one at once, and never back.
-fn settle_watched(bed: &mut Bed, what: &str) {
+/// What a packet can still hold that was read before.
+struct InFlight {
+    before_all: Verdicts,
+    /// The states since the last grace period.
+    states: Vec<Rows>,
+}
+
+impl InFlight {
+    fn begin(rows: &Rows) -> Self {
+        Self { before_all: verdicts(rows), states: vec![rows.clone()] }
+    }
+
+    fn note(&mut self, op: &Op, rows: &Rows) {
+        if *op == Op::AwaitGrace {
+            self.states.clear();
+        }
+        // Of the rows that are read first, the rest does not count.
+        if self.states.last().is_none_or(|last| (&last.peers, &last.cidrs) != (&rows.peers, &rows.cidrs)) {
+            self.states.push(rows.clone());
+        }
+    }
+
+    /// What packets get that have read the classes of addresses in an earlier state, and read all else now.
+    fn late(&self, now: &Rows) -> Vec<Verdicts> {
+        // The last one is what is there now.
+        let held = self.states.iter().rev().skip(1).map(|held| Rows {
+            peers: held.peers.clone(),
+            cidrs: held.cidrs.clone(),
+            ..now.clone()
+        });
+        held.map(|rows| verdicts(&rows)).collect()
+    }
+}
+
+/// Settles, and holds that each end goes from its old verdict to its new one at once, and never back; and that a packet
+/// that is under way meanwhile gets one of the two.
+fn settle_watched(bed: &mut Bed, what: &str, mut in_flight: InFlight) {
     let old = verdicts(bed.fake.rows());
     let mut seen = Vec::new();
-    let refusals = bed.settle_with(|op, fake| seen.push((op.clone(), verdicts(fake.rows()))));
+    let mut late = Vec::new();
+    let refusals = bed.settle_with(|op, fake| {
+        in_flight.note(op, fake.rows());
+        late.extend(in_flight.late(fake.rows()).into_iter().map(|verdicts| (op.clone(), verdicts)));
+        seen.push((op.clone(), verdicts(fake.rows())));
+    });
     assert_eq!(refusals, [], "{what}");
     let new = verdicts(bed.fake.rows());
+    for (op, late) in &late {
+        // Packets of an end that nothing isolated may be denied for a moment.
+        let isolated = in_flight
+            .before_all
+            .iter()
+            .filter(|(_, before)| **before != Verdict::Allowed(RuleId::NOT_ISOLATED));
+        for (key, before) in isolated {
+            let ends = [before.is_allowed(), new[key].is_allowed()];
+            assert!(ends.contains(&late[key].is_allowed()), "{what}: {key:?}, under way at {op:?}");
+        }
+    }
     for (key, before) in &old {
         let after = new[key].is_allowed();
         let mut turned = before.is_allowed() == after;
@@ -80,7 +133,8 @@ fn every_policy_may_follow_every_other() {
             let mut bed = cluster();
             bed.apply(&policy("shop/p", from));
             bed.feed(&policy("shop/p", to));
-            settle_watched(&mut bed, &format!("{i} → {j}"));
+            let in_flight = InFlight::begin(bed.fake.rows());
+            settle_watched(&mut bed, &format!("{i} → {j}"), in_flight);
             let mut fresh = cluster();
             fresh.apply(&policy("shop/p", to));
             assert_eq!(bed.fake.rows(), fresh.fake.rows(), "{i} → {j} leaves nothing behind");
@@ -98,10 +152,12 @@ fn a_change_that_stops_anywhere_is_completed_by_the_same_and_by_a_new_agent() {
                 bed.apply(&policy("shop/p", specs[from]));
                 let old = verdicts(bed.fake.rows());
                 bed.feed(&policy("shop/p", specs[to]));
+                let mut in_flight = InFlight::begin(bed.fake.rows());
                 let ops = bed.engine.plan().ops;
                 for op in ops.iter().take(stop) {
                     crate::dataplane::Dataplane::apply(&mut bed.fake, op).expect("an operation");
                     bed.engine.applied(op);
+                    in_flight.note(op, bed.fake.rows());
                 }
                 if restarts {
                     let rows = bed.fake.rows().clone();
@@ -115,7 +171,7 @@ fn a_change_that_stops_anywhere_is_completed_by_the_same_and_by_a_new_agent() {
                 }
                 // From wherever it stopped, every end still turns at most once.
                 let half = verdicts(bed.fake.rows());
-                settle_watched(&mut bed, &format!("{from} → {to} stopped at {stop}"));
+                settle_watched(&mut bed, &format!("{from} → {to} stopped at {stop}"), in_flight);
                 let mut fresh = cluster();
                 fresh.apply(&policy("shop/p", specs[to]));
                 assert_eq!(bed.fake.rows(), fresh.fake.rows(), "{from} → {to} stopped at {stop}");
@@ -154,6 +210,24 @@ fn a_change_ends_with_the_epoch_and_without_one_it_stays() {
     bed.apply(&policy("shop/p", specs()[0]));
     assert_eq!(bed.fake.epoch(), before);
     assert!(bed.engine.plan().ops.is_empty());
+}
+
+#[test]
+fn nobody_is_waited_for_before_a_policy_names_another_peer() {
+    let mut bed = cluster();
+    bed.apply(&policy("shop/p", specs()[0]));
+    for to in [8, 1, 8] {
+        bed.feed(&policy("shop/p", specs()[to]));
+        let mut before_flip = Vec::new();
+        let mut flipped = false;
+        bed.settle_with(|op, _| {
+            flipped |= matches!(op, Op::PutEndpoint(..));
+            if !flipped {
+                before_flip.push(op.clone());
+            }
+        });
+        assert!(flipped && !before_flip.contains(&Op::AwaitGrace), "→ {to}: {before_flip:?}");
+    }
 }
 
 #[test]
