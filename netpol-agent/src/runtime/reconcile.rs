@@ -23,10 +23,6 @@ use crate::{
     source::SourceEvent,
 };
 
-/// Events that come this close together are compiled once.
-const DEBOUNCE: Duration = Duration::from_millis(3);
-/// But no event waits longer than this.
-const DEBOUNCE_MOST: Duration = Duration::from_millis(30);
 /// How soon an operation that failed is tried again, at first.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// And after many times.
@@ -71,30 +67,16 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                     Some(change) => self.change(change),
                     None => return Ended::Discovery,
                 },
-                Some(done) = asked.recv() => {
-                    // What was sent before the question was asked is there already.
-                    while let Ok(batch) = source.try_recv() {
-                        self.batch(batch);
-                    }
-                    while let Ok(change) = changes.try_recv() {
-                        self.change(change);
-                    }
-                    waiting = Some(done);
-                }
+                Some(done) = asked.recv() => waiting = Some(done),
                 () = at(retry) => {}
             }
-            let latest = Instant::now() + DEBOUNCE_MOST;
-            while waiting.is_none() {
-                let quiet = latest.min(Instant::now() + DEBOUNCE);
-                tokio::select! {
-                    biased;
-                    Some(batch) = source.recv() => self.batch(batch),
-                    Some(change) = changes.recv() => self.change(change),
-                    () = sleep_until(quiet) => break,
-                }
-                if Instant::now() >= latest {
-                    break;
-                }
+            // Nothing is waited for: the source tells together what belongs together. What has come while the last change was
+            // carried out is compiled at once, and so is what was sent before somebody asked.
+            while let Ok(batch) = source.try_recv() {
+                self.batch(batch);
+            }
+            while let Ok(change) = changes.try_recv() {
+                self.change(change);
             }
             self.settle();
             if waiting.is_some_and(|waiting: oneshot::Sender<()>| waiting.send(()).is_err()) {
