@@ -132,24 +132,32 @@ impl Netns {
         if lines.is_empty() {
             return Ok(());
         }
+        let text = lines.join("\n") + "\n";
+        self.feed(Command::new("ip").args(["-batch", "-"]), &text).with_context(|| text)
+    }
+
+    /// Gives a text to a command in it.
+    ///
+    /// # Errors
+    /// With what the command said, if it fails; if there is no such program.
+    pub fn feed(&self, command: &mut Command, text: &str) -> Result<()> {
         self.enter(|| {
-            let mut child = Command::new("ip")
-                .args(["-batch", "-"])
+            let program = command.get_program().display().to_string();
+            let mut child = command
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()
-                .context("ip (package iproute2)")?;
-            let Some(mut stdin) = child.stdin.take() else { bail!("ip has no stdin") };
-            stdin.write_all((lines.join("\n") + "\n").as_bytes())?;
+                .with_context(|| format!("{program}: is it installed?"))?;
+            let Some(mut stdin) = child.stdin.take() else { bail!("{program} has no stdin") };
+            stdin.write_all(text.as_bytes())?;
             drop(stdin);
             let output = child.wait_with_output()?;
             ensure!(
                 output.status.success(),
-                "ip in {}: {}\n{}",
+                "{program} in {}: {}",
                 self.name,
-                String::from_utf8_lossy(&output.stderr).trim(),
-                lines.join("\n")
+                String::from_utf8_lossy(&output.stderr).trim()
             );
             Ok(())
         })

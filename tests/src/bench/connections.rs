@@ -3,11 +3,11 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
 
 use super::{
     Report, Series,
-    traffic::{Ends, Load, PORT, last_cpu, measure},
+    policed::{PROBE, pod, policies},
+    traffic::{Ends, Load, last_cpu, measure},
 };
 use crate::{
     bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Place},
@@ -60,8 +60,7 @@ fn rounds(bed: &Bed, load: Load, effort: &Effort) -> Result<Vec<Series>> {
             // Nobody is always first.
             let at = (round + turn) % VARIANTS.len();
             let (client, server) = (bed.pod(&pod_name("client", at))?, bed.pod(&pod_name("server", at))?);
-            let address = v4(&server.addresses)?;
-            let ends = Ends { client: &client.netns, server: &server.netns, address };
+            let ends = Ends::direct(&client.netns, &server.netns, v4(&server.addresses)?);
             let rate = measure(load, ends, effort.each, cpu)
                 .with_context(|| format!("{}.{}, round {round}", load.name(), VARIANTS[at]))?;
             series[at].rounds.push(rate);
@@ -79,7 +78,8 @@ fn build() -> Result<Bed> {
     bed.start_agent(&node_name(VARIANTS[3]), &slow)?;
     bed.apply(&policies())?;
     let roles = ["client", "server", "stranger"];
-    let pods: Vec<_> = (0..VARIANTS.len()).flat_map(|at| roles.map(|role| pod(role, at))).collect();
+    let pods: Vec<_> =
+        (0..VARIANTS.len()).flat_map(|at| roles.map(|role| pod(role, &node_name(VARIANTS[at])))).collect();
     bed.apply(&pods)?;
     bed.await_agents(START)?;
     // A policed pair that is not policed would be measured as well.
@@ -98,50 +98,12 @@ fn build() -> Result<Bed> {
     Ok(bed)
 }
 
-/// Where the bed's own server answers; the benchmark listens on [`PORT`].
-const PROBE: u16 = 5000;
-
 fn node_name(variant: &str) -> String {
     variant.replace('_', "-")
 }
 
 fn pod_name(role: &str, at: usize) -> String {
     format!("bench/{role}-{}", node_name(VARIANTS[at]))
-}
-
-fn pod(role: &str, at: usize) -> Value {
-    let node = node_name(VARIANTS[at]);
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("{role}-{node}"), "namespace": "bench", "labels": {"role": role}},
-        "spec": {"nodeName": node, "containers": [{"name": "c", "ports": [{"containerPort": PROBE}]}]},
-    })
-}
-
-/// Both ends are judged: the client's egress and the server's ingress.
-fn policies() -> [Value; 3] {
-    let ports = json!([
-        {"port": PROBE}, {"port": PORT, "protocol": "TCP"}, {"port": PORT, "protocol": "UDP"},
-    ]);
-    [
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}}),
-        json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"name": "client", "namespace": "bench"},
-            "spec": {
-                "podSelector": {"matchLabels": {"role": "client"}}, "policyTypes": ["Egress"],
-                "egress": [{"to": [{"podSelector": {"matchLabels": {"role": "server"}}}], "ports": ports}],
-            },
-        }),
-        json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"name": "server", "namespace": "bench"},
-            "spec": {
-                "podSelector": {"matchLabels": {"role": "server"}}, "policyTypes": ["Ingress"],
-                "ingress": [{"from": [{"podSelector": {"matchLabels": {"role": "client"}}}], "ports": ports}],
-            },
-        }),
-    ]
 }
 
 fn v4(addresses: &[IpAddr]) -> Result<IpAddr> {

@@ -6,12 +6,16 @@
 
 mod change;
 mod connections;
+mod kube_proxy;
 mod packet;
+mod policed;
 mod pulse;
 mod series;
+mod services;
 mod traffic;
 
 pub use change::changes;
 pub use connections::connections;
 pub use packet::packets;
 pub use series::{Report, Series};
+pub use services::services;

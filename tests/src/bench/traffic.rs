@@ -31,6 +31,14 @@ pub(super) enum Load {
     UdpRr,
 }
 
+impl<'a> Ends<'a> {
+    /// The client knows the server's own address.
+    pub(super) fn direct(client: &'a Netns, server: &'a Netns, address: IpAddr) -> Self {
+        let addr = SocketAddr::new(address, PORT);
+        Self { client, server, listen: addr, dial: addr }
+    }
+}
+
 impl Load {
     pub(super) const ALL: [Self; 4] = [Self::Rr, Self::Crr, Self::Stream, Self::UdpRr];
 
@@ -56,8 +64,10 @@ impl Load {
 pub(super) struct Ends<'a> {
     pub(super) client: &'a Netns,
     pub(super) server: &'a Netns,
-    /// The server's address.
-    pub(super) address: IpAddr,
+    /// Where the server listens.
+    pub(super) listen: SocketAddr,
+    /// Where the client finds it.
+    pub(super) dial: SocketAddr,
 }
 
 /// The port that the policies of the benchmark allow.
@@ -73,9 +83,8 @@ const CHUNK: usize = 128 * 1024;
 
 /// Runs a load for a while: transactions, or millions of bytes, per second.
 pub(super) fn measure(load: Load, ends: Ends<'_>, duration: Duration, cpu: usize) -> Result<f64> {
-    let addr = SocketAddr::new(ends.address, PORT);
     let stop = AtomicBool::new(false);
-    let listening = ends.server.enter(|| listen(load, addr))?;
+    let listening = ends.server.enter(|| listen(load, ends.listen))?;
     thread::scope(|scope| {
         let server = scope.spawn(|| {
             pin_to(cpu)?;
@@ -84,7 +93,7 @@ pub(super) fn measure(load: Load, ends: Ends<'_>, duration: Duration, cpu: usize
         let client = scope.spawn(|| {
             ends.client.enter(|| {
                 pin_to(cpu)?;
-                let rate = ask(load, addr, duration);
+                let rate = ask(load, ends.dial, duration);
                 stop.store(true, Ordering::Relaxed);
                 rate
             })
@@ -267,7 +276,7 @@ mod tests {
         let (a, b) = (bed.pod("default/a").unwrap(), bed.pod("default/b").unwrap());
         for address in &b.addresses {
             for load in Load::ALL {
-                let ends = Ends { client: &a.netns, server: &b.netns, address: *address };
+                let ends = Ends::direct(&a.netns, &b.netns, *address);
                 let rate = measure(load, ends, Duration::from_millis(50), last_cpu().unwrap()).unwrap();
                 eprintln!("{} {address}: {rate:.0} {}", load.name(), load.unit());
                 assert!(rate > 10.0, "{}: {rate}", load.name());

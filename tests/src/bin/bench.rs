@@ -3,23 +3,38 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use netpol_tests::bench::{Report, changes, connections, packets};
+use netpol_tests::bench::{Report, changes, connections, packets, services};
 
-/// Measures nanoseconds per packet, connections between two pods with and without netpol, and how soon a change of policy
-/// reaches the packets.
+/// Measures nanoseconds per packet, connections between two pods with and without netpol, connections to Services beside
+/// kube-proxy's rules, and how soon a change of policy reaches the packets.
 #[derive(Parser)]
 struct Arguments {
     /// Fewer and shorter rounds.
     #[arg(long)]
     quick: bool,
-    /// Measure nothing but changes of policy.
+    /// Measure nothing but this; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Part>,
+    /// The same as `--only changes`.
     #[arg(long)]
     changes: bool,
     /// Write the results to this file.
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Single packets.
+    Packets,
+    /// Connections from pod to pod, with and without netpol.
+    Connections,
+    /// Connections to Services, beside kube-proxy's rules.
+    Services,
+    /// From a change of policy to its effect.
+    Changes,
 }
 
 fn main() -> ExitCode {
@@ -33,19 +48,28 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    arguments.only.extend(arguments.changes.then_some(Part::Changes));
+    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let mut report = Report::default();
-    if !arguments.changes {
+    if wanted(Part::Packets) {
         eprintln!("Single packets through the loaded programs …");
-        let single = packets(arguments.quick)?;
-        for series in &single {
-            report.add(series);
-        }
+        packets(arguments.quick)?.iter().for_each(|series| report.add(series));
+    }
+    if wanted(Part::Connections) {
         eprintln!("Connections between two pods of one node, client and server on one core …");
         connections(arguments.quick, &mut report)?;
     }
-    eprintln!("From the rename of a manifest to the packets that are judged by it …");
-    changes(arguments.quick, &mut report)?;
+    if wanted(Part::Services) {
+        eprintln!(
+            "The same by way of a Service, beside rules as kube-proxy 1.36 writes them (nftables, iptables) …"
+        );
+        services(arguments.quick, &mut report)?;
+    }
+    if wanted(Part::Changes) {
+        eprintln!("From the rename of a manifest to the packets that are judged by it …");
+        changes(arguments.quick, &mut report)?;
+    }
     print(&report);
     if let Some(path) = arguments.json {
         fs::write(&path, serde_json::to_string_pretty(&report)?)
@@ -67,7 +91,7 @@ fn print(report: &Report) {
     println!("{table}\n");
     let mut table = new_table(["ratio, round by round", "min", "median", "max", ""]);
     for r in &report.ratios {
-        let remark = if r.name.contains(".raw_again_") { "A/A: both without netpol" } else { "" };
+        let remark = if r.name.contains("_again_") { "A/A: the same on two nodes" } else { "" };
         table.add_row(
             [vec![Cell::new(&r.name)], numbers([r.min, r.median, r.max], 3), vec![Cell::new(remark)]]
                 .concat(),
