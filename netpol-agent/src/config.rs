@@ -1,6 +1,6 @@
 //! The command line, validated: what reaches the rest of the agent is right.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use netpol_common::limits;
@@ -80,6 +80,9 @@ pub struct RunArgs {
     /// internal ones before external ones), or prefixes such as 192.0.2.0/24,2001:db8::/64
     #[arg(long, value_name = "primary|CIDR,...", default_value = "primary")]
     pub nodeport_addresses: NodePorts,
+    /// Answer /healthz and /livez over HTTP here, as kube-proxy does on 0.0.0.0:10256. By default nowhere
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub healthz_bind: Option<SocketAddr>,
     /// Serve the externalIPs of Services. Whoever may write a Service can then take over any address (CVE-2020-8554)
     #[arg(long)]
     pub external_ips: bool,

@@ -12,6 +12,7 @@ mod desired;
 mod endpoints;
 mod feature;
 mod features;
+mod health;
 mod ids;
 mod policies;
 mod ports;
@@ -33,6 +34,7 @@ pub use collision::Collision;
 use collision::Collisions;
 pub use desired::{Desired, Table};
 use features::{ClassContent, Features};
+pub use health::HealthCheck;
 use ids::Ids;
 use ipnet::IpNet;
 use netpol_common::policy::{ClassId, RuleId, SlotId};
@@ -64,6 +66,7 @@ pub struct Compiler {
     prefixes: BTreeMap<IpNet, ClassId>,
     port_sets: ports::PortSets,
     frontends: services::Frontends,
+    checks: health::Checks,
     rule_names: Table<RuleId, RuleName>,
     slot_names: Table<SlotId, SlotName>,
     desired: Desired,
@@ -98,6 +101,7 @@ impl Compiler {
             prefixes: BTreeMap::new(),
             port_sets: ports::PortSets::default(),
             frontends: services::Frontends::default(),
+            checks: health::Checks::default(),
             rule_names: Table::default(),
             slot_names: Table::default(),
             desired: Desired::default(),
@@ -123,6 +127,7 @@ impl Compiler {
         }
         for name in &services {
             self.compile_service(name, index);
+            self.compile_checks(name, index);
         }
         if service_nets {
             let nets: BTreeSet<IpNet> = index.service_nets().collect();

@@ -1,3 +1,5 @@
+use std::{collections::BTreeMap, net::IpAddr};
+
 use netpol_common::service::flags;
 
 use super::{
@@ -6,7 +8,7 @@ use super::{
     view::{BackendView, FrontendView, ServiceView},
 };
 use crate::{
-    compile::{Backends, Balanced, PortOfService, View, Way, WayKind},
+    compile::{Backends, Balanced, HealthCheck, PortOfService, View, Way, WayKind},
     dataplane::Frontend,
     model::{Level, Problem, Service},
 };
@@ -20,6 +22,24 @@ impl Engine {
             .filter(|service| service.is_balanced())
             .map(|service| self.service(service))
             .collect()
+    }
+
+    /// The ports where load balancers ask, by how many backends of this node are ready.
+    #[must_use]
+    pub fn health_checks(&self) -> &BTreeMap<HealthCheck, usize> {
+        self.compiler.health_checks()
+    }
+
+    /// The addresses of this node where they ask.
+    #[must_use]
+    pub fn node_port_addresses(&self) -> Vec<IpAddr> {
+        self.index.node_port_addresses()
+    }
+
+    /// Whether this node is about to be taken out of the cluster.
+    #[must_use]
+    pub fn node_is_leaving(&self) -> bool {
+        self.index.node_is_leaving()
     }
 
     fn service(&self, service: &Service) -> ServiceView {

@@ -60,6 +60,12 @@ impl Index {
         self.nodes.get(&self.node).map_or(&[], |node| &node.addresses)
     }
 
+    /// Whether this node is about to be taken out of the cluster.
+    #[must_use]
+    pub fn node_is_leaving(&self) -> bool {
+        self.nodes.get(&self.node).is_some_and(|node| node.leaving)
+    }
+
     /// The zone of this node, empty if its object says nothing of it.
     pub(super) fn zone(&self) -> &str {
         self.nodes.get(&self.node).map_or("", |node| node.zone.as_str())

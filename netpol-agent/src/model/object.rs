@@ -45,6 +45,9 @@ pub struct Node {
     pub name: String,
     /// Its addresses, internal ones before external ones.
     pub addresses: Vec<IpAddr>,
+    /// It is about to be taken out of the cluster: its object is being deleted, or it has the taint
+    /// `ToBeDeletedByClusterAutoscaler`.
+    pub leaving: bool,
     /// Its zone (label `topology.kubernetes.io/zone`), empty if it is in none.
     pub zone: String,
 }

@@ -8,6 +8,8 @@
 //! | events, one per ring | a ring | events in, named records out |
 //! | control socket | nothing | answers `netpolctl` |
 //! | problems | | what is wrong with objects, and who is pending for too long, into the log, once |
+//! | health | ports where load balancers ask | tells them whether this node has backends |
+//! | probes | `--healthz-bind` | tells whether the agent and the node are well |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
 //! Stopping it, in any way and at any moment, leaves the dataplane at work.
@@ -17,6 +19,7 @@ mod collect;
 mod events;
 #[cfg(feature = "fault-points")]
 mod fault_points;
+mod health;
 mod pending;
 mod problems;
 mod reconcile;
@@ -43,6 +46,7 @@ use crate::{
 };
 
 use agent::Agent;
+use health::Probes;
 use reconcile::Reconciler;
 pub use status::{Shared, Status};
 
@@ -65,8 +69,17 @@ pub enum RunError {
     /// The control socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The control socket takes no connections any more.
-    #[error("the control socket")]
+    /// The address of `--healthz-bind` cannot be taken.
+    #[error("cannot listen on {address} (--healthz-bind)")]
+    Probes {
+        /// The address.
+        address: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The control socket, or the one of probes, takes no connections any more.
+    #[error("answering who asks")]
     Serve(#[source] io::Error),
     /// The source cannot be opened, or has failed.
     #[error(transparent)]
@@ -88,18 +101,27 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let Source::Dir(folder) = &args.source;
     let source = DirSource::open(folder)?;
     let socket = Socket::bind(&args.socket)?;
+    let probes = Probes::bind(args.healthz_bind).map_err(|source| RunError::Probes {
+        address: args.healthz_bind.map(|address| address.to_string()).unwrap_or_default(),
+        source,
+    })?;
     let kernel = Kernel::open(&args.kernel())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(RunError::Start)?;
-    let result = runtime.block_on(live(args, source, socket, kernel));
+    let result = runtime.block_on(live(args, source, (socket, probes), kernel));
     runtime.shutdown_timeout(LAST_WORDS);
     result
 }
 
-async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel) -> Result<(), RunError> {
+async fn live(
+    args: &RunArgs,
+    source: DirSource,
+    (socket, probes): (Socket, Probes),
+    kernel: Kernel,
+) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
     let Kernel {
@@ -157,6 +179,8 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));
     let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
     let problems = tokio::spawn(problems::run(shared.clone(), args.pending_deadline));
+    let health = tokio::spawn(health::run(shared.clone()));
+    let probes = tokio::spawn(probes.run(shared.clone()));
     let serve = tokio::spawn(ctl::serve(socket, Arc::new(agent)));
     let result = tokio::select! {
         ended = source => match ended {
@@ -170,6 +194,11 @@ async fn live(args: &RunArgs, source: DirSource, socket: Socket, kernel: Kernel)
         ended = serve => match ended {
             Ok(result) => result.map_err(RunError::Serve).and(Err(RunError::Ended("the control socket"))),
             Err(error) => panicked(error, "the control socket"),
+        },
+        ended = health => ended_or_panicked(ended, "the health checks"),
+        ended = probes => match ended {
+            Ok(result) => result.map_err(RunError::Serve).and(Err(RunError::Ended("the probes"))),
+            Err(error) => panicked(error, "the probes"),
         },
         ended = collect => ended_or_panicked(ended, "the collection of connections"),
         ended = problems => ended_or_panicked(ended, "the log of problems"),

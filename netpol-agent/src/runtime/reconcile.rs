@@ -158,8 +158,15 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         loop {
             let plan = self.shared.engine_mut().plan();
             self.note_refusals(plan.refusals);
+            let synced = self.shared.status().synced;
             if plan.ops.is_empty() {
+                if synced {
+                    self.shared.told().settle(self.shared.checks());
+                }
                 return self.settle_debts();
+            }
+            if synced {
+                self.shared.told().lower(&self.shared.checks());
             }
             tracing::debug!(operations = plan.ops.len(), "plan");
             self.shared.update(|status| status.in_sync = false);

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use netpol_common::endpoint::flags;
 use serde_json::json;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -13,7 +13,7 @@ use crate::{
     dataplane::{Capacity, Error, Op, Rows, fake::Fake, kernel::Look},
     engine::Engine,
     model::Manifest,
-    runtime::Status,
+    runtime::{Status, health::Checks},
 };
 
 /// The fake, still to be looked at while the loop has it.
@@ -25,6 +25,10 @@ struct Inner {
     ops: Vec<Op>,
     /// Operations that are still to fail.
     failures: usize,
+    /// What load balancers are told, to be looked at after each operation.
+    told: Option<watch::Receiver<Checks>>,
+    /// Whether there are backends, and how many a load balancer is told of.
+    seen: Vec<(bool, usize)>,
 }
 
 impl Shown {
@@ -48,6 +52,9 @@ impl Dataplane for Shown {
         }
         inner.fake.apply(op)?;
         inner.ops.push(op.clone());
+        let told = inner.told.as_ref().map(|told| told.borrow().ready.values().sum());
+        let local = inner.fake.rows().services.values().any(|row| row.n_local() > 0);
+        inner.seen.extend(told.map(|told| (local, told)));
         Ok(())
     }
 }
@@ -82,7 +89,8 @@ const CAPACITY: Capacity = Capacity {
 
 impl Bench {
     fn start(failures: usize) -> Self {
-        let inner = Inner { fake: Fake::new(CAPACITY), ops: Vec::new(), failures };
+        let inner =
+            Inner { fake: Fake::new(CAPACITY), ops: Vec::new(), failures, told: None, seen: Vec::new() };
         let dataplane = Shown(Arc::new(Mutex::new(inner)));
         let engine = Engine::new("node1", CAPACITY, dataplane.read().unwrap());
         let (look, mut looks) = Look::channel();
@@ -183,6 +191,62 @@ async fn an_index_that_goes_to_another_interface_at_once_has_its_row_written_ane
     let deleted = ops.iter().position(|op| matches!(op, Op::DeleteEndpoint(5)));
     let put = ops.iter().position(|op| matches!(op, Op::PutEndpoint(5, _)));
     assert!(deleted.is_some() && put > deleted, "{ops:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_balancers_are_told_of_the_last_backend_before_it_goes_and_of_the_first_after_it_is_there() {
+    let bench = Bench::start(0);
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "t"},
+        "spec": {
+            "type": "LoadBalancer", "clusterIP": "10.96.0.1", "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 32_000, "ports": [{"port": 80, "nodePort": 30_080}], "selector": {},
+        },
+    });
+    let node = json!({
+        "metadata": {"name": "node1"},
+        "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]},
+    });
+    let slice = |conditions: serde_json::Value| {
+        let slice = json!({
+            "metadata": {"name": "web-1", "namespace": "t", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"port": 80}],
+            "endpoints": [{"addresses": ["10.0.0.5"], "nodeName": "node1", "conditions": conditions}],
+        });
+        apply(Manifest::EndpointSlice(serde_json::from_value(slice).unwrap()))
+    };
+    let objects = vec![
+        apply(Manifest::Service(serde_json::from_value(service).unwrap())),
+        apply(Manifest::Node(serde_json::from_value(node).unwrap())),
+        SourceEvent::Synced,
+    ];
+    bench.send(objects).await;
+    assert!(bench.shared.caught_up().await);
+    let told = bench.shared.told().listen();
+    let now = || told.borrow().ready.values().copied().collect::<Vec<usize>>();
+    assert_eq!(now(), [0]);
+    bench.dataplane.inner().told = Some(bench.shared.told().listen());
+
+    bench.send(vec![slice(json!({"ready": true}))]).await;
+    assert!(bench.shared.caught_up().await);
+    assert_eq!(now(), [1]);
+    let seen = std::mem::take(&mut bench.dataplane.inner().seen);
+    assert!(seen.contains(&(true, 0)) && seen.iter().all(|(_, told)| *told == 0), "{seen:?}");
+
+    bench.send(vec![slice(json!({"ready": false, "serving": false}))]).await;
+    assert!(bench.shared.caught_up().await);
+    let seen = std::mem::take(&mut bench.dataplane.inner().seen);
+    assert!(seen.contains(&(true, 0)) && seen.iter().all(|(_, told)| *told == 0), "{seen:?}");
+
+    // About to end and still serving: the load balancer is sent away while packets that still come are answered.
+    bench.send(vec![slice(json!({"ready": false, "serving": true, "terminating": true}))]).await;
+    assert!(bench.shared.caught_up().await);
+    assert_eq!(now(), [0]);
+    assert!(bench.dataplane.inner().fake.rows().services.values().any(|row| row.n_local() == 1));
+}
+
+fn apply(manifest: Manifest) -> SourceEvent {
+    SourceEvent::Apply { manifest, origin: "test".into() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

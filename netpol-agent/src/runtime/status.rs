@@ -7,6 +7,7 @@ use std::{
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::health::{Checks, Told};
 use crate::{
     dataplane::kernel::{Fill, Jiffies, Look},
     engine::{
@@ -29,6 +30,7 @@ pub struct Shared {
     look: Look,
     reconciler: mpsc::Sender<oneshot::Sender<()>>,
     settled: Arc<Notify>,
+    told: Arc<Told>,
 }
 
 /// How the agent is doing.
@@ -46,6 +48,8 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// Pods that have been pending for too long.
     pub overdue: Vec<Problem>,
+    /// Ports where load balancers ask and nobody answers.
+    pub unheard: Vec<Problem>,
     /// Value of the epoch counter.
     pub epoch: u32,
     /// How full the connection tables are, IPv4 and IPv6.
@@ -69,6 +73,7 @@ impl Shared {
                 look,
                 reconciler,
                 settled: Arc::default(),
+                told: Arc::default(),
             },
             asked,
         )
@@ -115,10 +120,22 @@ impl Shared {
     /// What is wrong with the source, with the objects and with pods, all of it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let Status { mut problems, overdue, .. } = self.status();
+        let Status { mut problems, overdue, unheard, .. } = self.status();
         problems.extend(overdue);
+        problems.extend(unheard);
         problems.extend(self.engine().problems());
         problems
+    }
+
+    /// What load balancers are told.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// What they are to be told once the maps hold what is wanted.
+    pub(super) fn checks(&self) -> Checks {
+        let engine = self.engine();
+        Checks { addresses: engine.node_port_addresses(), ready: engine.health_checks().clone() }
     }
 
     /// Returns when the loop has acted on something since the last call. For one task only.

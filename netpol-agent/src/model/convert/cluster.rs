@@ -18,6 +18,9 @@ pub(super) fn namespace(object: &v1::Namespace) -> Namespace {
     }
 }
 
+/// The taint of a node that the cluster autoscaler is about to remove.
+const LEAVING: &str = "ToBeDeletedByClusterAutoscaler";
+
 pub(super) fn node(object: &v1::Node, report: &mut Report<'_>) -> Node {
     let mut addresses = Vec::new();
     let listed = object.status.as_ref().and_then(|s| s.addresses.as_deref()).unwrap_or_default();
@@ -35,7 +38,10 @@ pub(super) fn node(object: &v1::Node, report: &mut Report<'_>) -> Node {
     addresses.sort_by_key(|(outer, _)| *outer);
     let addresses = addresses.into_iter().map(|(_, addr)| addr).collect();
     let zone = object.metadata.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone"));
-    Node { name: name_of(&object.metadata).name, addresses, zone: zone.cloned().unwrap_or_default() }
+    let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let leaving =
+        object.metadata.deletion_timestamp.is_some() || taints.iter().any(|taint| taint.key == LEAVING);
+    Node { name: name_of(&object.metadata).name, addresses, leaving, zone: zone.cloned().unwrap_or_default() }
 }
 
 pub(super) fn service_cidr(object: &ServiceCIDR, report: &mut Report<'_>) -> ServiceCidr {
