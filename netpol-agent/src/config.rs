@@ -7,7 +7,10 @@ use netpol_common::limits;
 
 use crate::{
     ctl::DEFAULT_SOCKET,
-    dataplane::kernel::{AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts},
+    dataplane::kernel::{
+        AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts, UplinkChoice,
+        UplinkOptions,
+    },
     index::{NodePortAddresses, ServiceSettings},
 };
 
@@ -86,6 +89,14 @@ pub struct RunArgs {
     /// Serve the externalIPs of Services. Whoever may write a Service can then take over any address (CVE-2020-8554)
     #[arg(long)]
     pub external_ips: bool,
+    /// Interfaces that clients from outside come in by: auto (those with a default route or an address of the node), off, or
+    /// names: eth0,eth1
+    #[arg(long, value_name = "NAMES", default_value = "auto")]
+    pub uplinks: UplinkChoice,
+    /// Source ports for clients from outside whose backend is on another node; apart from
+    /// net.ipv4.ip_local_port_range and from node ports
+    #[arg(long, value_name = "FIRST-LAST", default_value = "61000-65535")]
+    pub snat_ports: PortRange,
     /// How long a pod may be pending, and closed, before that is a problem: 10s, 1m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub pending_deadline: Duration,
@@ -123,6 +134,10 @@ impl RunArgs {
             },
             timeouts: self.timeouts(),
             quota: self.ct_pod_max.unwrap_or(self.ct_max / 4),
+            uplinks: UplinkOptions {
+                choice: self.uplinks.clone(),
+                ports: (self.snat_ports.first, self.snat_ports.last),
+            },
         }
     }
 }
@@ -216,6 +231,9 @@ pub enum ConfigError {
              and is at most 253 long"
     )]
     NodeName,
+    /// Not a range of ports.
+    #[error("ports are FIRST-LAST, from 1 to 65535")]
+    Ports,
     /// Not a source.
     #[error("a source is dir:PATH")]
     Source,
@@ -234,6 +252,27 @@ impl FromStr for NodeName {
             Ok(Self(text.into()))
         } else {
             Err(ConfigError::NodeName)
+        }
+    }
+}
+
+/// Ports from the first to the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortRange {
+    /// Not 0.
+    pub first: u16,
+    /// Not below the first.
+    pub last: u16,
+}
+
+impl FromStr for PortRange {
+    type Err = ConfigError;
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let ends =
+            text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match ends {
+            Some((first, last)) if first != 0 && first <= last => Ok(Self { first, last }),
+            _ => Err(ConfigError::Ports),
         }
     }
 }
@@ -281,6 +320,7 @@ mod tests {
         let args = run(&[]).unwrap();
         assert_eq!(args.kernel().sizes, Sizes::default());
         assert_eq!((args.kernel().attach, Switch::from(args.fast_path)), (None, Switch::On));
+        assert_eq!(args.kernel().uplinks, UplinkOptions::default());
         assert_eq!(args.source, Source::Dir("/m".into()));
     }
 
@@ -293,6 +333,8 @@ mod tests {
             (["--source", "dir:"], "a source is dir:PATH"),
             (["--source", "/m"], "a source is dir:PATH"),
             (["--ct-max", "10"], "10 is not in 1024..=16777216"),
+            (["--snat-ports", "70-69"], "ports are FIRST-LAST"),
+            (["--snat-ports", "61000"], "ports are FIRST-LAST"),
             (["--fast-path", "on"], "[possible values: auto, off]"),
         ] {
             let argument = ["netpol-agent", "run"].into_iter().chain(match extra[0] {

@@ -84,6 +84,10 @@ pub struct CtEntry {
     /// Meaningful with `SNAT`. Front entry: the address that the backend takes for the client's. Back entry: the client's
     /// own. See [`Address::to_words`].
     pub nat_saddr: [u32; 4],
+    /// With `OUTSIDE`: the uplink that the client came in by, where its answers leave. Else 0.
+    pub uplink: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// A decision and the epoch it was made under. One aligned word: a decision of one epoch is never seen under another, and
@@ -147,6 +151,8 @@ pub mod flags {
     pub const NODE_NAT: u32 = 1 << 5;
     /// Front or back entry of a connection whose source is translated as well: see [`CtEntry::nat_saddr`].
     pub const SNAT: u32 = 1 << 6;
+    /// Front or back entry of a connection from outside, translated at the uplink: no pod of this node is the client.
+    pub const OUTSIDE: u32 = 1 << 7;
     /// The connection is over: a new SYN opens a new one.
     #[must_use]
     pub const fn closed(flags: u32) -> bool {
@@ -237,4 +243,4 @@ macro_rules! key_of {
 key_of!(CtKey4, V4);
 key_of!(CtKey6, V6);
 
-const _: () = assert!(size_of::<CtKey4>() == 16 && size_of::<CtKey6>() == 40 && size_of::<CtEntry>() == 112);
+const _: () = assert!(size_of::<CtKey4>() == 16 && size_of::<CtKey6>() == 40 && size_of::<CtEntry>() == 120);

@@ -20,7 +20,7 @@ pub struct PacketEvent {
     pub proto: u8,
     /// TCP flags as on the wire; for ICMP the type.
     pub tcp_flags: u8,
-    /// [`HOOK_FROM_POD`] or [`HOOK_TO_POD`].
+    /// [`HOOK_FROM_POD`], [`HOOK_TO_POD`] or [`HOOK_FROM_NETDEV`].
     pub hook: u8,
     /// Always 0.
     pub pad: u8,
@@ -65,5 +65,7 @@ impl PacketEvent {
 pub const HOOK_FROM_POD: u8 = 0;
 /// The packet was about to be received by a pod.
 pub const HOOK_TO_POD: u8 = 1;
+/// The packet came in by an uplink and is for a Service.
+pub const HOOK_FROM_NETDEV: u8 = 2;
 
 const _: () = assert!(size_of::<PacketEvent>() == 112);

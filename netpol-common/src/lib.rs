@@ -27,4 +27,5 @@ pub mod reason;
 pub mod service;
 pub mod socket;
 pub mod stats;
+pub mod uplink;
 pub mod version;

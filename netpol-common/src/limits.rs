@@ -6,6 +6,8 @@ pub const CT: u32 = 131_072;
 pub const EP: u32 = 4_096;
 /// Interfaces of the node that lead to no pod.
 pub const NO_POD: u32 = 4_096;
+/// Interfaces of this node that lead out of it.
+pub const UPLINK: u32 = 256;
 /// Addresses of pods that some policy of this node can tell apart, per family.
 pub const PEER: u32 = 262_144;
 /// Prefixes named by policies of this node, per family.

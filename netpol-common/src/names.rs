@@ -11,6 +11,8 @@ pub const QUOTA: &str = "np_quota";
 pub const EP: &str = "np_ep";
 /// Index of an interface of the node that leads to no pod → `u32`, always 0.
 pub const NO_POD: &str = "np_nopod";
+/// Interface index → [`UplinkRow`](crate::uplink::UplinkRow).
+pub const UPLINK: &str = "np_uplink";
 /// IPv4 address → [`PeerRow`](crate::peer::PeerRow).
 pub const PEER4: &str = "np_peer4";
 /// IPv6 address → [`PeerRow`](crate::peer::PeerRow).
@@ -67,9 +69,10 @@ pub const DROP: &str = "np_drop";
 pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
-pub const PINNED: [&str; 31] = [
-    CT4, CT6, QUOTA, EP, NO_POD, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6, MEMBER4,
-    MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, SOCK, FRAG4, FRAG6, CONFIG, STATS, DROP, FLOW,
+pub const PINNED: [&str; 32] = [
+    CT4, CT6, QUOTA, EP, NO_POD, UPLINK, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6,
+    MEMBER4, MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, SOCK, FRAG4, FRAG6, CONFIG, STATS, DROP,
+    FLOW,
 ];
 
 /// Program on TC ingress of the host side of a pod's interface: what the pod sends.
@@ -93,6 +96,10 @@ pub const SOCKET_PROGRAMS: [&str; 8] = [
 pub const NODE_NETNS: &str = "NODE_NETNS";
 /// Constant of those programs: 1 if they may say why a call fails (`bpf_set_retval`, kernel 6.1).
 pub const SAYS_WHY: &str = "SAYS_WHY";
+/// Program on TC ingress of an uplink: what comes from outside for Services.
+pub const FROM_NETDEV: &str = "from_netdev";
+/// Program on TC egress of an uplink: answers of the node's own servers to clients of Services.
+pub const TO_NETDEV: &str = "to_netdev";
 /// Never attached: returns the low 31 bits of the kernel's jiffies, which [`CtEntry::last_seen`] counts in.
 ///
 /// [`CtEntry::last_seen`]: crate::conntrack::CtEntry::last_seen

@@ -57,10 +57,16 @@ reasons! {
     NoService = 15, "no-service";
     /// The Service is answered for on other nodes only, and its traffic policy is `Local`. The client is not told.
     NoLocalBackend = 16, "no-local-backend";
+    /// The Service lets in clients of its source ranges only, and this is none of them.
+    SourceRange = 17, "source-range";
+    /// A packet to or from a client outside that has no way out of this node, or is too large for it.
+    NoRoute = 18, "no-route";
+    /// No source port is left for a connection from outside to a backend of another node.
+    NoPort = 19, "no-port";
 }
 
 /// One more than the highest number: the size of tables indexed by reason. Index 0 stands for "forwarded".
-pub const COUNT: u32 = 17;
+pub const COUNT: u32 = 20;
 
 const _: () = {
     let mut i = 0;

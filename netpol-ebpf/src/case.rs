@@ -38,6 +38,10 @@ pub struct Case<A> {
     pub nat_src: A,
     /// Source port after service translation.
     pub nat_sport: Be16,
+    /// The uplink that the packet came in by; 0 for a packet of a pod.
+    pub uplink: u32,
+    /// The uplink that it is to leave by; 0: whatever way there is.
+    pub leave_by: u32,
     /// Who the ends are.
     pub ends: Ends,
     /// What policy said.
@@ -67,6 +71,8 @@ impl<A: Address> Case<A> {
             (&raw mut (*place).nat_dport).write(packet.tuple.dport);
             (&raw mut (*place).nat_src).write(packet.tuple.src);
             (&raw mut (*place).nat_sport).write(packet.tuple.sport);
+            (&raw mut (*place).uplink).write(0);
+            (&raw mut (*place).leave_by).write(0);
             (&raw mut (*place).ends).write(Ends::NONE);
             (&raw mut (*place).decision).write(Decision {
                 direction,

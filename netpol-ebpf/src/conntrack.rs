@@ -182,6 +182,8 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
         nat_port: Be16::from_raw(0),
         nat_sport: Be16::from_raw(0),
         nat_saddr: [0; 4],
+        uplink: case.uplink,
+        pad: 0,
     });
     entry.owner()
 }

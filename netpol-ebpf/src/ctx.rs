@@ -3,9 +3,12 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC},
+    bindings::{
+        __sk_buff, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_fib_lookup,
+    },
     helpers::{
-        bpf_l4_csum_replace, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail,
+        self, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room,
+        bpf_skb_change_tail,
         bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
     },
     programs::TcContext,
@@ -183,4 +186,59 @@ impl Skb {
         // SAFETY: the helper takes numbers only.
         unsafe { bpf_redirect_peer(ifindex, 0) as i32 }
     }
+
+    /// As `store`, for a byte that no checksum in the packet makes up for.
+    #[inline(always)]
+    pub fn store_unbalanced(&mut self, offset: u32, value: u8) -> Result<(), DropReason> {
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        // SAFETY: the helper reads one byte and checks the offset.
+        let rc = unsafe { bpf_skb_store_bytes(self.0, offset, (&raw const value).cast(), 1, flags) };
+        if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
+    }
+
+    /// Asks the node's routing; the answer lies in `route`. Returns a `BPF_FIB_LKUP_RET_…`, or less than 0.
+    #[inline(always)]
+    pub fn look_up_route(&self, route: &mut Route, flags: u32) -> i64 {
+        const { assert!(size_of::<Route>() == size_of::<bpf_fib_lookup>()) };
+        let len = size_of::<Route>() as i32;
+        // SAFETY: `Route` is laid out as `struct bpf_fib_lookup`, and initialised.
+        unsafe { helpers::bpf_fib_lookup(self.0.cast(), core::ptr::from_mut(route).cast(), len, flags) }
+    }
+
+    /// Sends the packet out by `ifindex` as it is. Returns the TC action.
+    #[inline(always)]
+    pub fn redirect(&mut self, ifindex: u32) -> i32 {
+        // SAFETY: the helper takes numbers only.
+        unsafe { bpf_redirect(ifindex, 0) as i32 }
+    }
+
+    /// Sends the packet out by `ifindex` once the kernel has found the next hop's MAC address. Returns the TC action.
+    #[inline(always)]
+    pub fn redirect_by_neighbour(&mut self, ifindex: u32) -> i32 {
+        // SAFETY: without parameters the helper asks the routing for the next hop.
+        unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+    }
+}
+
+/// `struct bpf_fib_lookup` of include/uapi/linux/bpf.h: the question, and the answer in its place.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Route {
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u8,
+    pub l4_protocol: u8,
+    pub sport: u16,
+    pub dport: u16,
+    /// 0: the packet's own length is compared with the interface's MTU.
+    pub tot_len: u16,
+    /// Asked: the interface that it came in by, or with `BPF_FIB_LOOKUP_OUTPUT` goes out by. Answered: goes out by.
+    pub ifindex: u32,
+    pub tos: u32,
+    pub src: [u32; 4],
+    pub dst: [u32; 4],
+    pub vlan: u32,
+    /// MAC address of the interface.
+    pub smac: [u8; 6],
+    /// MAC address of the next hop.
+    pub dmac: [u8; 6],
 }

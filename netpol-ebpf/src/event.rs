@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::bpf_jiffies64, maps::RingBuf};
 use netpol_common::{
-    event::PacketEvent,
+    event::{HOOK_FROM_NETDEV, PacketEvent},
     net::Address,
     policy::{RuleId, SlotId},
     reason::DropReason,
@@ -87,7 +87,7 @@ fn write<A: Address>(ring: &RingBuf, skb: &Skb, hook: Hook, reason: u8, case: &C
         family: A::FAMILY,
         proto: case.packet.tuple.proto,
         tcp_flags: case.packet.tcp_flags,
-        hook: hook as u8,
+        hook: if case.uplink == 0 { hook as u8 } else { HOOK_FROM_NETDEV },
         pad: 0,
         ifindex: skb.ifindex(),
         endpoint: case.decision.endpoint,

@@ -27,6 +27,8 @@ pub enum Way {
     Action(i32),
     /// Its source and its destination are translated: [`both_ends`] does that.
     BothEnds,
+    /// It answers a client from outside: `outside::answer` translates it and sends it out.
+    Outside,
 }
 
 /// Translates if it is this end's turn, and hands the packet over if the other end is a pod of this node.
@@ -42,6 +44,9 @@ pub fn established<F: Family>(
     hit: &Hit,
 ) -> Result<Way, DropReason> {
     let hand_over = hands_over(hook, config, hit);
+    if hook == Hook::FromPod && hit.reply && hit.flags & flags::OUTSIDE != 0 {
+        return Ok(Way::Outside);
+    }
     if hit.flags & (flags::FRONT | flags::BACK) != 0
         && let Some(end) = translated_end(hook, hit, hand_over)?
     {
@@ -123,7 +128,7 @@ pub fn partner_source<F: Family>(hit: &Hit) -> (F::Addr, Be16) {
 }
 
 #[inline(always)]
-fn change<F: Family>(
+pub fn change<F: Family>(
     packet: &Packet<F::Addr>,
     end: End,
     (new, new_port): (F::Addr, Be16),

@@ -15,6 +15,7 @@ use crate::{
     nat::{self, Change, Checks, End},
     parse::{Inner, Packet},
     peer,
+    pipeline::OUTSIDE_ERROR,
     progs::Hook,
 };
 
@@ -49,6 +50,9 @@ pub fn related<F: Family>(
     };
     if !owned {
         return None;
+    }
+    if hook == Hook::FromPod && hit.flags & flags::OUTSIDE != 0 {
+        return Some(Ok(OUTSIDE_ERROR));
     }
     let hand_over = hook == Hook::FromPod
         && receiver_of != 0
@@ -85,7 +89,7 @@ fn translated_end(hit: &Hit, hook: Hook, hand_over: bool) -> Option<End> {
 
 /// Translates one end of the quoted packet, and the reporter or receiver of the error with it.
 #[inline(always)]
-fn translate<F: Family>(
+pub fn translate<F: Family>(
     skb: &mut Skb,
     packet: &Packet<F::Addr>,
     inner: &Inner<F::Addr>,

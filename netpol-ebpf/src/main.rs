@@ -19,6 +19,7 @@ mod maps;
 mod metrics;
 mod mid_flow;
 mod nat;
+mod outside;
 mod parse;
 mod peer;
 mod pipeline;

@@ -23,6 +23,7 @@ use netpol_common::{
     },
     socket::{SocketKey, SocketRow},
     stats::{self, Counter},
+    uplink::UplinkRow,
 };
 
 use crate::case::Scratch;
@@ -45,6 +46,9 @@ pub static EP: HashMap<u32, EndpointRow> = HashMap::with_max_entries(limits::EP,
 /// Written by the agent. No row: a pod that it has not seen yet may be behind it.
 #[map(name = "np_nopod")]
 pub static NO_POD: HashMap<u32, u32> = HashMap::with_max_entries(limits::NO_POD, BPF_F_NO_PREALLOC);
+/// Written by the agent. No row: not an uplink.
+#[map(name = "np_uplink")]
+pub static UPLINK: HashMap<u32, UplinkRow> = HashMap::with_max_entries(limits::UPLINK, BPF_F_NO_PREALLOC);
 
 /// Written by the agent.
 #[map(name = "np_peer4")]

@@ -22,6 +22,7 @@ use crate::{
     family::{Family, Ipv4, Ipv6},
     forward::{self, DROP, NEXT, Way},
     icmp_error, judge, metrics, mid_flow,
+    outside::{self, Routed},
     parse::{Kind, Packet},
     progs::Hook,
     refuse,
@@ -47,8 +48,14 @@ const UNTRACKED: i32 = 0x105;
 const MID_FLOW: i32 = 0x106;
 /// Both ends of the packet are translated: `both_ends` comes next.
 const BOTH_ENDS: i32 = 0x107;
+/// The packet goes to a client from outside: `outside` comes next.
+const OUTSIDE: i32 = 0x108;
+/// The ICMP error is about a client from outside: `outside::report` comes next.
+pub const OUTSIDE_ERROR: i32 = 0x109;
+/// The packet is translated and leaves the node: `outside::leave` comes next.
+pub const LEAVE: i32 = 0x10a;
 /// With a drop reason in the low byte: `failed` comes next.
-const FAILED: i32 = 0x200;
+pub const FAILED: i32 = 0x200;
 
 /// What becomes of a packet: the TC action.
 #[inline(always)]
@@ -65,7 +72,7 @@ pub fn run<const FROM_POD: bool>(skb: &mut Skb) -> i32 {
 }
 
 #[inline(always)]
-fn stages<F: Family + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let mut answer = established::<F, FROM_POD>(raw, 0);
     if answer == ICMP_ERROR {
         answer = related::<F, FROM_POD>(raw);
@@ -89,6 +96,15 @@ fn stages<F: Family + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
     }
     if answer == BOTH_ENDS {
         answer = both_ends::<F, FROM_POD>(raw);
+    }
+    if answer == OUTSIDE {
+        answer = outside::<F>(raw);
+    }
+    if answer == OUTSIDE_ERROR {
+        answer = outside::report::<F>(raw);
+    }
+    if answer == LEAVE {
+        answer = outside::leave::<F>(raw);
     }
     if answer < UNSETTLED {
         return answer;
@@ -129,6 +145,7 @@ fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u3
             match forward::established::<F>(skb, hook, &config, &packet, &hit) {
                 Ok(Way::Action(action)) => return action,
                 Ok(Way::BothEnds) => answer = BOTH_ENDS,
+                Ok(Way::Outside) => answer = OUTSIDE,
                 Err(reason) => answer = FAILED | reason as i32,
             }
         }
@@ -213,6 +230,16 @@ fn both_ends<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     }
 }
 
+/// Translates what a pod answers to a client from outside, and sends it out of the node.
+#[inline(never)]
+fn outside<F: Routed>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    match outside::answer::<F>(&mut Skb::from_raw(raw), &case.packet) {
+        Ok(action) => action,
+        Err(reason) => FAILED | reason as i32,
+    }
+}
+
 /// Counts a connection that was let through, and tells whoever listens.
 #[inline(never)]
 fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32 {
@@ -252,6 +279,6 @@ const fn hook<const FROM_POD: bool>() -> Hook {
 /// Whether a packet asks for a connection under the addresses and ports of one that is there: that is over, or it is asked
 /// for from the wrong end.
 #[inline(always)]
-fn reopens<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
+pub fn reopens<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
     packet.opens() && (hit.reply || flags::closed(hit.flags))
 }

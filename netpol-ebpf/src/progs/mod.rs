@@ -2,9 +2,11 @@
 
 mod clock;
 mod empty;
+mod from_netdev;
 mod from_pod;
 mod reap;
 mod socket;
+mod to_netdev;
 mod to_pod;
 
 pub use netpol_common::hook::Hook;

@@ -1,7 +1,7 @@
 //! Telling a client at once that nobody answers, in the place of whoever would have: a TCP reset, or an ICMP error.
 //!
-//! The packet that asked becomes the answer and goes straight to the pod that sent it. So it meets no program on its way:
-//! the pod's policies have no say in it, as nothing of another end is in it.
+//! The packet that asked becomes the answer and goes straight to the pod that sent it, or out by the uplink that it came in
+//! by. So it meets no program on its way: the pod's policies have no say in it, as nothing of another end is in it.
 
 mod header;
 mod limit;
@@ -13,11 +13,18 @@ use netpol_common::{logic::tcp, net::proto, reason::DropReason, stats::Extra};
 use crate::{ctx::Skb, family::Family, forward::DROP, metrics, parse::Packet};
 pub use header::Header;
 
-/// Makes the packet its own answer. The TC action; what must not be answered, or finds no answer, is dropped.
+/// Makes the packet its own answer and hands it to the pod that sent it. The TC action; what must not be answered, or
+/// finds no answer, is dropped.
 #[inline(always)]
 pub fn answer<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> i32 {
+    if make::<F>(skb, packet) { skb.redirect_peer(skb.ifindex()) } else { DROP }
+}
+
+/// Makes the packet its own answer; `false` if it must not be answered, or finds no answer.
+#[inline(always)]
+pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> bool {
     if !skb.is_for_one() || F::is_for_many(packet.tuple.dst) {
-        return DROP;
+        return false;
     }
     let made = match packet.tuple.proto {
         proto::TCP if packet.has_l4 && packet.tcp_flags & tcp::bits::RST == 0 => {
@@ -26,15 +33,12 @@ pub fn answer<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> i3
         proto::UDP | proto::SCTP if packet.has_l4 => limited::<F>(skb, packet),
         // A later fragment has no type.
         other if other == F::ICMP && packet.tcp_flags == F::ECHO_REQUEST => limited::<F>(skb, packet),
-        _ => return DROP,
+        _ => return false,
     };
-    match made {
-        Ok(()) => {
-            metrics::extra(Extra::Refused);
-            skb.redirect_peer(skb.ifindex())
-        }
-        Err(_) => DROP,
+    if made.is_ok() {
+        metrics::extra(Extra::Refused);
     }
+    made.is_ok()
 }
 
 #[inline(always)]

@@ -8,7 +8,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::{
     Dataplane, Op, Rows,
-    kernel::{Connections, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch},
+    kernel::{
+        Connections, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch, Uplinks,
+    },
 };
 use netpol_common::{
     direction::Direction,
@@ -37,6 +39,8 @@ pub struct Lab {
     pub uplink: u32,
     /// Interface index of something that has just come.
     pub newcomer: u32,
+    /// What is known of uplinks.
+    pub uplinks: Uplinks,
     stats: Stats,
     drops: Ring,
     flows: Ring,
@@ -49,6 +53,36 @@ pub enum Hook {
     FromPod(u32),
     /// About to be received by the pod behind the first interface, having come in by the second (0: made on the node).
     ToPod(u32, u32),
+}
+
+/// Which program of an uplink sees the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Uplink {
+    /// Come in by this interface.
+    FromNetdev(u32),
+    /// Made on the node and about to leave by this interface.
+    ToNetdev(u32),
+}
+
+/// Which program sees the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// One of a pod's.
+    Pod(Hook),
+    /// One of an uplink's.
+    Uplink(Uplink),
+}
+
+impl From<Hook> for Place {
+    fn from(hook: Hook) -> Self {
+        Self::Pod(hook)
+    }
+}
+
+impl From<Uplink> for Place {
+    fn from(uplink: Uplink) -> Self {
+        Self::Uplink(uplink)
+    }
 }
 
 /// What the program said.
@@ -147,6 +181,7 @@ impl Lab {
             pods: (0..pods).map(|pod| index(&format!("pod{pod}"))).collect::<Result<_>>()?,
             uplink,
             newcomer: index("new0")?,
+            uplinks: Uplinks::new(&mut object)?,
             maps: Maps::new(&mut object)?,
             connections: Connections::new(&mut object)?,
             stats: Stats::new(&mut object)?,
@@ -222,9 +257,17 @@ impl Lab {
     ///
     /// # Errors
     /// If the kernel does not take the packet, or a map cannot be read.
-    pub fn send(&mut self, hook: Hook, packet: &[u8]) -> Result<Seen> {
+    pub fn send(&mut self, place: impl Into<Place>, packet: &[u8]) -> Result<Seen> {
         let before = self.stats.read()?;
-        let (program, context) = run_context(hook);
+        let (program, context) = match place.into() {
+            Place::Pod(hook) => run_context(hook),
+            Place::Uplink(Uplink::FromNetdev(ifindex)) => {
+                (names::FROM_NETDEV, RunContext { ifindex, ingress_ifindex: 0, repeat: 1 })
+            }
+            Place::Uplink(Uplink::ToNetdev(ifindex)) => {
+                (names::TO_NETDEV, RunContext { ifindex, ingress_ifindex: 0, repeat: 1 })
+            }
+        };
         let outcome = self.object.test_run(program, packet, context).map_err(|error| {
             let takes = |context| self.object.test_run(names::EMPTY, packet, context).is_ok();
             let error = anyhow::Error::from(error);

@@ -13,6 +13,6 @@ pub use build::{
 };
 pub use checksum::verify;
 pub(crate) use lab::run_context;
-pub use lab::{Counted, Hook, Lab, NO_INGRESS, Seen, Verdict, in_lab};
+pub use lab::{Counted, Hook, Lab, NO_INGRESS, Place, Seen, Uplink, Verdict, in_lab};
 pub use refusal::{reset_of, unreachable_of};
 pub use world::{World, open, slot_for_pods};

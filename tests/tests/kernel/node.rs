@@ -9,7 +9,7 @@ use std::{
 
 use netpol_agent::dataplane::{
     Dataplane, Interface, Op,
-    kernel::{AttachMode, Change, Kernel, KernelOptions, NodeServices, Sizes, Timeouts},
+    kernel::{AttachMode, Change, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkOptions},
 };
 use netpol_common::{
     endpoint::{EndpointRow, flags},
@@ -35,6 +35,7 @@ pub(crate) fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions 
         node_services: NodeServices::Off,
         timeouts: Timeouts::default(),
         quota: netpol_common::limits::CT,
+        uplinks: UplinkOptions::default(),
     }
 }
 

@@ -6,6 +6,7 @@ mod errors;
 mod fragments;
 mod mid_flow;
 mod newcomer;
+mod outside;
 mod parse;
 mod policy;
 mod quotes;

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use netpol_common::{direction::Direction, reason::DropReason};
-use netpol_tests::packet::{Counted, Hook, Lab, Seen, Verdict, World, in_lab, verify};
+use netpol_tests::packet::{Counted, Hook, Lab, Place, Seen, Verdict, World, in_lab, verify};
 
 /// One packet and everything that must be seen of it.
 pub(crate) struct Row<'a> {
     pub(crate) name: &'a str,
-    pub(crate) hook: Hook,
+    pub(crate) place: Place,
     pub(crate) packet: Vec<u8>,
     pub(crate) expect: Expect,
 }
@@ -30,14 +30,14 @@ pub(crate) enum Expect {
     Drop(DropReason, Direction),
 }
 
-pub(crate) fn row(name: &str, hook: Hook, packet: Vec<u8>, expect: Expect) -> Row<'_> {
-    Row { name, hook, packet, expect }
+pub(crate) fn row(name: &str, place: impl Into<Place>, packet: Vec<u8>, expect: Expect) -> Row<'_> {
+    Row { name, place: place.into(), packet, expect }
 }
 
 /// Sends the rows one after the other: what one leaves behind, the next finds.
 pub(crate) fn send_all(lab: &mut Lab, rows: Vec<Row<'_>>) -> Result<()> {
     for row in rows {
-        let seen = lab.send(row.hook, &row.packet).with_context(|| row.name.to_owned())?;
+        let seen = lab.send(row.place, &row.packet).with_context(|| row.name.to_owned())?;
         check(&row, &seen).with_context(|| format!("row \"{}\"", row.name))?;
     }
     Ok(())
@@ -45,9 +45,9 @@ pub(crate) fn send_all(lab: &mut Lab, rows: Vec<Row<'_>>) -> Result<()> {
 
 fn check(row: &Row<'_>, seen: &Seen) -> Result<()> {
     let opened = || {
-        let direction = match row.hook {
-            Hook::FromPod(_) => Direction::Egress,
-            Hook::ToPod(..) => Direction::Ingress,
+        let direction = match row.place {
+            Place::Pod(Hook::FromPod(_)) => Direction::Egress,
+            Place::Pod(Hook::ToPod(..)) | Place::Uplink(_) => Direction::Ingress,
         };
         Counted::from([(format!("opened {}", direction.name()), 1)])
     };

@@ -14,15 +14,23 @@ use super::netlink::{Netlink, NetlinkError};
 
 /// Early, but not the place that others take for themselves alone.
 const PRIORITY: u16 = 2;
-/// Ours: other filters of the priority have other handles.
-const HANDLE: TcHandle = TcHandle { major: 0, minor: 0x6e70 };
 /// `ETH_P_ALL` in network byte order.
 const ALL_PROTOCOLS: u16 = 3u16.to_be();
 
+/// Ours: other filters of the priority have other handles. An uplink's is another than a pod's: it tells them apart after a
+/// restart.
+fn handle(hook: Hook) -> TcHandle {
+    let minor = match hook {
+        Hook::FromPod | Hook::ToPod => 0x6e70,
+        Hook::FromNetdev | Hook::ToNetdev => 0x6e71,
+    };
+    TcHandle { major: 0, minor }
+}
+
 fn parent(hook: Hook) -> TcHandle {
     let minor = match hook {
-        Hook::FromPod => TcHandle::MIN_INGRESS,
-        Hook::ToPod => TcHandle::MIN_EGRESS,
+        Hook::FromPod | Hook::FromNetdev => TcHandle::MIN_INGRESS,
+        Hook::ToPod | Hook::ToNetdev => TcHandle::MIN_EGRESS,
     };
     TcHandle { major: u16::MAX, minor }
 }
@@ -30,7 +38,7 @@ fn parent(hook: Hook) -> TcHandle {
 fn filter(ifindex: u32, hook: Hook, options: Vec<TcOption>) -> TcMessage {
     let header = TcHeader {
         index: ifindex.cast_signed(),
-        handle: HANDLE,
+        handle: handle(hook),
         parent: parent(hook),
         info: u32::from(PRIORITY) << 16 | u32::from(ALL_PROTOCOLS),
         ..TcHeader::default()
@@ -85,7 +93,7 @@ pub(super) fn detach(netlink: &mut Netlink, ifindex: u32, hook: Hook) -> Result<
 
 /// Removes the qdisc if no filter is left in it.
 pub(super) fn remove_if_empty(netlink: &mut Netlink, ifindex: u32) -> Result<(), NetlinkError> {
-    for hook in Hook::ALL {
+    for hook in Hook::POD {
         if !filters(netlink, ifindex, hook)?.is_empty() {
             return Ok(());
         }
@@ -106,7 +114,7 @@ pub(super) fn remove_if_empty(netlink: &mut Netlink, ifindex: u32) -> Result<(),
 pub(super) fn is_attached(netlink: &mut Netlink, ifindex: u32, hook: Hook) -> Result<bool, NetlinkError> {
     Ok(filters(netlink, ifindex, hook)?
         .iter()
-        .any(|header| header.handle == HANDLE && header.info >> 16 == u32::from(PRIORITY)))
+        .any(|header| header.handle == handle(hook) && header.info >> 16 == u32::from(PRIORITY)))
 }
 
 fn filters(netlink: &mut Netlink, ifindex: u32, hook: Hook) -> Result<Vec<TcHeader>, NetlinkError> {

@@ -18,6 +18,7 @@ use super::{
     object::pin_path,
     table::{self, Hash},
     takeover::{Start, Taken, TakeoverError, take_over},
+    uplinks::Uplinks,
     veth::{self, Link, Veth},
 };
 use crate::dataplane::{self, Interface};
@@ -72,6 +73,7 @@ pub(super) struct Discovery {
     /// Interfaces of the node that are no veths.
     others: BTreeSet<u32>,
     no_pods: NoPods,
+    uplinks: Uplinks,
     /// Veths whose other side has left where it was: nothing is said of where it went.
     doubtful: BTreeSet<u32>,
     /// To be looked at in `settle`.
@@ -90,6 +92,7 @@ impl Discovery {
         netns_dir: &Path,
         pins: &Path,
         mut links: Links,
+        uplinks: Uplinks,
         start: Start,
     ) -> Result<Self, DiscoverError> {
         let open = |source: MapError| table::error("open", names::EP, source);
@@ -107,6 +110,7 @@ impl Discovery {
             seen: BTreeMap::new(),
             others: BTreeSet::new(),
             no_pods: NoPods::open(pins)?,
+            uplinks,
             doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
             namespaces_dirty: true,
@@ -133,6 +137,7 @@ impl Discovery {
                     self.seen.values().filter(|seen| seen.veth.nsid == Some(nsid)).map(|s| s.veth.ifindex),
                 );
             }
+            Event::Node => self.uplinks.note(),
             Event::Namespaces => self.note_namespaces(),
             Event::Lost => self.lost = true,
         }
@@ -177,6 +182,7 @@ impl Discovery {
     fn note_gone(&mut self, ifindex: u32) {
         self.dirty.insert(ifindex);
         self.others.remove(&ifindex);
+        self.links.doubt_uplink(ifindex);
         let Some(seen) = self.seen.remove(&ifindex) else { return };
         if seen.attached
             && let Err(error) = self.links.forget(ifindex)
@@ -221,7 +227,11 @@ impl Discovery {
         let mut failure = None;
         // Before the programs: they must not mistake the uplink for a pod.
         for ifindex in &dirty {
-            if let Err(error) = self.no_pods.set(*ifindex, self.leads_to_no_pod(*ifindex)) {
+            let leads_to_no_pod = self.leads_to_no_pod(*ifindex);
+            if leads_to_no_pod || self.no_pods.rows().contains(ifindex) {
+                self.uplinks.note();
+            }
+            if let Err(error) = self.no_pods.set(*ifindex, leads_to_no_pod) {
                 failure = Some(error.into());
             }
         }
@@ -241,6 +251,9 @@ impl Discovery {
                 }
                 Err(error) => failure = Some(error),
             }
+        }
+        if let Err(error) = self.uplinks.settle(&mut self.netlink, &mut self.links, self.no_pods.rows()) {
+            failure = Some(error);
         }
         match failure {
             Some(error) => Err(error),

@@ -18,6 +18,7 @@ use netpol_common::{
     },
     socket::{SocketKey, SocketRow},
     stats::{self, Counter},
+    uplink::UplinkRow,
     version::ABI_VERSION,
 };
 
@@ -81,6 +82,7 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
         map(names::QUOTA, Hash, u32_len, size_of::<u64>(), limits::EP, NO_PREALLOC),
         map(names::EP, Hash, u32_len, size_of::<EndpointRow>(), limits::EP, NO_PREALLOC),
         map(names::NO_POD, Hash, u32_len, u32_len, limits::NO_POD, NO_PREALLOC),
+        map(names::UPLINK, Hash, u32_len, size_of::<UplinkRow>(), limits::UPLINK, NO_PREALLOC),
         map(names::PEER4, Hash, size_of::<V4>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
         map(names::PEER6, Hash, size_of::<V6>(), size_of::<PeerRow>(), limits::PEER, NO_PREALLOC),
         prefixes(names::CIDR4, size_of::<V4>(), size_of::<CidrRow>(), limits::CIDR),

@@ -17,30 +17,40 @@ use super::{
     veth,
 };
 
-/// Where a program sits on the host side of a pod's interface.
+/// Where a program sits: on the host side of a pod's interface, or on an uplink.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Hook {
     /// TC ingress: what the pod sends.
     FromPod,
     /// TC egress: what the pod receives.
     ToPod,
+    /// TC ingress of an uplink: what comes from outside.
+    FromNetdev,
+    /// TC egress of an uplink: what the node itself sends out.
+    ToNetdev,
 }
 
 impl Hook {
-    pub(super) const ALL: [Self; 2] = [Self::FromPod, Self::ToPod];
+    /// On a pod's interface.
+    pub(super) const POD: [Self; 2] = [Self::FromPod, Self::ToPod];
+    /// On an uplink.
+    pub(super) const UPLINK: [Self; 2] = [Self::FromNetdev, Self::ToNetdev];
+    const ALL: [Self; 4] = [Self::FromPod, Self::ToPod, Self::FromNetdev, Self::ToNetdev];
 
     /// Name of the program.
     pub(super) fn program(self) -> &'static str {
         match self {
             Self::FromPod => names::FROM_POD,
             Self::ToPod => names::TO_POD,
+            Self::FromNetdev => names::FROM_NETDEV,
+            Self::ToNetdev => names::TO_NETDEV,
         }
     }
 
     fn tcx(self) -> TcxAttach {
         match self {
-            Self::FromPod => TcxAttach::Ingress,
-            Self::ToPod => TcxAttach::Egress,
+            Self::FromPod | Self::FromNetdev => TcxAttach::Ingress,
+            Self::ToPod | Self::ToNetdev => TcxAttach::Egress,
         }
     }
 }
@@ -89,8 +99,9 @@ pub enum LinkError {
 
 /// The programs, and the interfaces they are on. Works in the network namespace of the thread that opened it.
 pub(super) struct Links {
-    from_pod: OwnedFd,
-    to_pod: OwnedFd,
+    /// In the order of [`Hook::ALL`].
+    programs: [OwnedFd; 4],
+    uplinks: BTreeSet<u32>,
     mode: AttachMode,
     dir: PathBuf,
     netlink: Netlink,
@@ -103,10 +114,11 @@ impl Links {
         dir: PathBuf,
         mode: Option<AttachMode>,
     ) -> Result<Self, LinkError> {
-        let [from_pod, to_pod] = Hook::ALL.map(|hook| program(object, hook));
-        let (from_pod, to_pod) = (from_pod?, to_pod?);
-        let mode = mode.unwrap_or_else(|| probe(&from_pod));
-        Ok(Self { from_pod, to_pod, mode, dir, netlink: Netlink::open()? })
+        let [from_pod, to_pod, from_netdev, to_netdev] = Hook::ALL.map(|hook| program(object, hook));
+        let programs = [from_pod?, to_pod?, from_netdev?, to_netdev?];
+        let [any, ..] = &programs;
+        let mode = mode.unwrap_or_else(|| probe(any));
+        Ok(Self { programs, uplinks: BTreeSet::new(), mode, dir, netlink: Netlink::open()? })
     }
 
     pub(super) fn mode(&self) -> AttachMode {
@@ -117,7 +129,8 @@ impl Links {
     /// Returns the interfaces.
     pub(super) fn adopt(&mut self) -> Result<BTreeSet<u32>, LinkError> {
         let mut adopted = BTreeSet::new();
-        for (ifindex, hook) in pinned(&self.dir)? {
+        let pods = |(_, hook): &(u32, Hook)| Hook::POD.contains(hook);
+        for (ifindex, hook) in pinned(&self.dir)?.into_iter().filter(pods) {
             match self.replace(ifindex, hook) {
                 Ok(true) => {
                     adopted.insert(ifindex);
@@ -127,7 +140,7 @@ impl Links {
             }
         }
         for ifindex in veth::list(&mut self.netlink)?.into_iter().map(|link| link.ifindex) {
-            for hook in Hook::ALL {
+            for hook in Hook::POD {
                 if clsact::is_attached(&mut self.netlink, ifindex, hook)? {
                     adopted.insert(ifindex);
                 }
@@ -142,7 +155,43 @@ impl Links {
 
     /// Has both programs on the interface; what is there already is replaced in place.
     pub(super) fn attach(&mut self, ifindex: u32) -> Result<(), LinkError> {
-        for hook in Hook::ALL {
+        self.attach_all(ifindex, Hook::POD)
+    }
+
+    /// As `attach`, on an uplink.
+    pub(super) fn attach_uplink(&mut self, ifindex: u32) -> Result<(), LinkError> {
+        self.attach_all(ifindex, Hook::UPLINK)?;
+        self.uplinks.insert(ifindex);
+        Ok(())
+    }
+
+    /// Whether this process has put its programs on an uplink.
+    pub(super) fn is_uplink(&self, ifindex: u32) -> bool {
+        self.uplinks.contains(&ifindex)
+    }
+
+    /// Forgets whether the programs are on an uplink: the next `attach_uplink` looks.
+    pub(super) fn doubt_uplink(&mut self, ifindex: u32) {
+        self.uplinks.remove(&ifindex);
+    }
+
+    /// Takes the programs off an uplink, which may be gone.
+    pub(super) fn detach_uplink(&mut self, ifindex: u32) -> Result<(), LinkError> {
+        let mut any = false;
+        for hook in Hook::UPLINK {
+            // A pinned link has no other holder.
+            self.forget_hook(ifindex, hook)?;
+            any |= clsact::detach(&mut self.netlink, ifindex, hook)?;
+        }
+        if any {
+            clsact::remove_if_empty(&mut self.netlink, ifindex)?;
+        }
+        self.uplinks.remove(&ifindex);
+        Ok(())
+    }
+
+    fn attach_all(&mut self, ifindex: u32, hooks: [Hook; 2]) -> Result<(), LinkError> {
+        for hook in hooks {
             match self.mode {
                 AttachMode::Tcx => {
                     if !self.replace(ifindex, hook)? {
@@ -156,7 +205,7 @@ impl Links {
             }
         }
         // Of the other mode, after: the interface is never without a program.
-        for hook in Hook::ALL {
+        for hook in hooks {
             match self.mode {
                 AttachMode::Tcx => {
                     clsact::detach(&mut self.netlink, ifindex, hook)?;
@@ -169,7 +218,7 @@ impl Links {
 
     /// Removes what is pinned for an interface that is gone.
     pub(super) fn forget(&mut self, ifindex: u32) -> Result<(), LinkError> {
-        Hook::ALL.into_iter().try_for_each(|hook| self.forget_hook(ifindex, hook))
+        Hook::POD.into_iter().try_for_each(|hook| self.forget_hook(ifindex, hook))
     }
 
     fn forget_hook(&self, ifindex: u32, hook: Hook) -> Result<(), LinkError> {
@@ -220,9 +269,12 @@ impl Links {
     }
 
     fn program(&self, hook: Hook) -> &OwnedFd {
+        let [from_pod, to_pod, from_netdev, to_netdev] = &self.programs;
         match hook {
-            Hook::FromPod => &self.from_pod,
-            Hook::ToPod => &self.to_pod,
+            Hook::FromPod => from_pod,
+            Hook::ToPod => to_pod,
+            Hook::FromNetdev => from_netdev,
+            Hook::ToNetdev => to_netdev,
         }
     }
 }
@@ -230,13 +282,13 @@ impl Links {
 /// Removes the filters of this network namespace; pinned links go with their folder.
 pub(super) fn remove_filters() -> Result<(), LinkError> {
     let mut netlink = Netlink::open()?;
-    for link in veth::list(&mut netlink)? {
+    for ifindex in veth::indexes(&mut netlink)? {
         let mut any = false;
         for hook in Hook::ALL {
-            any |= clsact::detach(&mut netlink, link.ifindex, hook)?;
+            any |= clsact::detach(&mut netlink, ifindex, hook)?;
         }
         if any {
-            clsact::remove_if_empty(&mut netlink, link.ifindex)?;
+            clsact::remove_if_empty(&mut netlink, ifindex)?;
         }
     }
     Ok(())

@@ -36,8 +36,10 @@ mod stats;
 mod table;
 mod takeover;
 mod timeouts;
+mod uplinks;
 mod veth;
 mod watch;
+mod ways_out;
 
 pub use clock::{Clock, Jiffies};
 pub use connections::{ConnectionKey, Connections};
@@ -57,4 +59,6 @@ pub use ring::{Drained, LOOK_EVERY, Ring};
 pub use sockets::{NodeServices, NodeServicesState};
 pub use stats::Stats;
 pub use timeouts::{Setting, SettingError, Timeouts};
+pub use uplinks::Uplinks;
 pub use watch::{Look, WatchError};
+pub use ways_out::{UplinkChoice, UplinkOptions};

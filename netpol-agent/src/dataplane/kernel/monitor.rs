@@ -12,8 +12,8 @@ use super::{
     veth::Link,
 };
 
-/// Multicast groups (`enum rtnetlink_groups`): LINK, IPV4_IFADDR, IPV6_IFADDR, NSID.
-const GROUPS: [u32; 4] = [1, 5, 9, 28];
+/// Multicast groups (`enum rtnetlink_groups`): LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID.
+const GROUPS: [u32; 6] = [1, 5, 7, 9, 11, 28];
 /// A burst of notifications that may wait to be read.
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// Longer than any notification (the kernel allocates a page or two for one).
@@ -30,6 +30,8 @@ pub(super) enum Event {
     GoneFrom(i32, u32),
     /// Addresses in a namespace with this number have changed.
     Addresses(i32),
+    /// The node's own addresses or default routes have changed.
+    Node,
     /// A namespace got or lost its number.
     Namespaces,
     /// Notifications were lost or not understood: nothing is known for sure.
@@ -174,6 +176,10 @@ fn decode(bytes: &[u8], nsid: Option<i32>) -> impl Iterator<Item = Event> {
                 Some(nsid.map_or(Event::Gone(ifindex), |nsid| Event::GoneFrom(nsid, ifindex)))
             }
             (Message::NewAddress(_) | Message::DelAddress(_), Some(nsid)) => Some(Event::Addresses(nsid)),
+            (Message::NewAddress(_) | Message::DelAddress(_), None) => Some(Event::Node),
+            (Message::NewRoute(route) | Message::DelRoute(route), None) => {
+                (route.header.destination_prefix_length == 0).then_some(Event::Node)
+            }
             (Message::NewNsId(_) | Message::DelNsId(_), None) => Some(Event::Namespaces),
             _ => None,
         }

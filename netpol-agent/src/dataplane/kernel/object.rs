@@ -120,8 +120,16 @@ pub struct RunError {
 
 impl Object {
     /// Programs in the order they are loaded in.
-    pub const PROGRAMS: [&'static str; 6] =
-        [names::FROM_POD, names::TO_POD, names::CLOCK, names::REAP4, names::REAP6, names::EMPTY];
+    pub const PROGRAMS: [&'static str; 8] = [
+        names::FROM_POD,
+        names::TO_POD,
+        names::FROM_NETDEV,
+        names::TO_NETDEV,
+        names::CLOCK,
+        names::REAP4,
+        names::REAP6,
+        names::EMPTY,
+    ];
 
     /// Creates or takes over the maps, loads and verifies every program.
     ///

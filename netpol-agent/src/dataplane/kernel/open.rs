@@ -7,7 +7,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, NodeServices,
-    NodeServicesState, Object, PinError, Ring, RunError, Sizes, Stats, Timeouts, WatchError, clock, layout,
+    NodeServicesState, Object, PinError, Ring, RunError, Sizes, Stats, Timeouts, UplinkOptions, Uplinks,
+    WatchError, clock, layout,
     links::{self, Links},
     pins::{self, Pins},
     sockets,
@@ -33,6 +34,8 @@ pub struct KernelOptions {
     pub timeouts: Timeouts,
     /// Entries of the connection tables that one pod may fill.
     pub quota: u32,
+    /// Where clients from outside come in.
+    pub uplinks: UplinkOptions,
 }
 
 /// The kernel side, part by part, each for the task that needs it. Dropping all of it leaves the dataplane at work.
@@ -100,7 +103,8 @@ impl Kernel {
     ///
     /// If anything of it fails. What enforced before does so still.
     pub fn open(options: &KernelOptions) -> Result<Self, OpenError> {
-        let KernelOptions { pin_dir, netns_dir, sizes, attach, node_services, timeouts, quota } = options;
+        let KernelOptions { pin_dir, netns_dir, sizes, attach, node_services, timeouts, quota, uplinks } =
+            options;
         let pins = Pins::open(pin_dir)?;
         layout::check_pinned(pins.maps(), sizes)?;
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
@@ -111,7 +115,8 @@ impl Kernel {
         let links = Links::open(&mut object, pins.links(), *attach)?;
         let mode = links.mode();
         let start = Start { now: clock::jiffies(&object)?, quota: *quota };
-        let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links, start)?;
+        let uplinks = Uplinks::open(pins.maps(), uplinks.clone())?;
+        let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links, uplinks, start)?;
         let mut maps = Maps::new(&mut object)?;
         maps.limit_connections(*quota);
         Ok(Self {

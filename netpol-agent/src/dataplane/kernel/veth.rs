@@ -117,6 +117,18 @@ fn link(answer: &Message) -> Option<Link> {
     }
 }
 
+/// The indexes of all interfaces of the node, of whatever kind.
+pub(super) fn indexes(netlink: &mut Netlink) -> Result<Vec<u32>, NetlinkError> {
+    let answers = netlink.dump("list interfaces", &Message::GetLink(LinkMessage::default()))?;
+    Ok(answers
+        .iter()
+        .filter_map(|answer| match answer {
+            Message::NewLink(message) => Some(message.header.index),
+            _ => None,
+        })
+        .collect())
+}
+
 /// The global addresses of an interface in another namespace, in order; none if the namespace is gone.
 pub(super) fn peer_addresses(
     netlink: &mut Netlink,
@@ -158,7 +170,7 @@ pub(super) fn own_addresses(netlink: &mut Netlink) -> Result<Vec<IpAddr>, Netlin
         .collect())
 }
 
-fn global(message: &AddressMessage) -> Option<IpAddr> {
+pub(super) fn global(message: &AddressMessage) -> Option<IpAddr> {
     if message.header.scope != AddressScope::Universe {
         return None;
     }

@@ -14,6 +14,7 @@ use super::{
     monitor::{Event, Monitor},
     netlink::NetlinkError,
     takeover::Start,
+    uplinks::Uplinks,
 };
 
 /// How soon an attempt that failed is repeated, at first.
@@ -79,6 +80,7 @@ pub(super) fn start(
     netns_dir: &Path,
     pins: &Path,
     links: Links,
+    uplinks: Uplinks,
     start: Start,
 ) -> Result<Started, WatchError> {
     let runtime =
@@ -88,7 +90,7 @@ pub(super) fn start(
         let _within = runtime.enter();
         Monitor::open().map_err(DiscoverError::from)?
     };
-    let mut discovery = Discovery::open(netns_dir, pins, links, start)?;
+    let mut discovery = Discovery::open(netns_dir, pins, links, uplinks, start)?;
     let (files, folder) = mpsc::unbounded_channel();
     let failed = |source| WatchError::Notify { path: netns_dir.into(), source };
     let mut watcher = notify::recommended_watcher(move |event| forward(event, &files)).map_err(failed)?;

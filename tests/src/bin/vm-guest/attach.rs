@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use netpol_agent::dataplane::kernel::{AttachMode, Kernel, KernelOptions, NodeServices, Sizes, Timeouts};
+use netpol_agent::dataplane::kernel::{
+    AttachMode, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkOptions,
+};
 use netpol_common::{direction::Direction, reason::DropReason, stats};
 use netpol_tests::bed::Netns;
 
@@ -35,6 +37,7 @@ pub(super) fn attach() -> Result<AttachMode> {
         node_services: NodeServices::Auto(None),
         timeouts: Timeouts::default(),
         quota: netpol_common::limits::CT,
+        uplinks: UplinkOptions::default(),
     })?;
     ensure!(kernel.known.len() == 1, "one interface leads to a pod, found {:?}", kernel.known);
 

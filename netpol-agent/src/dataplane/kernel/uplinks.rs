@@ -1,0 +1,108 @@
+//! `np_uplink`: the interfaces that lead out of the node, which are those that have the programs for traffic from outside.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use netpol_common::{names, uplink::UplinkRow};
+
+use super::{
+    DiscoverError, Object,
+    links::Links,
+    netlink::Netlink,
+    object::pin_path,
+    table::{self, Hash},
+    ways_out::{self, UplinkOptions},
+};
+use crate::dataplane::Error;
+
+/// The table, and what it holds.
+pub struct Uplinks {
+    table: Hash<u32, UplinkRow>,
+    rows: BTreeMap<u32, UplinkRow>,
+    options: UplinkOptions,
+    /// Something has happened that can make an interface an uplink, or no longer one.
+    dirty: bool,
+}
+
+impl Uplinks {
+    /// Takes the map out of a loaded object: for tests and benchmarks, which say by hand which interfaces there are.
+    ///
+    /// # Errors
+    ///
+    /// If the object lacks it, or it cannot be read.
+    pub fn new(object: &mut Object) -> Result<Self, Error> {
+        Self::over(table::hash(object, names::UPLINK)?.0, UplinkOptions::default())
+    }
+
+    /// With the rows that an agent before left there.
+    pub(super) fn open(pins: &Path, options: UplinkOptions) -> Result<Self, Error> {
+        let open = |source: MapError| table::error("open", names::UPLINK, source);
+        let data = MapData::from_pin(pin_path(pins, names::UPLINK)).and_then(Map::from_map_data);
+        Self::over(HashMap::try_from(data.map_err(open)?).map_err(open)?, options)
+    }
+
+    fn over(table: Hash<u32, UplinkRow>, options: UplinkOptions) -> Result<Self, Error> {
+        let rows = table::read(&table, names::UPLINK, |ifindex| ifindex)?;
+        Ok(Self { table, rows, options, dirty: true })
+    }
+
+    /// Says what an uplink is like.
+    ///
+    /// # Errors
+    ///
+    /// If the row cannot be written.
+    pub fn put(&mut self, ifindex: u32, row: UplinkRow) -> Result<(), Error> {
+        if self.rows.get(&ifindex) != Some(&row) {
+            table::put(&mut self.table, &ifindex, &row, names::UPLINK)?;
+            self.rows.insert(ifindex, row);
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, ifindex: u32) -> Result<(), Error> {
+        table::delete(&mut self.table, &ifindex, names::UPLINK)?;
+        self.rows.remove(&ifindex);
+        Ok(())
+    }
+
+    /// Has the next [`Uplinks::settle`] look.
+    pub(super) fn note(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Has the programs on every uplink that there is now, and on no other interface. A row comes before the programs and
+    /// goes after them, so that no program is ever without its row, nor left behind by an agent that died in between.
+    pub(super) fn settle(
+        &mut self,
+        netlink: &mut Netlink,
+        links: &mut Links,
+        no_pods: &BTreeSet<u32>,
+    ) -> Result<(), DiscoverError> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let found = ways_out::find(netlink, &self.options, no_pods)?;
+        let gone: Vec<u32> =
+            self.rows.keys().copied().filter(|ifindex| !found.contains_key(ifindex)).collect();
+        for ifindex in gone {
+            links.detach_uplink(ifindex)?;
+            self.delete(ifindex)?;
+            tracing::info!(ifindex, "no uplink any more");
+        }
+        for (ifindex, (name, row)) in found {
+            let new = !self.rows.contains_key(&ifindex);
+            self.put(ifindex, row)?;
+            if !links.is_uplink(ifindex) {
+                links.attach_uplink(ifindex)?;
+            }
+            if new {
+                tracing::info!(ifindex, name, "an uplink");
+            }
+        }
+        self.dirty = false;
+        Ok(())
+    }
+}

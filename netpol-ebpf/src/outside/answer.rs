@@ -1,0 +1,137 @@
+//! Packets whose way leads out of the node past its own routing table: to backends of other nodes, and back to clients by
+//! the uplink they came from.
+
+use aya_ebpf::bindings::{
+    __sk_buff,     BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
+    BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT,
+};
+use netpol_common::{conntrack::flags, net::Address, reason::DropReason};
+
+use super::Routed;
+use crate::{
+    case::Case,
+    conntrack::{self, Hit},
+    ctx::{Route, Skb},
+    forward::{self, DROP, NEXT},
+    nat::{self, End},
+    parse::Packet,
+    pipeline::FAILED,
+};
+
+/// `BPF_FIB_LKUP_RET_SUCCESS`
+pub const FOUND: i64 = BPF_FIB_LKUP_RET_SUCCESS as i64;
+const NO_NEIGHBOUR: i64 = BPF_FIB_LKUP_RET_NO_NEIGH as i64;
+const TOO_LARGE: i64 = BPF_FIB_LKUP_RET_FRAG_NEEDED as i64;
+const NOT_FORWARDED: i64 = BPF_FIB_LKUP_RET_NOT_FWDED as i64;
+
+/// The question how to get from `src` to `dst` by `ifindex`.
+#[inline(always)]
+pub fn route<F: Routed>(src: F::Addr, dst: F::Addr, ifindex: u32) -> Route {
+    const AF_INET: u8 = 2;
+    const AF_INET6: u8 = 10;
+    Route {
+        family: if F::Addr::FAMILY == 4 { AF_INET } else { AF_INET6 },
+        l4_protocol: 0,
+        sport: 0,
+        dport: 0,
+        tot_len: 0,
+        ifindex,
+        tos: 0,
+        src: src.to_words(),
+        dst: dst.to_words(),
+        vlan: 0,
+        smac: [0; 6],
+        dmac: [0; 6],
+    }
+}
+
+/// Asks for a way out: by `uplink` if there is one, else by whatever route the node has.
+#[inline(always)]
+pub fn ask<F: Routed>(skb: &Skb, src: F::Addr, dst: F::Addr, uplink: u32) -> (Route, i64) {
+    let mut way = route::<F>(src, dst, uplink);
+    if uplink != 0 {
+        let said = skb.look_up_route(&mut way, BPF_FIB_LOOKUP_OUTPUT);
+        if said == FOUND || said == NO_NEIGHBOUR || said == TOO_LARGE {
+            return (way, said);
+        }
+    }
+    way = route::<F>(src, dst, skb.ifindex());
+    let said = skb.look_up_route(&mut way, 0);
+    (way, said)
+}
+
+/// Sends the packet, translated, by a way that was found.
+#[inline(always)]
+pub fn send<F: Routed>(skb: &mut Skb, way: &Route, said: i64) -> Result<i32, DropReason> {
+    if !F::count_down(skb)? {
+        // The node's routing says that its time is over.
+        return Ok(NEXT);
+    }
+    if said == NO_NEIGHBOUR {
+        return Ok(skb.redirect_by_neighbour(way.ifindex));
+    }
+    skb.store(0, &way.dmac)?;
+    skb.store(6, &way.smac)?;
+    Ok(skb.redirect(way.ifindex))
+}
+
+/// Translates and sends out what a pod answers to a client outside.
+#[inline(always)]
+pub fn answer<F: Routed>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Result<i32, DropReason> {
+    let Some(hit) = conntrack::find::<F>(&packet.tuple) else { return Err(DropReason::Invalid) };
+    let service = forward::partner_destination::<F>(&hit);
+    let client = forward::partner_source::<F>(&hit);
+    let (way, said) = ask::<F>(skb, service.0, client.0, uplink(&hit));
+    match said {
+        FOUND | NO_NEIGHBOUR => {}
+        // The node's routing tells the pod, whose address it must see for that.
+        TOO_LARGE => return Ok(NEXT),
+        _ => return Err(DropReason::NoRoute),
+    }
+    let source = forward::change::<F>(packet, End::Source, service);
+    if hit.flags & flags::SNAT == 0 {
+        nat::rewrite::<F>(skb, packet, packet.l3_check, &source)?;
+    } else {
+        let destination = forward::change::<F>(packet, End::Destination, client);
+        nat::rewrite_both::<F>(skb, packet, &source, &destination)?;
+    }
+    send::<F>(skb, &way, said)
+}
+
+/// Translates both ends of what came in by an uplink.
+#[inline(always)]
+pub fn both_ends<F: Routed>(skb: &mut Skb, packet: &Packet<F::Addr>, hit: &Hit) -> Result<(), DropReason> {
+    let (other, origin) = (forward::partner_destination::<F>(hit), forward::partner_source::<F>(hit));
+    let (src, dst) = if hit.reply { (other, origin) } else { (origin, other) };
+    let source = forward::change::<F>(packet, End::Source, src);
+    let destination = forward::change::<F>(packet, End::Destination, dst);
+    nat::rewrite_both::<F>(skb, packet, &source, &destination)
+}
+
+/// Sends out a packet that is translated already, by its case's `leave_by`.
+#[inline(never)]
+pub fn leave<F: Routed>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    match leave_by::<F>(&mut Skb::from_raw(raw), case.leave_by) {
+        Ok(action) => action,
+        Err(reason) => FAILED | reason as i32,
+    }
+}
+
+#[inline(always)]
+fn leave_by<F: Routed>(skb: &mut Skb, uplink: u32) -> Result<i32, DropReason> {
+    let [src, dst] = F::addresses(skb)?;
+    match ask::<F>(skb, src, dst, uplink) {
+        // For a server of the node's own.
+        (_, NOT_FORWARDED) if uplink == 0 => Ok(NEXT),
+        (way, said @ (FOUND | NO_NEIGHBOUR)) => send::<F>(skb, &way, said),
+        _ => Err(DropReason::NoRoute),
+    }
+}
+
+/// The uplink that the connection's client came in by.
+#[inline(always)]
+pub fn uplink(hit: &Hit) -> u32 {
+    // SAFETY: a non-null pointer into a hash map; written before the entry is inserted and never after.
+    unsafe { (*hit.entry).uplink }
+}

@@ -1,0 +1,255 @@
+//! Traffic from outside: clients that reach Services by way of this node.
+//!
+//! The stages of `from_netdev`, as `pipeline` has those of the pods' programs, with the same rules for frames and answers. A
+//! packet that belongs to no Service passes: whether it may reach a pod is `to_pod`'s question.
+
+mod admit;
+mod answer;
+mod depart;
+mod report;
+mod source;
+mod uplink;
+
+use aya_ebpf::bindings::__sk_buff;
+pub use answer::{answer, leave};
+pub use depart::leaves;
+use netpol_common::{
+    config,
+    conntrack::{Judged, flags},
+    direction::Direction,
+    reason::DropReason,
+};
+pub use report::report;
+pub use uplink::Routed;
+
+use crate::{
+    case::Case,
+    config as settings,
+    conntrack::{self, Entered, Hit},
+    ctx::Skb,
+    event,
+    family::{Ipv4, Ipv6},
+    forward::{self, DROP, NEXT},
+    judge, metrics,
+    nat::{self, End},
+    parse::Kind,
+    pipeline::{FAILED, LEAVE, reopens},
+    progs::Hook,
+    refuse,
+};
+
+const ETHERTYPE_IPV4: u32 = 0x0800_u16.to_be() as u32;
+const ETHERTYPE_IPV6: u32 = 0x86dd_u16.to_be() as u32;
+
+/// The packet has no current decision: `known` comes next.
+const UNSETTLED: i32 = 0x100;
+/// The packet is an ICMP error: `report` comes next.
+const ICMP_ERROR: i32 = 0x101;
+/// The packet belongs to no connection, or to one that is over: `new` comes next.
+const NEW: i32 = 0x102;
+/// The connection has a decision now: `established` comes next.
+const SETTLED: i32 = 0x103;
+/// A connection was entered: `opened` comes next.
+const OPENED: i32 = 0x104;
+/// Source and destination are translated: `both_ends` comes next.
+const BOTH_ENDS: i32 = 0x105;
+
+/// What becomes of a packet that comes in by an uplink: the TC action.
+#[inline(always)]
+pub fn arrives(skb: &Skb) -> i32 {
+    match skb.ethertype() {
+        ETHERTYPE_IPV4 => stages::<Ipv4>(skb.raw()),
+        ETHERTYPE_IPV6 => stages::<Ipv6>(skb.raw()),
+        _ => NEXT,
+    }
+}
+
+#[inline(always)]
+fn stages<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
+    let mut answer = established::<F>(raw, 0);
+    if answer == ICMP_ERROR {
+        answer = report::<F>(raw);
+    }
+    if answer == UNSETTLED {
+        answer = known::<F>(raw);
+    }
+    if answer == NEW {
+        answer = new::<F>(raw);
+    }
+    if answer == OPENED {
+        answer = opened::<F>(raw);
+    }
+    if answer == SETTLED {
+        answer = established::<F>(raw, 1);
+    }
+    if answer == BOTH_ENDS {
+        answer = both_ends::<F>(raw);
+    }
+    if answer == LEAVE {
+        answer = leave::<F>(raw);
+    }
+    if answer < UNSETTLED {
+        return answer;
+    }
+    // A connection that vanished between two stages is dropped as well: nothing but a decision lets a packet on.
+    let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
+    let dropped = failed::<F>(raw, reason);
+    if reason == DropReason::NoBackend as u8 && refused::<F>(raw) == LEAVE {
+        let sent = leave::<F>(raw);
+        if sent < UNSETTLED {
+            return sent;
+        }
+    }
+    dropped
+}
+
+/// Parse, one lookup, translate. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
+#[inline(never)]
+fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
+    let skb = &mut Skb::from_raw(raw);
+    // What cannot be read is for no Service; a pod's program says what is to be said of it.
+    let Ok(packet) = F::parse(skb, Hook::ToPod) else { return NEXT };
+    let mut answer = UNSETTLED;
+    if packet.kind == Kind::Pass {
+        return NEXT;
+    } else if packet.kind == Kind::IcmpError && settled == 0 {
+        answer = ICMP_ERROR;
+    } else if let Some(hit) = conntrack::find::<F>(&packet.tuple) {
+        if hit.flags & flags::OUTSIDE == 0 {
+            return NEXT;
+        }
+        let config = settings::read();
+        let judged = hit.judged();
+        let current = judged == Judged::allowed(config.epoch) || (settled != 0 && !judged.is_denied());
+        if !packet.is_sound() {
+            answer = FAILED | DropReason::Invalid as i32;
+        } else if current && !reopens(&packet, &hit) {
+            conntrack::touch(&hit, skb.len(), &packet);
+            answer = match way(&hit) {
+                Ok(Ends::Both) => BOTH_ENDS,
+                Ok(Ends::Destination) => {
+                    let partner = forward::partner_destination::<F>(&hit);
+                    let change = forward::change::<F>(&packet, End::Destination, partner);
+                    match nat::rewrite::<F>(skb, &packet, packet.l3_check, &change) {
+                        Ok(()) => return hand_on(skb, &hit, config.flags),
+                        Err(reason) => FAILED | reason as i32,
+                    }
+                }
+                Err(reason) => FAILED | reason as i32,
+            };
+        }
+    } else if F::frontend(packet.tuple.dst, packet.tuple.dport, packet.tuple.proto).is_none() {
+        return NEXT;
+    } else {
+        answer = NEW;
+    }
+    match Case::open::<F>(&packet, Direction::Ingress, 0) {
+        Some(case) => {
+            case.uplink = skb.ifindex();
+            answer
+        }
+        None => DROP,
+    }
+}
+
+/// What of a packet is translated.
+enum Ends {
+    Destination,
+    Both,
+}
+
+#[inline(always)]
+fn way(hit: &Hit) -> Result<Ends, DropReason> {
+    let snat = hit.flags & flags::SNAT != 0;
+    match (hit.flags & flags::FRONT != 0, hit.reply, snat) {
+        (true, false, false) => Ok(Ends::Destination),
+        // A backend elsewhere answers under the address it was given.
+        (true, false, true) | (false, true, true) => Ok(Ends::Both),
+        // The client speaks to the backend under a tuple that the backend's answers to the service go by.
+        (false, false, false) => Err(DropReason::Collision),
+        // Nobody outside sends from a service's address, from ours, or as a backend of this node.
+        _ => Err(DropReason::Invalid),
+    }
+}
+
+/// A packet for a backend of this node goes to its pod, or to the node's own servers.
+#[inline(always)]
+fn hand_on(skb: &mut Skb, hit: &Hit, switches: u32) -> i32 {
+    let (_, receiver) = hit.interfaces();
+    if receiver != 0 && switches & config::flags::FAST_PATH != 0 { skb.redirect_peer(receiver) } else { NEXT }
+}
+
+/// Translates source and destination. A lookup of its own, as in `pipeline`.
+#[inline(never)]
+fn both_ends<F: Routed>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    let Some(hit) = conntrack::find::<F>(&case.packet.tuple) else { return DROP };
+    let (receiver_here, leave_by) = (hit.interfaces().1 != 0, answer::uplink(&hit));
+    case.leave_by = if hit.reply { leave_by } else { 0 };
+    let skb = &mut Skb::from_raw(raw);
+    match answer::both_ends::<F>(skb, &case.packet, &hit) {
+        Ok(()) if receiver_here => hand_on(skb, &hit, settings::read().flags),
+        Ok(()) => LEAVE,
+        Err(reason) => FAILED | reason as i32,
+    }
+}
+
+/// Judges a known connection under the epoch of now.
+#[inline(never)]
+fn known<F: Routed>(_raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    match conntrack::find::<F>(&case.packet.tuple) {
+        Some(hit) if hit.flags & flags::OUTSIDE != 0 => {
+            if reopens(&case.packet, &hit) {
+                return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
+            }
+            match judge::again::<F>(&hit, case) {
+                Ok(true) => SETTLED,
+                Ok(false) => NEW,
+                Err(reason) => FAILED | reason as i32,
+            }
+        }
+        _ => NEW,
+    }
+}
+
+/// Lets a client in, and makes its packet a connection.
+#[inline(never)]
+fn new<F: Routed>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    match admit::admit::<F>(&Skb::from_raw(raw), case) {
+        Ok(Entered::Tracked) => OPENED,
+        Ok(Entered::Passed) => NEXT,
+        Ok(_) => FAILED | DropReason::TableFull as i32,
+        Err(reason) => FAILED | reason as i32,
+    }
+}
+
+/// Counts a connection that was let in, and tells whoever listens.
+#[inline(never)]
+fn opened<F: Routed>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    let skb = &Skb::from_raw(raw);
+    metrics::count(0, Direction::Ingress, skb.len());
+    if settings::read().flags & config::flags::FLOW_EVENTS != 0 {
+        event::forwarded(skb, Hook::ToPod, case);
+    }
+    SETTLED
+}
+
+/// Counts the packet, tells the agent, and drops it.
+#[inline(never)]
+fn failed<F: Routed>(raw: *mut __sk_buff, reason: u8) -> i32 {
+    if let Some(case) = Case::<F::Addr>::resume() {
+        event::dropped(&Skb::from_raw(raw), Hook::ToPod, reason, case);
+    }
+    DROP
+}
+
+/// Sends the packet that was dropped back as its own refusal.
+#[inline(never)]
+fn refused<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    case.leave_by = case.uplink;
+    if refuse::make::<F>(&mut Skb::from_raw(raw), &case.packet) { LEAVE } else { DROP }
+}
