@@ -9,3 +9,4 @@ mod newcomers;
 mod node;
 mod restart;
 mod soak;
+mod uplinks;

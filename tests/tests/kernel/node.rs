@@ -9,7 +9,9 @@ use std::{
 
 use netpol_agent::dataplane::{
     Dataplane, Interface, Op,
-    kernel::{AttachMode, Change, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkOptions},
+    kernel::{
+        AttachMode, Change, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkChoice, UplinkOptions,
+    },
 };
 use netpol_common::{
     endpoint::{EndpointRow, flags},
@@ -35,10 +37,15 @@ pub(crate) fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions 
         node_services: NodeServices::Off,
         timeouts: Timeouts::default(),
         quota: netpol_common::limits::CT,
-        uplinks: UplinkOptions::default(),
+        uplinks: uplinks(UplinkChoice::Off),
     }
 }
 
+pub(crate) fn uplinks(choice: UplinkChoice) -> UplinkOptions {
+    UplinkOptions { choice, ..UplinkOptions::default() }
+}
+
+/// Without uplinks: most tests are about the pods' interfaces.
 pub(crate) fn open(bed: &Bed, node: &str, attach: Option<AttachMode>) -> Kernel {
     let node = bed.node(node).unwrap();
     node.netns.enter(|| Ok(Kernel::open(&options(node, attach))?)).unwrap()
