@@ -73,7 +73,7 @@ impl Udp {
         self.answer()
     }
 
-    fn answer(&self) -> io::Result<(String, SocketAddr)> {
+    pub(crate) fn answer(&self) -> io::Result<(String, SocketAddr)> {
         let mut answer = [0; 2048];
         let (bytes, from) = self.0.recv_from(&mut answer)?;
         Ok((who(&answer[..bytes])?, from))
@@ -85,6 +85,10 @@ impl Udp {
 
     pub(crate) fn peer(&self) -> SocketAddr {
         self.0.peer_addr().unwrap()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.0.peer_addr().is_ok()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, io::ErrorKind};
+use std::{collections::BTreeSet, io::ErrorKind, net::SocketAddr};
 
 use netpol_tests::{
     bed::{AgentOptions, Bed, object_ref},
@@ -7,7 +7,7 @@ use netpol_tests::{
 
 use crate::{
     MANY, START, TCP, UDP, at, build,
-    client::{Tcp, Udp},
+    client::{Tcp, Udp, mapped},
     node, pod, settle,
 };
 
@@ -67,6 +67,39 @@ fn a_socket_that_is_not_connected_follows_the_backends() {
         let refused = settle("without backends", || udp.ask(*to), Result::is_err).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
+}
+
+#[test]
+fn a_connected_socket_is_ended_when_its_backend_goes_and_finds_another() {
+    let mut bed = build();
+    let addresses = at(&bed, "web", UDP);
+    let addresses = [addresses[0], addresses[1], mapped(addresses[0])];
+    let sockets: Vec<(Udp, _, String)> = (0..MANY)
+        .map(|i| {
+            let to = addresses[i % addresses.len()];
+            let udp = Udp::connected(node(&bed), to).unwrap();
+            let (pod, _) = udp.ask_peer().unwrap();
+            (udp, to, pod)
+        })
+        .collect();
+    // This one asked for the pod itself.
+    let direct = SocketAddr::new(bed.pod("t/a").unwrap().addresses[0], 5353);
+    let own = Udp::connected(node(&bed), direct).unwrap();
+
+    bed.delete(&["a", "b"].map(|gone| object_ref(&pod(gone, "", "")).unwrap())).unwrap();
+    bed.await_agents(START).unwrap();
+    for (udp, to, before) in &sockets {
+        if before == "t/c" {
+            assert_eq!(udp.ask_peer().unwrap(), (before.clone(), *to), "its backend is there");
+            continue;
+        }
+        // The process is told so; nothing else ends a socket here.
+        settle("an end", || Ok(udp.is_connected()), |connected| matches!(connected, Ok(false))).unwrap();
+        assert_eq!(udp.answer().unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        udp.reconnect(*to).unwrap();
+        assert_eq!(udp.ask_peer().unwrap(), ("t/c".to_owned(), *to));
+    }
+    assert_eq!(own.peer(), direct);
 }
 
 #[test]

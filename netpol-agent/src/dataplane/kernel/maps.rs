@@ -26,6 +26,7 @@ use super::{
     grace::Grace,
     quota::Quotas,
     services::Services,
+    stale::Wake,
     table::{
         Hash, Lpm, array, delete, delete_prefix, error, hash, lpm, put, put_prefix, read, read_prefixes,
     },
@@ -48,6 +49,7 @@ pub struct Maps {
     config: Arc<Mapped<AtomicU32>>,
     grace: Grace,
     capacity: Capacity,
+    member_gone: Option<Wake>,
 }
 
 const EPOCH: usize = std::mem::offset_of!(Config, epoch) / size_of::<u32>();
@@ -106,6 +108,7 @@ impl Maps {
             backends,
             config: Arc::new(config),
             grace: Grace::new().map_err(|source| error("bpf_map_create", "a map of maps", source))?,
+            member_gone: None,
         })
     }
 
@@ -119,6 +122,11 @@ impl Maps {
     /// there is no limit.
     pub fn limit_connections(&mut self, entries: u32) {
         self.quotas.set_limit(entries);
+    }
+
+    /// Who is to know when a backend answers for a Service no more.
+    pub(super) fn tell_of_members(&mut self, wake: Wake) {
+        self.member_gone = Some(wake);
     }
 
     /// The other half of the connection tables' rules: who is counted there.
@@ -220,7 +228,13 @@ impl Dataplane for Maps {
             Op::PutFrontend(frontend, row) => self.services.put_frontend(frontend, row),
             Op::DeleteFrontend(frontend) => self.services.delete_frontend(frontend),
             Op::PutMember(member) => self.services.put_member(member),
-            Op::DeleteMember(member) => self.services.delete_member(member),
+            Op::DeleteMember(member) => {
+                self.services.delete_member(member)?;
+                if let Some(member_gone) = &self.member_gone {
+                    member_gone.wake();
+                }
+                Ok(())
+            }
             Op::PutRange(range) => self.services.put_range(range),
             Op::DeleteRange(range) => self.services.delete_range(range),
             Op::PutServiceNet(net) => self.services.put_net(net),

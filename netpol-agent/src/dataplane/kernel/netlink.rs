@@ -11,8 +11,10 @@ use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{
     Socket, SocketAddr,
-    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG},
 };
+
+use super::sock_diag;
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,18 @@ impl Netlink<NetfilterMessage> {
     pub(super) fn open_netfilter() -> Result<Self, NetlinkError> {
         let open = || {
             let mut socket = Socket::new(NETLINK_NETFILTER)?;
+            socket.bind_auto()?;
+            Ok(socket)
+        };
+        Self::on(open())
+    }
+}
+
+impl Netlink<sock_diag::Message> {
+    /// For the sockets of the network namespace.
+    pub(super) fn open_sockets() -> Result<Self, NetlinkError> {
+        let open = || {
+            let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
             socket.bind_auto()?;
             Ok(socket)
         };

@@ -11,7 +11,7 @@ use super::{
     WatchError, clock, layout,
     links::{self, Links},
     pins::{self, Pins},
-    sockets,
+    sockets, stale,
     takeover::Start,
     watch::{self, Look, Started},
 };
@@ -119,6 +119,9 @@ impl Kernel {
         let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links, uplinks, start)?;
         let mut maps = Maps::new(&mut object)?;
         maps.limit_connections(*quota);
+        if matches!(node_services, NodeServicesState::On(_)) {
+            maps.tell_of_members(stale::start(pins.maps()));
+        }
         Ok(Self {
             known,
             changes,

@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +18,8 @@ use netpol_common::{
 const SERVICE: [u8; 4] = [10, 96, 0, 1];
 const EMPTY: [u8; 4] = [10, 96, 0, 2];
 const PORT: u16 = 80;
+/// Under which every loopback address, and none at all, is looked up.
+const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
 
 /// Connects to a Service and sends it a datagram, both answered by `own`; and is refused by one without backends.
 ///
@@ -30,9 +32,12 @@ pub(super) fn reach(maps: &mut Maps, state: &NodeServicesState, own: IpAddr) -> 
     serve(maps, SERVICE, proto::TCP, 1, Some(tcp.local_addr()?))?;
     serve(maps, SERVICE, proto::UDP, 2, Some(udp.local_addr()?))?;
     serve(maps, EMPTY, proto::TCP, 3, None)?;
+    serve(maps, LOOPBACK, proto::TCP, 1, Some(tcp.local_addr()?))?;
 
     let service = SocketAddr::from((SERVICE, PORT));
-    for to in [service, SocketAddr::from((std::net::Ipv4Addr::from(SERVICE).to_ipv6_mapped(), PORT))] {
+    let mapped = SocketAddr::from((Ipv4Addr::from(SERVICE).to_ipv6_mapped(), PORT));
+    let loopback = [LOOPBACK, [127, 0, 0, 9], [0, 0, 0, 0]].map(|addr| SocketAddr::from((addr, PORT)));
+    for to in [service, mapped].into_iter().chain(loopback) {
         let client = TcpStream::connect(to).with_context(|| format!("cannot connect to {to}"))?;
         ensure!(client.peer_addr()? == to, "connected to {to}, and is told {}", client.peer_addr()?);
         let (_, peer) = tcp.accept()?;
@@ -46,7 +51,7 @@ pub(super) fn reach(maps: &mut Maps, state: &NodeServicesState, own: IpAddr) -> 
     let (_, from) = client.recv_from(&mut buffer)?;
     ensure!(from == service, "asked {service}, and the answer is from {from}");
 
-    let error = TcpStream::connect((std::net::Ipv4Addr::from(EMPTY), PORT)).err();
+    let error = TcpStream::connect((Ipv4Addr::from(EMPTY), PORT)).err();
     let kind = error.context("connected to a Service without backends")?.kind();
     // Without a word from the program, as before 6.1, it is not permitted.
     ensure!(
