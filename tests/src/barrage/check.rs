@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use netpol_common::{direction::Direction, reason::DropReason};
 
-use super::reference::{Change, Chosen, Fate, Place};
+use super::fate::{Change, Chosen, Fate, Place};
 use crate::{
     packet::{ETHERNET, reset_of, unreachable_of, verify},
     station::Ran,

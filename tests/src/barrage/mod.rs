@@ -5,6 +5,7 @@
 //! `docs/packet-path.md` says.
 
 mod check;
+mod fate;
 mod laws;
 mod mutate;
 mod quoted;

@@ -13,9 +13,10 @@ use proptest::{
 
 use super::{
     check::{check, chosen},
+    fate::Fate,
     laws::Laws,
     read::Fragments,
-    reference::{Fate, Reference},
+    reference::Reference,
     table::Table,
     traffic::{Place, Traffic},
 };
