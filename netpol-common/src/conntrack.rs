@@ -149,7 +149,7 @@ pub mod flags {
     /// It began before netpol did, and the node's own netfilter translates it. `nat_*` is where it goes, for judging; no
     /// packet is rewritten, and none handed over past the node.
     pub const NODE_NAT: u32 = 1 << 5;
-    /// Front or back entry of a connection whose source is translated as well: see [`CtEntry::nat_saddr`].
+    /// Front or back entry of a connection whose source is translated as well: see [`CtEntry::nat_saddr`](super::CtEntry::nat_saddr).
     pub const SNAT: u32 = 1 << 6;
     /// Front or back entry of a connection from outside, translated at the uplink: no pod of this node is the client.
     pub const OUTSIDE: u32 = 1 << 7;

@@ -37,7 +37,7 @@ pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Resu
     turn_back(skb)?;
     F::store(skb, proto::TCP, TCP as u16, tuple.dst, tuple.src)?;
     let ports = u32::from(tuple.dport.raw()) | u32::from(tuple.sport.raw()) << 16;
-    let offset = (TCP / 4 << 28 | u32::from(reset) << 16).to_be();
+    let offset = ((TCP / 4) << 28 | u32::from(reset) << 16).to_be();
     let pseudo = csum::pseudo_header(tuple.dst.to_words(), tuple.src.to_words(), proto::TCP, TCP as u16);
     let check = csum::finish(pseudo + csum::sum(&[ports, seq, ack, offset]));
     skb.store(OUTER_L3 + F::LEN, &[ports, seq, ack, offset, u32::from(check)])
