@@ -14,6 +14,7 @@ mod port;
 mod rule;
 mod selector;
 mod service;
+mod ways;
 mod world;
 
 #[cfg(test)]

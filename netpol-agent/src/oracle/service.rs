@@ -13,6 +13,7 @@ use super::{
     judgement::ObjectName,
     party::Family,
     port::{named_ports, protocol_number},
+    ways::{WayIn, find},
     world::{World, addresses_of, is_live, labels_of, name_of, namespace_in, namespace_of, node_of},
 };
 
@@ -52,20 +53,12 @@ struct Candidate {
     nodes: Vec<String>,
 }
 
-/// What `port` (host order) of a ClusterIP stands for to clients on `node`; `None` if no Service has that address, port and protocol.
+/// What `port` (host order) of an address stands for to clients on `node`; `None` if no Service has that address, port and protocol.
 ///
 /// The EndpointSlices of the Service say who answers; without any, its selector does.
 #[must_use]
 pub fn translate(world: &World, node: &str, address: IpAddr, port: u16, protocol: u8) -> Option<Translation> {
-    let (service, entry) = world.services.iter().find_map(|service| {
-        let spec = service.spec.as_ref()?;
-        let listed = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-        let mut own = listed.filter_map(|text| text.parse::<IpAddr>().ok());
-        let entry = spec.ports.iter().flatten().find(|entry| {
-            entry.port == i32::from(port) && protocol_number(protocol_of(entry)) == Some(protocol)
-        })?;
-        own.any(|a| a == address).then_some((service, entry))
-    })?;
+    let WayIn { service, entry, local } = find(world, node, address, port, protocol)?;
     let name = ObjectName {
         namespace: namespace_in(&service.metadata).into(),
         name: service.metadata.name.clone().unwrap_or_default(),
@@ -78,8 +71,6 @@ pub fn translate(world: &World, node: &str, address: IpAddr, port: u16, protocol
         slices.into_iter().flat_map(|slice| from_slice(slice, entry, family)).collect()
     };
     candidates = without_duplicates(candidates, node, world.zone_of(node));
-    let policy = service.spec.as_ref().and_then(|spec| spec.internal_traffic_policy.as_deref());
-    let local = policy == Some("Local");
     if local {
         candidates.retain(|candidate| candidate.node.as_deref() == Some(node));
     }
@@ -137,7 +128,7 @@ fn as_hinted(candidates: Vec<Candidate>, node: &str, zone: Option<&str>) -> Vec<
     candidates
 }
 
-fn protocol_of(entry: &ServicePort) -> &str {
+pub(super) fn protocol_of(entry: &ServicePort) -> &str {
     entry.protocol.as_deref().filter(|name| !name.is_empty()).unwrap_or("TCP")
 }
 

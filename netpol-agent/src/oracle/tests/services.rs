@@ -104,3 +104,42 @@ fn internal_traffic_may_be_kept_on_the_client_s_node() {
     assert_eq!(on("n1").map(|found| found.backends.len()), Some(1));
     assert_eq!(on("n2").map(|found| found.backends.len()), Some(0));
 }
+
+#[test]
+fn clients_in_the_cluster_find_all_backends_under_node_ports_and_load_balancers() {
+    let mut world = with_service(json!({"port": 80, "nodePort": 30080}), json!({"app": "web"}));
+    let node_v4 = "192.168.0.1";
+    world.nodes = vec![super::object(json!({
+        "metadata": {"name": "n1"},
+        "status": {"addresses": [
+            {"type": "ExternalIP", "address": "203.0.113.9"}, {"type": "InternalIP", "address": node_v4},
+            {"type": "InternalIP", "address": "192.168.0.7"},
+        ]},
+    }))];
+    world.services[0].status = super::object(json!({"loadBalancer": {"ingress": [
+        {"ip": "203.0.113.1"}, {"ip": "203.0.113.2", "ipMode": "Proxy"},
+    ]}}));
+    let spec = world.services[0].spec.as_mut().expect("a spec");
+    spec.type_ = Some("LoadBalancer".into());
+    spec.external_traffic_policy = Some("Local".into());
+    spec.internal_traffic_policy = Some("Local".into());
+    let web = Some(vec!["10.0.1.2 80".to_owned()]);
+    let on_other_node = translate(&world, "n9", VIP.parse().expect("an address"), 80, proto::TCP);
+    assert!(on_other_node.expect("the service").backends.is_empty());
+    assert_eq!(backends(&world, node_v4, 30080, proto::TCP), web);
+    assert_eq!(backends(&world, "203.0.113.1", 80, proto::TCP), web);
+    for (address, port) in [
+        (node_v4, 80),
+        ("192.168.0.7", 30080),
+        ("203.0.113.9", 30080),
+        ("203.0.113.2", 80),
+        ("203.0.113.1", 30080),
+    ] {
+        assert_eq!(backends(&world, address, port, proto::TCP), None, "{address} {port}");
+    }
+    world.services[0].spec.as_mut().expect("a spec").type_ = Some("NodePort".into());
+    assert_eq!(backends(&world, node_v4, 30080, proto::TCP), web);
+    assert_eq!(backends(&world, "203.0.113.1", 80, proto::TCP), None);
+    world.services[0].spec.as_mut().expect("a spec").type_ = None;
+    assert_eq!(backends(&world, node_v4, 30080, proto::TCP), None);
+}
