@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use netpol_agent::dataplane::{Op, kernel::ConnectionKey};
 use netpol_common::{
     conntrack::{CtEntry, CtKey4, CtKey6, Judged, Tuple, flags},
@@ -10,23 +10,32 @@ use netpol_common::{
 };
 
 use super::Series;
-use crate::packet::{Hook, Lab, PSH_ACK, RST, SYN, Verdict, World, in_lab, open, slot_for_pods, tcp};
+use crate::packet::{Hook, Lab, PSH_ACK, SYN, Verdict, World, in_lab, open, slot_for_pods, tcp};
 
 /// One thing to time.
 struct Case {
     name: &'static str,
     hook: Hook,
-    packet: Vec<u8>,
+    /// The packet with this number.
+    packet: Box<dyn Fn(u16) -> Vec<u8>>,
+    /// So many different packets in each round.
+    packets: u16,
     verdict: Verdict,
+    /// How often each of them passes.
     repeat: u32,
 }
+
+/// Connections that are opened in a round.
+const OPENINGS: u16 = 500;
+/// The client's port of the first of them.
+const FIRST_OPENING: u16 = 10_000;
 
 /// Nanoseconds per packet by `BPF_PROG_TEST_RUN`, in interleaved rounds.
 ///
 /// # Errors
 /// If the programs do not load, or a packet gets another verdict than it should.
 pub fn packets(quick: bool) -> Result<Vec<Series>> {
-    let (rounds, repeat) = if quick { (5, 50_000) } else { (21, 200_000) };
+    let (rounds, repeat) = if quick { (5_u16, 50_000) } else { (21, 200_000) };
     in_lab(3, |lab| {
         let (v4, v6) = (World::new(4), World::new(6));
         v4.settle(lab)?;
@@ -37,26 +46,47 @@ pub fn packets(quick: bool) -> Result<Vec<Series>> {
         cases.push(service(lab, "packet.established_service.v6", v6, repeat)?);
         cases.extend(new_connections(lab, v4, repeat)?);
         let mut empty = Series::new("packet.empty", "ns");
+        // Timing itself takes time, which counts if a packet passes once.
+        let mut empty_once = Series::new("packet.empty_once", "ns");
         let mut series: Vec<Series> = cases.iter().map(|case| Series::new(case.name, "ns")).collect();
         let probe = tcp(World::at(v4.a, 1), World::at(v4.b, 2), PSH_ACK, b"x");
-        for _ in 0..rounds {
+        for round in 0..rounds {
             empty.rounds.push(lab.time_empty(&probe, repeat)?);
+            let once = (0..OPENINGS).map(|_| lab.time_empty(&probe, 1));
+            empty_once.rounds.push(mean(once)?);
             for (case, series) in cases.iter().zip(&mut series) {
                 lab.drain();
-                series.rounds.push(lab.time(case.hook, &case.packet, case.repeat, case.verdict)?);
+                let numbers = (0..case.packets).map(|n| round * case.packets + n);
+                let times =
+                    numbers.map(|n| lab.time(case.hook, &(case.packet)(n), case.repeat, case.verdict));
+                series.rounds.push(mean(times).context(case.name)?);
             }
         }
-        let above: Vec<Series> =
-            series.iter().map(|series| series.less(&empty, format!("{}_minus_empty", series.name))).collect();
-        Ok([vec![empty], series, above].concat())
+        let above = cases.iter().zip(&series).map(|(case, series)| {
+            let nothing = if case.repeat == 1 { &empty_once } else { &empty };
+            series.less(nothing, format!("{}_minus_empty", series.name))
+        });
+        let above: Vec<Series> = above.collect();
+        Ok([vec![empty, empty_once], series, above].concat())
     })
+}
+
+fn mean(times: impl ExactSizeIterator<Item = Result<f64>>) -> Result<f64> {
+    let count = times.len() as f64;
+    Ok(times.sum::<Result<f64>>()? / count)
+}
+
+/// One packet that passes again and again.
+fn same(packet: Vec<u8>) -> Box<dyn Fn(u16) -> Vec<u8>> {
+    Box::new(move |_| packet.clone())
 }
 
 fn established(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<Vec<Case>> {
     let (a, b) = (World::at(w.a, 40_000), World::at(w.b, 8080));
     let hook = Hook::FromPod(lab.pods[0]);
     lab.send(hook, &tcp(a, b, SYN, b""))?;
-    Ok(vec![Case { name, hook, packet: tcp(a, b, PSH_ACK, b"x"), verdict: Verdict::HandOver, repeat }])
+    let packet = same(tcp(a, b, PSH_ACK, b"x"));
+    Ok(vec![Case { name, hook, packet, packets: 1, verdict: Verdict::HandOver, repeat }])
 }
 
 /// The same buffer passes the program again and again, so that a translated packet must translate into one that is
@@ -86,16 +116,15 @@ fn service(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<C
         };
         lab.connections.put(key, entry)?;
     }
-    let packet = tcp(a, there, PSH_ACK, b"x");
-    Ok(Case { name, hook: Hook::FromPod(lab.pods[0]), packet, verdict: Verdict::HandOver, repeat })
+    let (packet, hook) = (same(tcp(a, there, PSH_ACK, b"x")), Hook::FromPod(lab.pods[0]));
+    Ok(Case { name, hook, packet, packets: 1, verdict: Verdict::HandOver, repeat })
 }
 
 fn tuple<A: Address>(src: A, dst: A, sport: u16, dport: u16) -> Tuple<A> {
     Tuple { src, dst, sport: Be16::from_host(sport), dport: Be16::from_host(dport), proto: proto::TCP }
 }
 
-/// Both ends isolated, so that both are asked. A SYN that is a RST as well ends the connection that it opens: each run
-/// judges a new one and inserts its entry in place of the one before.
+/// Both ends isolated, so that both are asked. Each packet that opens a connection comes from a port of its own.
 fn new_connections(lab: &mut Lab, w: World, repeat: u32) -> Result<Vec<Case>> {
     let slot = SlotId(0xbe);
     lab.write(slot_for_pods(slot))?;
@@ -103,19 +132,27 @@ fn new_connections(lab: &mut Lab, w: World, repeat: u32) -> Result<Vec<Case>> {
     let row = EndpointRow { slot_in: slot, slot_out: slot, flags: open().flags | both, ..open() };
     let (if_a, if_b) = (lab.pods[0], lab.pods[1]);
     lab.write([Op::PutEndpoint(if_a, row), Op::PutEndpoint(if_b, row)])?;
-    let a = World::at(w.a, 42_000);
     let hook = Hook::FromPod(if_a);
-    let case = |name, port, verdict, repeat| Case {
-        name,
-        hook,
-        packet: tcp(a, World::at(w.b, port), SYN | RST, b""),
-        verdict,
-        repeat,
-    };
     // Few enough drops for all their events to find room.
     let denied = (netpol_common::limits::DROP_RING / 128 / 2).min(repeat);
+    let allowed = move |n| tcp(World::at(w.a, FIRST_OPENING + n), World::at(w.b, 8080), SYN, b"");
+    let refused = same(tcp(World::at(w.a, 42_000), World::at(w.b, 81), SYN, b""));
     Ok(vec![
-        case("packet.new_allowed.v4", 8080, Verdict::HandOver, repeat),
-        case("packet.new_denied.v4", 81, Verdict::Drop, denied),
+        Case {
+            name: "packet.new_allowed.v4",
+            hook,
+            packet: Box::new(allowed),
+            packets: OPENINGS,
+            verdict: Verdict::HandOver,
+            repeat: 1,
+        },
+        Case {
+            name: "packet.new_denied.v4",
+            hook,
+            packet: refused,
+            packets: 1,
+            verdict: Verdict::Drop,
+            repeat: denied,
+        },
     ])
 }
