@@ -25,7 +25,7 @@ use crate::{
     outside::{self, Routed},
     parse::{Kind, Packet},
     progs::Hook,
-    refuse,
+    refuse, service,
 };
 
 const ETHERTYPE_IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -140,7 +140,7 @@ fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u3
         let config = settings::read();
         let judged = hit.judged();
         let current = judged == Judged::allowed(config.epoch) || (settled != 0 && !judged.is_denied());
-        if current && !reopens(&packet, &hit) {
+        if current && (settled != 0 || !asks_to_open(&packet, &hit)) {
             conntrack::touch(&hit, skb.len(), &packet);
             match forward::established::<F>(skb, hook, &config, &packet, &hit) {
                 Ok(Way::Action(action)) => return action,
@@ -180,6 +180,9 @@ fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
         Some(hit) if conntrack::owns(&hit, skb, hook::<FROM_POD>()) => {
             if reopens(&case.packet, &hit) {
                 return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
+            }
+            if FROM_POD && service::asks_anew::<F>(&case.packet, &hit) {
+                return NEW;
             }
             match judge::again::<F>(&hit, case) {
                 Ok(true) => SETTLED,
@@ -274,6 +277,13 @@ fn refused<F: Family + refuse::Header>(raw: *mut __sk_buff) -> i32 {
 #[inline(always)]
 const fn hook<const FROM_POD: bool>() -> Hook {
     if FROM_POD { Hook::FromPod } else { Hook::ToPod }
+}
+
+/// Whether a packet may ask for another connection than the one whose entry it found. The first SYN of a connection to a
+/// Service said nothing of the entries; another one may come from a client that begins anew.
+#[inline(always)]
+fn asks_to_open<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
+    packet.opens() && (hit.reply || flags::closed(hit.flags) || hit.flags & flags::FRONT != 0)
 }
 
 /// Whether a packet asks for a connection under the addresses and ports of one that is there: that is over, or it is asked

@@ -7,13 +7,14 @@ use aya_ebpf::{
     helpers::{bpf_get_prandom_u32, bpf_jiffies64},
 };
 use netpol_common::{
+    conntrack::{CtEntry, flags},
     logic::backends,
-    net::{Address, Be16},
+    net::{Address, Be16, proto},
     reason::DropReason,
     service::{AffinityRow, FrontendRow, ServiceRow},
 };
 
-use crate::{config as settings, family::Family, maps::SVC};
+use crate::{config as settings, conntrack::Hit, family::Family, maps::SVC, parse::Packet};
 
 /// `-EEXIST`
 const EXISTS: i32 = -17;
@@ -132,5 +133,52 @@ fn unclaimed_in_frame<F: Family>(addr: &F::Addr) -> u32 {
         2
     } else {
         0
+    }
+}
+
+/// Whether a client's packet belongs to its connection no more, but asks for a new one under the same addresses and ports:
+/// a datagram whose backend may not go on answering, a SYN whose backend new connections do not get any more, and either
+/// of them if the address has become a Service's since.
+#[inline(always)]
+pub fn asks_anew<F: Family>(packet: &Packet<F::Addr>, hit: &Hit) -> bool {
+    let datagram = packet.tuple.proto == proto::UDP;
+    if hit.reply || hit.flags & flags::NODE_NAT != 0 || !(datagram || packet.opens()) {
+        return false;
+    }
+    match hit.flags & (flags::FRONT | flags::BACK) {
+        flags::FRONT if datagram => !may_go_on::<F>(hit.entry),
+        flags::FRONT => !may_open::<F>(packet, hit.entry),
+        flags::BACK => false,
+        _ => frontend_of::<F>(packet).is_some(),
+    }
+}
+
+#[inline(always)]
+fn frontend_of<F: Family>(packet: &Packet<F::Addr>) -> Option<FrontendRow> {
+    F::frontend(packet.tuple.dst, packet.tuple.dport, packet.tuple.proto)
+}
+
+/// The backend of a front entry.
+#[inline(always)]
+fn backend_of<F: Family>(entry: *const CtEntry) -> (F::Addr, Be16) {
+    // SAFETY: a non-null pointer into a hash map; both fields are written before the entry is inserted and never after.
+    unsafe { (F::Addr::from_words((*entry).nat_addr), (*entry).nat_port) }
+}
+
+/// Whether the backend may go on answering. Has a frame of its own on the stack.
+#[inline(never)]
+fn may_go_on<F: Family>(entry: *const CtEntry) -> bool {
+    let (addr, port) = backend_of::<F>(entry);
+    // SAFETY: as in `backend_of`.
+    F::is_member(unsafe { (*entry).svc }, addr, port)
+}
+
+/// Whether the backend is one of those that new connections get. As above.
+#[inline(never)]
+fn may_open<F: Family>(packet: &Packet<F::Addr>, entry: *const CtEntry) -> bool {
+    let backend = backend_of::<F>(entry);
+    match frontend_of::<F>(packet).map(|row| backends(row.near)) {
+        Some(Ok(among)) => backends::contains(among, backend, F::backend),
+        _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! Packet tables: bytes in, verdict, bytes out, counters, events — for IPv4 and IPv6 (needs root).
 
 mod affinity;
+mod anew;
 mod epoch;
 mod errors;
 mod fragments;
