@@ -40,8 +40,6 @@ pub trait Family: 'static {
     /// Key of a client of the Service's port `svc` in the table of affinity.
     fn client_key(svc: u32, client: Self::Addr) -> Self::ClientKey;
     fn affinity() -> &'static LruHashMap<Self::ClientKey, AffinityRow>;
-    /// Whether a backend may go on answering for the Service's port `svc`.
-    fn is_member(svc: u32, addr: Self::Addr, port: Be16) -> bool;
     /// Whether Services' addresses are taken from a prefix that the address lies in.
     fn is_for_services(addr: Self::Addr) -> bool;
     /// Whether a backend may go on answering for a Service's port.
@@ -109,10 +107,6 @@ impl Family for Ipv4 {
         &maps::AFF4
     }
     #[inline(always)]
-    fn is_member(svc: u32, addr: V4, port: Be16) -> bool {
-        maps::MEMBER4.get_ptr(MemberKey4 { svc, addr, port, pad: 0 }).is_some()
-    }
-    #[inline(always)]
     fn is_for_services(addr: V4) -> bool {
         maps::SVCNET4.get(Key::new(32, addr)).is_some()
     }
@@ -178,10 +172,6 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn affinity() -> &'static LruHashMap<ClientKey6, AffinityRow> {
         &maps::AFF6
-    }
-    #[inline(always)]
-    fn is_member(svc: u32, addr: V6, port: Be16) -> bool {
-        maps::MEMBER6.get_ptr(MemberKey6 { svc, addr, port, pad: 0 }).is_some()
     }
     #[inline(always)]
     fn is_for_services(addr: V6) -> bool {

@@ -32,6 +32,7 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
         "from_pod: source-route",
         "from_pod: reset",
         "from_pod: unreachable",
+        "from_pod: no-local-backend",
         "from_pod: collision",
         "to_pod: opens",
         "to_pod: translated",

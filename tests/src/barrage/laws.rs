@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -35,6 +35,10 @@ pub(super) struct Laws {
     /// The same, where each pod of this node has an address of either family. The evaluator does not judge packets of a
     /// family that a pod has no address of, but somebody may send them.
     named: World,
+    /// The same, where Services send their clients to any node.
+    everywhere: World,
+    /// Cluster addresses of Services.
+    service_addresses: HashSet<IpAddr>,
     interfaces: HashMap<IpAddr, u32>,
     pods: BTreeMap<u32, Party>,
     said: RefCell<HashMap<Asked, Result<(), Direction>>>,
@@ -55,7 +59,16 @@ impl Laws {
             let ips = pod.status.get_or_insert_default().pod_ips.get_or_insert_default();
             ips.extend(["198.51.100.1", "3fff::1"].map(|ip| PodIP { ip: ip.to_owned() }));
         }
+        let mut everywhere = world.clone();
+        let specs = || world.services.iter().filter_map(|service| service.spec.as_ref());
+        for service in &mut everywhere.services {
+            service.spec.get_or_insert_default().internal_traffic_policy = None;
+        }
+        let listed = specs().flat_map(|spec| spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip));
+        let service_addresses = listed.filter_map(|text| text.parse().ok()).collect();
         Self {
+            everywhere,
+            service_addresses,
             interfaces: addresses.collect(),
             pods: interfaces.map(|interface| (interface.ifindex, party(&interface.name))).collect(),
             world,
@@ -120,10 +133,23 @@ impl Laws {
     /// Who answers for a Service's address and port; `None` if it is none.
     pub(super) fn backends(&self, address: SocketAddr, proto: u8) -> Option<Backends> {
         let mut services = self.services.borrow_mut();
-        let answer = services.entry((address, proto)).or_insert_with(|| {
-            let translation = translate(&self.world, HERE, address.ip(), address.port(), proto)?;
-            Some(translation.backends.iter().map(|b| SocketAddr::new(b.address, b.port)).collect())
-        });
+        let answer =
+            services.entry((address, proto)).or_insert_with(|| backends(&self.world, address, proto));
         answer.clone()
     }
+
+    /// Whether somebody answers on another node, for a Service that sends its clients to their own one.
+    pub(super) fn answers_elsewhere(&self, address: SocketAddr, proto: u8) -> bool {
+        backends(&self.everywhere, address, proto).is_some_and(|backends| !backends.is_empty())
+    }
+
+    /// Whether it is a Service's address, whatever its ports are.
+    pub(super) fn is_a_services(&self, address: IpAddr) -> bool {
+        self.service_addresses.contains(&address)
+    }
+}
+
+fn backends(world: &World, address: SocketAddr, proto: u8) -> Option<Backends> {
+    let translation = translate(world, HERE, address.ip(), address.port(), proto)?;
+    Some(translation.backends.iter().map(|b| SocketAddr::new(b.address, b.port)).collect())
 }

@@ -12,6 +12,8 @@ mod quoted;
 mod read;
 mod reference;
 mod run;
+mod segment;
+mod service;
 mod table;
 mod traffic;
 

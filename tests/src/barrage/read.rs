@@ -32,6 +32,8 @@ pub(super) struct Read {
     pub(super) l4: usize,
     /// A later fragment has no header.
     pub(super) has_header: bool,
+    /// It is a later fragment.
+    pub(super) later: bool,
     /// Of a TCP segment with its header.
     pub(super) tcp_flags: Option<u8>,
 }
@@ -119,7 +121,14 @@ pub(super) fn read(frame: &[u8], hook: Hook, fragments: &mut Fragments) -> Answe
         0x0806 => {
             let nobody = SocketAddr::from(([0; 4], 0));
             let tuple = Tuple { src: nobody, dst: nobody, proto: 0 };
-            return Ok(Read { kind: Kind::Below, tuple, l4: 0, has_header: false, tcp_flags: None });
+            return Ok(Read {
+                kind: Kind::Below,
+                tuple,
+                l4: 0,
+                has_header: false,
+                later: true,
+                tcp_flags: None,
+            });
         }
         _ => return Err(DropReason::Ethertype),
     };
@@ -152,7 +161,7 @@ pub(super) fn read(frame: &[u8], hook: Hook, fragments: &mut Fragments) -> Answe
                 return Err(DropReason::Malformed);
             }
             let tuple = tuple(first.ports, first.proto);
-            return Ok(Read { kind: Kind::Flow, tuple, l4, has_header: false, tcp_flags: None });
+            return Ok(Read { kind: Kind::Flow, tuple, l4, has_header: false, later: true, tcp_flags: None });
         }
         leaves = Some((datagram, len));
     }
@@ -163,7 +172,7 @@ pub(super) fn read(frame: &[u8], hook: Hook, fragments: &mut Fragments) -> Answe
         fragments.0.insert(datagram, First { ports, proto, len });
     }
     let tcp_flags = if proto == proto::TCP { Some(frame[l4 + 13]) } else { None };
-    Ok(Read { kind, tuple: tuple(ports, proto), l4, has_header: has_ports(proto), tcp_flags })
+    Ok(Read { kind, tuple: tuple(ports, proto), l4, has_header: has_ports(proto), later: false, tcp_flags })
 }
 
 pub(super) fn has_ports(proto: u8) -> bool {

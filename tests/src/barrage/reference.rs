@@ -10,6 +10,8 @@ use super::{
     laws::{Ends, Laws},
     quoted::{Quoted, quoted},
     read::{Fragments, Kind, Read, Tuple, read},
+    segment::{ACK, RST, SYN, is_sound, opens},
+    service::{asks_anew, is_answered},
     table::{Entry, Side, Table},
 };
 use crate::packet::Hook;
@@ -75,7 +77,7 @@ impl Reference {
                 if !packet.tcp_flags.is_none_or(is_sound) {
                     return Ok(drops(DropReason::Invalid));
                 }
-                if let Some(fate) = self.known(hook, &packet, direction)? {
+                if let Some(fate) = self.known(hook, &packet, direction, chosen)? {
                     return Ok(fate);
                 }
             }
@@ -94,7 +96,13 @@ impl Reference {
     }
 
     /// Of a packet that belongs to a connection; `None` if it is none of it.
-    fn known(&mut self, hook: Hook, packet: &Read, direction: Direction) -> Result<Option<Fate>> {
+    fn known(
+        &mut self,
+        hook: Hook,
+        packet: &Read,
+        direction: Direction,
+        chosen: Option<Chosen>,
+    ) -> Result<Option<Fate>> {
         let drops = |reason, direction| Ok(Some(Fate::Drops { reason, direction }));
         let Some(entry) = self.table.find(&packet.tuple) else { return Ok(None) };
         let answer = entry.is_answer(&packet.tuple);
@@ -104,7 +112,13 @@ impl Reference {
         if packet.tcp_flags.is_some_and(opens) && (answer || entry.is_closed()) {
             return if entry.is_over() { Ok(None) } else { drops(DropReason::Invalid, direction) };
         }
-        if entry.verdict.is_err() || entry.epoch != self.epoch {
+        let stale = entry.verdict.is_err() || entry.epoch != self.epoch;
+        let leaves = matches!(hook, Hook::FromPod(_));
+        let said = chosen.map(|chosen| chosen.backend);
+        if leaves && !answer && asks_anew(&self.laws, entry, packet, stale, said) {
+            return Ok(None);
+        }
+        if stale {
             let Entry { opened: Tuple { mut src, mut dst, proto }, ends, side, by_node, met_late, .. } =
                 *entry;
             match side {
@@ -252,7 +266,9 @@ impl Reference {
         let service = backends.is_some().then_some(dst);
         if let Some(backends) = backends {
             if backends.is_empty() {
-                return refused(DropReason::NoBackend, direction);
+                let elsewhere = self.laws.answers_elsewhere(dst, proto);
+                let reason = if elsewhere { DropReason::NoLocalBackend } else { DropReason::NoBackend };
+                return refused(reason, direction);
             }
             if met_late {
                 return refused(DropReason::MidFlow, direction);
@@ -260,6 +276,9 @@ impl Reference {
             let is_one = chosen.map(|chosen| chosen.backend).filter(|backend| backends.contains(backend));
             ensure!(is_one.is_some(), "{chosen:?} is no backend of {dst}: {backends:?}");
             dst = is_one.unwrap_or(dst);
+        }
+        if ingress.is_none() && service.is_none() && self.laws.is_a_services(dst.ip()) {
+            return refused(DropReason::NoBackend, direction);
         }
         let ends = match ingress {
             None => Ends { initiator: here, responder: self.laws.interface(dst.ip()) },
@@ -329,32 +348,6 @@ enum Admitted {
     /// Leaves nothing behind.
     Passed,
     Refused(DropReason, Direction),
-}
-
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
-
-fn opens(tcp_flags: u8) -> bool {
-    tcp_flags & (SYN | ACK) == SYN
-}
-
-/// Whether somebody who is asked for nothing says so: not to many at once, not to a reset, not to what says nothing of its
-/// datagram (RFC 1122 §3.2.2).
-fn is_answered(frame: &[u8], packet: &Read) -> bool {
-    let to_one = frame.first().is_some_and(|first| first & 1 == 0);
-    to_one && packet.has_header && packet.tcp_flags.is_none_or(|tcp_flags| tcp_flags & RST == 0)
-}
-
-/// RFC 9293 §3.10: what an end can send. PSH, and the two bits of RFC 3168, go with anything.
-fn is_sound(tcp_flags: u8) -> bool {
-    const FIN: u8 = 1;
-    const URG: u8 = 32;
-    matches!(
-        tcp_flags & (FIN | SYN | RST | ACK | URG),
-        SYN | RST | ACK | 34 /* SYN, URG */ | 18 /* SYN, ACK */ | 20 /* RST, ACK */
-            | 17 /* FIN, ACK */ | 49 /* FIN, ACK, URG */ | 48 /* ACK, URG */
-    )
 }
 
 fn exchanged(Ends { initiator, responder }: Ends) -> Ends {

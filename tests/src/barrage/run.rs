@@ -137,7 +137,7 @@ impl Node {
         };
         let services: Vec<_> = services.collect();
         let lively: Vec<_> = services.iter().copied().filter(often).collect();
-        traffic.enter(places, [services, lively.repeat(8)].concat(), ways_in);
+        traffic.enter(places, [services, lively.repeat(32)].concat(), ways_in);
         self.station.follow(desired)?;
         Ok(laws)
     }

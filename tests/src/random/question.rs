@@ -186,8 +186,8 @@ pub(super) fn check(world: &World, asked: &Asked, outcome: Outcome, attribution:
         let translation =
             translate(world, HERE, dst, dport, protocol).context("a Service without address")?;
         let (Outcome::Forwarded { to, .. } | Outcome::Denied { to, .. }) = outcome else {
-            let nobody =
-                outcome == Outcome::Dropped(DropReason::NoBackend) && translation.backends.is_empty();
+            let nobody = translation.backends.is_empty()
+                && matches!(outcome, Outcome::Dropped(DropReason::NoBackend | DropReason::NoLocalBackend));
             ensure!(nobody, "{asked:?}: the node says {outcome:?}, the evaluator {translation:?}");
             return Ok(());
         };
