@@ -14,7 +14,7 @@ use netpol_common::{
 };
 
 use crate::{
-    atomic, case::Case, config as settings, ctx::Skb, family::Family, metrics, parse::Packet, peer,
+    atomic, case::Case, config as settings, ctx::Skb, family::{Family, Ipv4, Ipv6}, metrics, parse::Packet, peer,
     progs::Hook, quota,
 };
 
@@ -146,7 +146,7 @@ pub fn create<F: Family>(
     }
     let outcome = match svc {
         None => enter_one::<F>(case, owner),
-        Some(svc) => enter_pair::<F>(case, owner, svc),
+        Some(svc) => F::enter_pair_apart(owner, svc),
     };
     match outcome {
         TRACKED => Ok(Entered::Tracked),
@@ -198,8 +198,23 @@ fn enter_one<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
     }
 }
 
+/// [`enter_pair`] as a global function, see `policy::np_evaluate`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn enter_pair<F: Family>(case: &mut Case<F::Addr>, owner: u32, svc: u32) -> u32 {
+pub extern "C" fn np_pair4(owner: u64, svc: u64) -> u64 {
+    enter_pair::<Ipv4>(owner as u32, svc as u32).into()
+}
+
+/// As `np_pair4`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn np_pair6(owner: u64, svc: u64) -> u64 {
+    enter_pair::<Ipv6>(owner as u32, svc as u32).into()
+}
+
+#[inline(always)]
+fn enter_pair<F: Family>(owner: u32, svc: u32) -> u32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return FULL };
     let tuple = &case.packet.tuple;
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };

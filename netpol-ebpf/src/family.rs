@@ -14,6 +14,7 @@ use netpol_common::{
 };
 
 use crate::{
+    conntrack,
     ctx::Skb,
     maps,
     nat::{Change, End},
@@ -44,6 +45,8 @@ pub trait Family: 'static {
     fn is_for_services(addr: Self::Addr) -> bool;
     /// Whether a backend may go on answering for a Service's port.
     fn is_member(svc: u32, addr: Self::Addr, port: Be16) -> bool;
+    /// `conntrack::enter_pair`, of its own.
+    fn enter_pair_apart(owner: u32, svc: u32) -> u32;
     /// Writes an address of the network header at `l3`, and its checksum if it has one.
     fn store_address(
         skb: &mut Skb,
@@ -115,6 +118,10 @@ impl Family for Ipv4 {
         maps::MEMBER4.get_ptr(MemberKey4 { svc, addr, port, pad: 0 }).is_some()
     }
     #[inline(always)]
+    fn enter_pair_apart(owner: u32, svc: u32) -> u32 {
+        conntrack::np_pair4(owner.into(), svc.into()) as u32
+    }
+    #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, check: u16, change: &Change<V4>) -> Result<(), DropReason> {
         let difference = csum::difference(change.old.to_words(), change.new.to_words());
         let check = csum::follow(check, difference);
@@ -180,6 +187,10 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn is_member(svc: u32, addr: V6, port: Be16) -> bool {
         maps::MEMBER6.get_ptr(MemberKey6 { svc, addr, port, pad: 0 }).is_some()
+    }
+    #[inline(always)]
+    fn enter_pair_apart(owner: u32, svc: u32) -> u32 {
+        conntrack::np_pair6(owner.into(), svc.into()) as u32
     }
     #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, _check: u16, change: &Change<V6>) -> Result<(), DropReason> {

@@ -5,6 +5,7 @@
 #![feature(asm_experimental_arch)]
 
 mod admit;
+mod apart;
 mod atomic;
 mod case;
 mod config;

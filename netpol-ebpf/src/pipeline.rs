@@ -50,9 +50,9 @@ const MID_FLOW: i32 = 0x106;
 const BOTH_ENDS: i32 = 0x107;
 /// The packet goes to a client from outside: `outside` comes next.
 const OUTSIDE: i32 = 0x108;
-/// The ICMP error is about a client from outside: `outside::report` comes next.
+/// The ICMP error is about a client from outside: `report_apart` comes next.
 pub const OUTSIDE_ERROR: i32 = 0x109;
-/// The packet is translated and leaves the node: `outside::leave` comes next.
+/// The packet is translated and leaves the node: `leave_apart` comes next.
 pub const LEAVE: i32 = 0x10a;
 /// With a drop reason in the low byte: `failed` comes next.
 pub const FAILED: i32 = 0x200;
@@ -73,7 +73,7 @@ pub fn run<const FROM_POD: bool>(skb: &mut Skb) -> i32 {
 
 #[inline(always)]
 fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
-    let mut answer = established::<F, FROM_POD>(raw, 0);
+    let mut answer = F::judged_apart::<FROM_POD>(raw, 0);
     if answer == ICMP_ERROR {
         answer = related::<F, FROM_POD>(raw);
     }
@@ -92,7 +92,7 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
         answer = next;
     }
     if answer == SETTLED {
-        answer = established::<F, FROM_POD>(raw, 1);
+        answer = F::judged_apart::<FROM_POD>(raw, 1);
     }
     if answer == BOTH_ENDS {
         answer = both_ends::<F, FROM_POD>(raw);
@@ -101,10 +101,10 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
         answer = outside::<F>(raw);
     }
     if answer == OUTSIDE_ERROR {
-        answer = outside::report::<F>(raw);
+        answer = F::report_apart(raw);
     }
     if answer == LEAVE {
-        answer = outside::leave::<F>(raw);
+        answer = F::leave_apart(raw);
     }
     if answer < UNSETTLED {
         return answer;
@@ -116,8 +116,8 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
 }
 
 /// Parse, one lookup, forward. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
-#[inline(never)]
-fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+#[inline(always)]
+pub fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
     let hook = hook::<FROM_POD>();
     let skb = &mut Skb::from_raw(raw);
     let packet = match F::parse(skb, hook) {

@@ -109,7 +109,7 @@ pub fn both_ends<F: Routed>(skb: &mut Skb, packet: &Packet<F::Addr>, hit: &Hit) 
 }
 
 /// Sends out a packet that is translated already, by its case's `leave_by`.
-#[inline(never)]
+#[inline(always)]
 pub fn leave<F: Routed>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     match leave_by::<F>(&mut Skb::from_raw(raw), case.leave_by) {

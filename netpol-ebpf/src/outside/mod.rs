@@ -66,9 +66,9 @@ pub fn arrives(skb: &Skb) -> i32 {
 
 #[inline(always)]
 fn stages<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
-    let mut answer = established::<F>(raw, 0);
+    let mut answer = F::established_apart(raw, 0);
     if answer == ICMP_ERROR {
-        answer = report::<F>(raw);
+        answer = F::report_apart(raw);
     }
     if answer == UNSETTLED {
         answer = known::<F>(raw);
@@ -80,13 +80,13 @@ fn stages<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
         answer = opened::<F>(raw);
     }
     if answer == SETTLED {
-        answer = established::<F>(raw, 1);
+        answer = F::established_apart(raw, 1);
     }
     if answer == BOTH_ENDS {
         answer = both_ends::<F>(raw);
     }
     if answer == LEAVE {
-        answer = leave::<F>(raw);
+        answer = F::leave_apart(raw);
     }
     if answer < UNSETTLED {
         return answer;
@@ -95,7 +95,7 @@ fn stages<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
     let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
     let dropped = failed::<F>(raw, reason);
     if reason == DropReason::NoBackend as u8 && refused::<F>(raw) == LEAVE {
-        let sent = leave::<F>(raw);
+        let sent = F::leave_apart(raw);
         if sent < UNSETTLED {
             return sent;
         }
@@ -104,8 +104,8 @@ fn stages<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
 }
 
 /// Parse, one lookup, translate. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
-#[inline(never)]
-fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
+#[inline(always)]
+pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
     let skb = &mut Skb::from_raw(raw);
     // What cannot be read is for no Service; a pod's program says what is to be said of it.
     let Ok(packet) = F::parse(skb, Hook::ToPod) else { return NEXT };

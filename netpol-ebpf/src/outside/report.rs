@@ -21,7 +21,7 @@ use crate::{
 
 /// An ICMP error that came in by an uplink, or from the pod that answers the connection. One about no connection from
 /// outside passes.
-#[inline(never)]
+#[inline(always)]
 pub fn report<F: Routed>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     match translated::<F>(&mut Skb::from_raw(raw), case) {

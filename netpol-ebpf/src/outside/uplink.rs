@@ -1,6 +1,6 @@
 //! What traffic from outside needs to know of the families, beside [`Family`].
 
-use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie::Key};
 use netpol_common::{
     logic::csum,
     net::{V4, V6},
@@ -10,6 +10,7 @@ use netpol_common::{
 };
 
 use crate::{
+    apart,
     ctx::Skb,
     family::{Family, Ipv4, Ipv6, OUTER_L3},
     maps::{RANGE4, RANGE6},
@@ -25,6 +26,14 @@ pub trait Routed: Family {
     fn addresses(skb: &Skb) -> Result<[Self::Addr; 2], DropReason>;
     /// Takes one off the hops that the packet may make; `false`, and nothing changed, if it was the last one.
     fn count_down(skb: &mut Skb) -> Result<bool, DropReason>;
+    /// `pipeline::established`, of its own.
+    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32;
+    /// `established`, of its own.
+    fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32;
+    /// `report`, of its own.
+    fn report_apart(raw: *mut __sk_buff) -> i32;
+    /// `leave`, of its own.
+    fn leave_apart(raw: *mut __sk_buff) -> i32;
 }
 
 impl Routed for Ipv4 {
@@ -55,6 +64,22 @@ impl Routed for Ipv4 {
         skb.store(OUTER_L3 + 10, &check)?;
         Ok(true)
     }
+    #[inline(always)]
+    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+        if FROM_POD { apart::np_sent4(raw, settled.into()) } else { apart::np_received4(raw, settled.into()) }
+    }
+    #[inline(always)]
+    fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
+        apart::np_arrived4(raw, settled.into())
+    }
+    #[inline(always)]
+    fn report_apart(raw: *mut __sk_buff) -> i32 {
+        apart::np_report4(raw)
+    }
+    #[inline(always)]
+    fn leave_apart(raw: *mut __sk_buff) -> i32 {
+        apart::np_leave4(raw)
+    }
 }
 
 impl Routed for Ipv6 {
@@ -78,5 +103,21 @@ impl Routed for Ipv6 {
         }
         skb.store_unbalanced(OUTER_L3 + 7, hops - 1)?;
         Ok(true)
+    }
+    #[inline(always)]
+    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+        if FROM_POD { apart::np_sent6(raw, settled.into()) } else { apart::np_received6(raw, settled.into()) }
+    }
+    #[inline(always)]
+    fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
+        apart::np_arrived6(raw, settled.into())
+    }
+    #[inline(always)]
+    fn report_apart(raw: *mut __sk_buff) -> i32 {
+        apart::np_report6(raw)
+    }
+    #[inline(always)]
+    fn leave_apart(raw: *mut __sk_buff) -> i32 {
+        apart::np_leave6(raw)
     }
 }

@@ -157,11 +157,14 @@ impl Services {
         steps
     }
 
-    /// Whole addresses and the prefixes that they are taken from: behind the ports that are served under them.
+    /// Whole addresses and the prefixes that they are taken from: they come after the ports that are served under them, and go
+    /// before them. A port that is gone from an address that is still a Service's would refuse its clients, which neither the
+    /// old nor the new state does.
     fn plan_addresses(&mut self, desired: &Desired, room: &mut Counts, steps: &mut Steps) {
         let Diff { puts, deletes } = self.whole.diff(desired.whole.rows());
+        let mut withdrawn = Vec::new();
         for addr in deletes {
-            steps.ops.push(Op::DeleteFrontend(Frontend::whole(addr)));
+            withdrawn.push(Op::DeleteFrontend(Frontend::whole(addr)));
             room.subtract(Table::Frontends, addr.is_ipv4());
         }
         let row = FrontendRow { svc: NOBODY, near: NOBODY, far: NOBODY, flags: flags::WHOLE, affinity: 0 };
@@ -173,7 +176,7 @@ impl Services {
         }
         let Diff { puts, deletes } = self.nets.diff(desired.service_nets.rows());
         for net in deletes {
-            steps.ops.push(Op::DeleteServiceNet(net));
+            withdrawn.push(Op::DeleteServiceNet(net));
             room.subtract(Table::Nets, net.addr().is_ipv4());
         }
         for (net, ()) in puts {
@@ -182,6 +185,7 @@ impl Services {
                 Err(shortage) => steps.refusals.push(shortage.into()),
             }
         }
+        steps.ops.splice(..0, withdrawn);
     }
 
     /// Whether an operation may alter what becomes of a connection that was judged before: it loses its Service or the

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::dataplane::{
-    Backend, Dataplane, Frontend, Rows,
+    Backend, Dataplane, Frontend, Member, Rows, SourceRange,
     kernel::{LoadOptions, Maps, Object, RunContext},
 };
 use netpol_common::{
@@ -104,7 +104,12 @@ fn run(object: &Object, opening: &Opening, own_port: u16, uplink: u32) -> Result
     };
     let context = RunContext { ifindex: *ifindex, ingress_ifindex, repeat: 1 };
     let outcome = object.test_run(program, &packet, context).with_context(|| format!("{opening:?}"))?;
-    if outcome.action == DROP { Ok(None) } else { destination(&outcome.packet, to).map(Some) }
+    if outcome.action == DROP {
+        return Ok(None);
+    }
+    let went_to = destination(&outcome.packet, to)?;
+    // A refusal is the packet itself, turned round.
+    Ok((went_to != from).then_some(went_to))
 }
 
 /// Address and port that the packet has afterwards.
@@ -129,6 +134,15 @@ pub(super) fn canonical(mut rows: Rows) -> (Rows, Services) {
     let services = std::mem::take(&mut rows.services);
     let backends = std::mem::take(&mut rows.backends);
     let frontends = std::mem::take(&mut rows.frontends);
+    // A Service's port has the number that its first way in says.
+    let mut order = BTreeMap::new();
+    for row in frontends.values() {
+        let next = u32::try_from(order.len()).unwrap_or(u32::MAX);
+        order.entry(row.svc).or_insert(next);
+    }
+    let number = |svc: u32| order.get(&svc).copied().unwrap_or(svc);
+    rows.members = rows.members.into_iter().map(|m| Member { svc: number(m.svc), ..m }).collect();
+    rows.ranges = rows.ranges.into_iter().map(|r| SourceRange { svc: number(r.svc), ..r }).collect();
     let content = frontends.into_iter().map(|(frontend, row)| {
         let local = services.get(&row.near).map_or(0, |service| service.n_local());
         (frontend, (local, backends.get(&row.near).cloned().unwrap_or_default()))
