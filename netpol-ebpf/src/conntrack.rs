@@ -215,57 +215,76 @@ pub extern "C" fn np_pair6(owner: u64, svc: u64) -> u64 {
 #[inline(always)]
 fn enter_pair<F: Family>(owner: u32, svc: u32) -> u32 {
     let Some(case) = Case::<F::Addr>::resume() else { return FULL };
-    let tuple = &case.packet.tuple;
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };
-    let plain = entry.flags & !flags::FROM_HIGH;
     entry.svc = svc;
-    let back = Tuple {
+    // The back entry first: once the front one is there, answers must find their way.
+    let entered = enter_back::<F>(case, owner);
+    if entered != TRACKED {
+        return entered;
+    }
+    let entered = enter_front::<F>(case, owner);
+    if entered != TRACKED {
+        leave_back::<F>(case, owner);
+    }
+    entered
+}
+
+/// How the backend's answers come.
+#[inline(always)]
+fn back<A: Address>(case: &Case<A>) -> Tuple<A> {
+    Tuple {
         src: case.nat_src,
         sport: case.nat_sport,
         dst: case.nat_dst,
         dport: case.nat_dport,
-        proto: tuple.proto,
-    };
-    entry.flags = plain | flags::BACK | from_high(back.from_high());
-    entry.nat_addr = tuple.dst.to_words();
-    entry.nat_port = tuple.dport;
-    entry.nat_saddr = tuple.src.to_words();
-    entry.nat_sport = tuple.sport;
-    // The back entry first: once the front one is there, answers must find their way.
-    let entered = enter_back::<F>(&back, entry, owner);
-    if entered != TRACKED {
-        return entered;
+        proto: case.packet.tuple.proto,
     }
-    entry.flags = plain | flags::FRONT | from_high(tuple.from_high());
-    entry.nat_addr = case.nat_dst.to_words();
-    entry.nat_port = case.nat_dport;
-    entry.nat_saddr = case.nat_src.to_words();
-    entry.nat_sport = case.nat_sport;
-    if insert::<F>(tuple, entry, owner).is_err() {
-        // Nobody else made the back entry meanwhile: it is this pod's own connection, and a retry makes it again.
-        if F::ct().remove(F::ct_key(&back)).is_ok() {
-            quota::give_back(owner);
-        }
-        return FULL;
-    }
-    TRACKED
 }
 
-#[inline(always)]
-fn enter_back<F: Family>(back: &Tuple<F::Addr>, entry: &CtEntry, owner: u32) -> u32 {
-    let (table, key) = (F::ct(), F::ct_key(back));
-    match table.insert(key, entry, u64::from(BPF_NOEXIST)) {
+#[inline(never)]
+fn enter_back<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
+    let back = back(case);
+    // SAFETY: written by `write_entry` for this packet.
+    let entry = unsafe { case.entry.assume_init_mut() };
+    entry.flags = entry.flags & !flags::FROM_HIGH | flags::BACK | from_high(back.from_high());
+    entry.nat_addr = case.packet.tuple.dst.to_words();
+    entry.nat_port = case.packet.tuple.dport;
+    entry.nat_saddr = case.packet.tuple.src.to_words();
+    entry.nat_sport = case.packet.tuple.sport;
+    let (table, key) = (F::ct(), F::ct_key(&back));
+    match table.insert(key, &*entry, u64::from(BPF_NOEXIST)) {
         Ok(()) => {
             quota::charge(owner);
             TRACKED
         }
-        Err(EXISTS) if !replaceable::<F>(back, entry) => COLLISION,
-        Err(EXISTS) if table.insert(key, entry, u64::from(BPF_ANY)).is_ok() => TRACKED,
+        Err(EXISTS) if !replaceable::<F>(&key, entry) => COLLISION,
+        Err(EXISTS) if table.insert(key, &*entry, u64::from(BPF_ANY)).is_ok() => TRACKED,
         Err(_) => {
             settings::note_short(short::TABLE);
             FULL
         }
+    }
+}
+
+#[inline(never)]
+fn enter_front<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
+    // SAFETY: written by `write_entry` for this packet.
+    let entry = unsafe { case.entry.assume_init_mut() };
+    let plain = entry.flags & !(flags::FROM_HIGH | flags::BACK);
+    entry.flags = plain | flags::FRONT | from_high(case.packet.tuple.from_high());
+    entry.nat_addr = case.nat_dst.to_words();
+    entry.nat_port = case.nat_dport;
+    entry.nat_saddr = case.nat_src.to_words();
+    entry.nat_sport = case.nat_sport;
+    if insert::<F>(&case.packet.tuple, entry, owner).is_ok() { TRACKED } else { FULL }
+}
+
+/// Nobody else made the back entry meanwhile: it is this client's own connection, and a retry makes it again.
+#[inline(never)]
+fn leave_back<F: Family>(case: &Case<F::Addr>, owner: u32) {
+    if F::ct().remove(F::ct_key(&back(case))).is_ok() {
+        quota::give_back(owner);
     }
 }
 
@@ -286,19 +305,21 @@ fn insert<F: Family>(tuple: &Tuple<F::Addr>, entry: &CtEntry, owner: u32) -> Res
     }
 }
 
-/// Whether a new connection may take the place of the back entry under `back`: it is over, or it is this connection's own,
+/// Whether a new connection may take the place of the entry under `key`, as a back entry: it is over, or it is this connection's own,
 /// left from an earlier attempt.
 #[inline(always)]
-fn replaceable<F: Family>(back: &Tuple<F::Addr>, new: &CtEntry) -> bool {
-    let Some(hit) = find::<F>(back) else { return true };
-    if flags::closed(hit.flags) {
+fn replaceable<F: Family>(key: &F::CtKey, new: &CtEntry) -> bool {
+    let Some(there) = F::ct().get_ptr_mut(key) else { return true };
+    // SAFETY: a non-null pointer into a hash map.
+    let flags = unsafe { (*there).flags };
+    if flags::closed(flags) {
         return true;
     }
     // SAFETY: a non-null pointer into a hash map. Back entries have the client's own source whether it is translated or not.
     let (addr, port, sport, owner) = unsafe {
-        ((*hit.entry).nat_addr, (*hit.entry).nat_port, (*hit.entry).nat_sport, (*hit.entry).if_orig)
+        ((*there).nat_addr, (*there).nat_port, (*there).nat_sport, (*there).if_orig)
     };
-    hit.flags & flags::BACK != 0
+    flags & flags::BACK != 0
         && F::Addr::from_words(addr) == F::Addr::from_words(new.nat_addr)
         && port == new.nat_port
         && sport == new.nat_sport

@@ -73,7 +73,7 @@ pub fn run<const FROM_POD: bool>(skb: &mut Skb) -> i32 {
 
 #[inline(always)]
 fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
-    let mut answer = F::judged_apart::<FROM_POD>(raw, 0);
+    let mut answer = established::<F, FROM_POD>(raw, 0);
     if answer == ICMP_ERROR {
         answer = related::<F, FROM_POD>(raw);
     }
@@ -92,7 +92,7 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
         answer = next;
     }
     if answer == SETTLED {
-        answer = F::judged_apart::<FROM_POD>(raw, 1);
+        answer = established::<F, FROM_POD>(raw, 1);
     }
     if answer == BOTH_ENDS {
         answer = both_ends::<F, FROM_POD>(raw);
@@ -116,8 +116,8 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
 }
 
 /// Parse, one lookup, forward. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
-#[inline(always)]
-pub fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+#[inline(never)]
+fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
     let hook = hook::<FROM_POD>();
     let skb = &mut Skb::from_raw(raw);
     let packet = match F::parse(skb, hook) {

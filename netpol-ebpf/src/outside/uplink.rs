@@ -26,8 +26,6 @@ pub trait Routed: Family {
     fn addresses(skb: &Skb) -> Result<[Self::Addr; 2], DropReason>;
     /// Takes one off the hops that the packet may make; `false`, and nothing changed, if it was the last one.
     fn count_down(skb: &mut Skb) -> Result<bool, DropReason>;
-    /// `pipeline::established`, of its own.
-    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32;
     /// `established`, of its own.
     fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32;
     /// `report`, of its own.
@@ -65,10 +63,6 @@ impl Routed for Ipv4 {
         Ok(true)
     }
     #[inline(always)]
-    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
-        if FROM_POD { apart::np_sent4(raw, settled.into()) } else { apart::np_received4(raw, settled.into()) }
-    }
-    #[inline(always)]
     fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
         apart::np_arrived4(raw, settled.into())
     }
@@ -103,10 +97,6 @@ impl Routed for Ipv6 {
         }
         skb.store_unbalanced(OUTER_L3 + 7, hops - 1)?;
         Ok(true)
-    }
-    #[inline(always)]
-    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
-        if FROM_POD { apart::np_sent6(raw, settled.into()) } else { apart::np_received6(raw, settled.into()) }
     }
     #[inline(always)]
     fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
