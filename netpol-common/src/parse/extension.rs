@@ -27,8 +27,11 @@ pub(super) struct Upper {
     pub(super) protocol: u8,
     /// Offset of what `protocol` names.
     pub(super) l4: u32,
-    /// `None` without a fragment header.
-    pub(super) fragment: Option<FragmentHeader>,
+    /// There is a fragment header. No `Option` of it: the compiler keeps half of one in a place on the stack that it reads
+    /// without having written it, which kernels before 6.4 refuse.
+    pub(super) fragmented: bool,
+    /// Without one, that of a datagram in one piece.
+    pub(super) fragment: FragmentHeader,
 }
 
 /// A fragment header (RFC 8200 §4.5).
@@ -46,8 +49,9 @@ pub(super) struct FragmentHeader {
 /// before `end`.
 #[inline(always)]
 pub(super) fn upper<B: Buffer>(buffer: &B, first: u8, start: u32, end: u32) -> Result<Upper, DropReason> {
+    let whole = FragmentHeader { field: 0, id: 0, data: start };
     if !is_extension(first) {
-        return Ok(Upper { protocol: first, l4: start, fragment: None });
+        return Ok(Upper { protocol: first, l4: start, fragmented: false, fragment: whole });
     }
     let answer = buffer.walk(first, start, end);
     let (protocol, l4, header) =
@@ -59,12 +63,12 @@ pub(super) fn upper<B: Buffer>(buffer: &B, first: u8, start: u32, end: u32) -> R
         _ => return Err(DropReason::Malformed),
     }
     if header == 0 {
-        return Ok(Upper { protocol, l4, fragment: None });
+        return Ok(Upper { protocol, l4, fragmented: false, fragment: whole });
     }
     let [field, id_high, id_low]: [u16; 3] = buffer.load(header + 2)?;
     let id = u32::from(id_low) << 16 | u32::from(id_high);
     let fragment = FragmentHeader { field: u16::from_be(field), id, data: header + 8 };
-    Ok(Upper { protocol, l4, fragment: Some(fragment) })
+    Ok(Upper { protocol, l4, fragmented: true, fragment })
 }
 
 /// The walk as one number, since it must be a function of its own in the kernel: the protocol (bits 0–7), the offset of its

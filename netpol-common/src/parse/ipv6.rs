@@ -65,14 +65,13 @@ pub fn parse<B: Buffer, F: Fragments<FragKey6>>(
     if version != 6 || end > buffer.length() || src.is_mapped() || dst.is_mapped() {
         return Err(DropReason::Malformed);
     }
-    let Upper { protocol, l4, fragment } = extension::upper(buffer, first, USUAL_L4, end)?;
+    let Upper { protocol, l4, fragmented, fragment } = extension::upper(buffer, first, USUAL_L4, end)?;
     if l4 > end {
         return Err(DropReason::Malformed);
     }
     let tuple = Tuple { src, dst, sport: Be16::from_raw(0), dport: Be16::from_raw(0), proto: protocol };
     let mut packet = Packet { kind: Kind::Flow, tuple, l4, has_l4: false, tcp_flags: 0, l3_check: 0 };
-    let FragmentHeader { field, id, data } =
-        fragment.unwrap_or(FragmentHeader { field: 0, id: 0, data: USUAL_L4 });
+    let FragmentHeader { field, id, data } = fragment;
     let key = FragKey6 { src, dst, id, ifindex: buffer.ifindex() };
     let piece = Piece {
         offset: u32::from(field & !7),
@@ -100,7 +99,7 @@ pub fn parse<B: Buffer, F: Fragments<FragKey6>>(
     let head = transport::read::<B, 6>(buffer, hook, protocol, Place { l4, usual: USUAL_L4, end, whole })?;
     packet.kind = head.kind;
     if protocol == proto::ICMPV6 {
-        contained(head.tcp_flags, hop_limit, fragment.is_some())?;
+        contained(head.tcp_flags, hop_limit, fragmented)?;
     }
     if head.kind == Kind::Pass && hook == Hook::FromPod {
         if protocol == proto::UDP && dst != DHCP_SERVERS {
@@ -141,9 +140,9 @@ fn is_no_source(addr: V6) -> bool {
 #[inline(always)]
 pub fn inner<B: Buffer>(buffer: &B, l3: u32) -> Option<Inner<V6>> {
     let header: Header = buffer.load(l3).ok()?;
-    let Upper { protocol, l4, fragment } =
+    let Upper { protocol, l4, fragment, .. } =
         extension::upper(buffer, header.next, l3 + HEADER, buffer.length()).ok()?;
-    if header.version_flow as u8 >> 4 != 6 || fragment.is_some_and(|fragment| fragment.field & !7 != 0) {
+    if header.version_flow as u8 >> 4 != 6 || fragment.field & !7 != 0 {
         return None;
     }
     let (sport, dport) = transport::quoted::<B, 6>(buffer, protocol, l4)?;
