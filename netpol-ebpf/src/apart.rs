@@ -5,7 +5,7 @@ use aya_ebpf::bindings::__sk_buff;
 
 use crate::{
     family::{Ipv4, Ipv6},
-    outside,
+    outside, pipeline,
 };
 
 macro_rules! global {
@@ -19,6 +19,14 @@ macro_rules! global {
 }
 
 global! {
+    np_sent4(settled) = pipeline::established::<Ipv4, true>;
+    np_sent6(settled) = pipeline::established::<Ipv6, true>;
+    np_received4(settled) = pipeline::established::<Ipv4, false>;
+    np_received6(settled) = pipeline::established::<Ipv6, false>;
+    np_new_sent4() = pipeline::new::<Ipv4, true>;
+    np_new_sent6() = pipeline::new::<Ipv6, true>;
+    np_new_received4() = pipeline::new::<Ipv4, false>;
+    np_new_received6() = pipeline::new::<Ipv6, false>;
     np_arrived4(settled) = outside::established::<Ipv4>;
     np_arrived6(settled) = outside::established::<Ipv6>;
     np_report4() = outside::report::<Ipv4>;

@@ -73,7 +73,7 @@ pub fn run<const FROM_POD: bool>(skb: &mut Skb) -> i32 {
 
 #[inline(always)]
 fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
-    let mut answer = established::<F, FROM_POD>(raw, 0);
+    let mut answer = F::judged_apart::<FROM_POD>(raw, 0);
     if answer == ICMP_ERROR {
         answer = related::<F, FROM_POD>(raw);
     }
@@ -81,7 +81,7 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
         answer = known::<F, FROM_POD>(raw);
     }
     if answer == NEW {
-        answer = new::<F, FROM_POD>(raw);
+        answer = F::new_apart::<FROM_POD>(raw);
     }
     if answer == MID_FLOW {
         answer = mid_flow::<F, FROM_POD>(raw);
@@ -92,7 +92,7 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
         answer = next;
     }
     if answer == SETTLED {
-        answer = established::<F, FROM_POD>(raw, 1);
+        answer = F::judged_apart::<FROM_POD>(raw, 1);
     }
     if answer == BOTH_ENDS {
         answer = both_ends::<F, FROM_POD>(raw);
@@ -116,8 +116,8 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
 }
 
 /// Parse, one lookup, forward. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
-#[inline(never)]
-fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+#[inline(always)]
+pub fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
     let hook = hook::<FROM_POD>();
     let skb = &mut Skb::from_raw(raw);
     let packet = match F::parse(skb, hook) {
@@ -195,8 +195,8 @@ fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
 }
 
 /// Judges a packet that belongs to no connection, and makes it one if it may.
-#[inline(never)]
-fn new<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+#[inline(always)]
+pub fn new<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     let skb = &Skb::from_raw(raw);
     next_of(admit::admit::<F>(skb, hook::<FROM_POD>(), case))

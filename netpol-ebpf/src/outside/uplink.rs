@@ -26,6 +26,10 @@ pub trait Routed: Family {
     fn addresses(skb: &Skb) -> Result<[Self::Addr; 2], DropReason>;
     /// Takes one off the hops that the packet may make; `false`, and nothing changed, if it was the last one.
     fn count_down(skb: &mut Skb) -> Result<bool, DropReason>;
+    /// `pipeline::established`, of its own.
+    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32;
+    /// `pipeline::new`, of its own.
+    fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32;
     /// `established`, of its own.
     fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32;
     /// `report`, of its own.
@@ -63,6 +67,18 @@ impl Routed for Ipv4 {
         Ok(true)
     }
     #[inline(always)]
+    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+        if FROM_POD {
+            apart::np_sent4(raw, settled.into())
+        } else {
+            apart::np_received4(raw, settled.into())
+        }
+    }
+    #[inline(always)]
+    fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+        if FROM_POD { apart::np_new_sent4(raw) } else { apart::np_new_received4(raw) }
+    }
+    #[inline(always)]
     fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
         apart::np_arrived4(raw, settled.into())
     }
@@ -97,6 +113,18 @@ impl Routed for Ipv6 {
         }
         skb.store_unbalanced(OUTER_L3 + 7, hops - 1)?;
         Ok(true)
+    }
+    #[inline(always)]
+    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+        if FROM_POD {
+            apart::np_sent6(raw, settled.into())
+        } else {
+            apart::np_received6(raw, settled.into())
+        }
+    }
+    #[inline(always)]
+    fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+        if FROM_POD { apart::np_new_sent6(raw) } else { apart::np_new_received6(raw) }
     }
     #[inline(always)]
     fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
