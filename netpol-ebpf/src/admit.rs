@@ -75,7 +75,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     if met_late {
         return Ok(Entered::NotYet);
     }
-    match judge::decide(&case.ends, node, protocol, case.nat_dport.to_host(), &mut case.decision) {
+    match judge::decide(case, node, protocol, case.nat_dport.to_host()) {
         Ok(()) => {}
         Err(DropReason::Policy) if mid_flow::answers_untracked(case) => return Ok(Entered::Untracked),
         Err(reason) => return Err(reason),

@@ -1,11 +1,14 @@
 //! What is known of a packet that has no current decision. Too large for the stack, and handed from stage to stage.
 
-use core::mem::MaybeUninit;
+use core::{
+    arch::asm,
+    mem::{MaybeUninit, offset_of},
+};
 
 use netpol_common::{
     conntrack::CtEntry,
     direction::Direction,
-    net::{Address, Be16, V6},
+    net::{Address, Be16, V4, V6},
     policy::{RuleId, SlotId},
 };
 
@@ -27,7 +30,12 @@ pub struct Decision {
 }
 
 /// A packet on its way to a decision.
+#[repr(C)]
 pub struct Case<A> {
+    /// Who the ends are.
+    pub ends: Ends,
+    /// What policy said.
+    pub decision: Decision,
     /// As it came.
     pub packet: Packet<A>,
     /// Destination after service translation.
@@ -42,10 +50,6 @@ pub struct Case<A> {
     pub uplink: u32,
     /// The uplink that it is to leave by; 0: whatever way there is.
     pub leave_by: u32,
-    /// Who the ends are.
-    pub ends: Ends,
-    /// What policy said.
-    pub decision: Decision,
     /// The entry about to be inserted.
     pub entry: MaybeUninit<CtEntry>,
 }
@@ -90,6 +94,27 @@ impl<A: Address> Case<A> {
     pub fn resume() -> Option<&'static mut Self> {
         // SAFETY: opened before on this CPU for this packet, with the same family.
         Some(unsafe { &mut *Self::place()? })
+    }
+
+    /// The part that is laid out alike in both families.
+    #[inline(always)]
+    pub fn resume_any() -> Option<(&'static mut Ends, &'static mut Decision)> {
+        const {
+            assert!(offset_of!(Case<V4>, ends) == offset_of!(Case<V6>, ends));
+            assert!(offset_of!(Case<V4>, decision) == offset_of!(Case<V6>, decision));
+        };
+        let place = Case::<V6>::place()?;
+        // SAFETY: in bounds and aligned, see `place`; written by `open`.
+        Some(unsafe { (&mut (*place).ends, &mut (*place).decision) })
+    }
+
+    /// To be called before a global function that fetches the case itself.
+    #[inline(always)]
+    pub fn lend(&mut self) {
+        // SAFETY: changes nothing (and is an instruction because the kernel wants no line without one). For all that the compiler
+        // knows the pointer is kept somewhere from here on, so it expects any call to read and to write the case, although
+        // this function's caller has it exclusively.
+        unsafe { asm!("{0} = {0}", in(reg) &raw mut *self) };
     }
 
     #[inline(always)]

@@ -146,7 +146,10 @@ pub fn create<F: Family>(
     }
     let outcome = match svc {
         None => enter_one::<F>(case, owner),
-        Some(svc) => F::enter_pair_apart(owner, svc),
+        Some(svc) => {
+            case.lend();
+            F::enter_pair_apart(owner, svc)
+        }
     };
     match outcome {
         TRACKED => Ok(Entered::Tracked),

@@ -10,26 +10,26 @@ use netpol_common::{
 };
 
 use crate::{
-    case::{Case, Decision},
+    case::Case,
     config as settings,
     conntrack::Hit,
     family::Family,
     metrics, peer,
-    policy::{self, Ends},
+    policy,
 };
 
 /// The pod's own node reaches it whatever policy says; all else is policy's.
 #[inline(always)]
-pub fn decide(
-    ends: &Ends,
+pub fn decide<A: Address>(
+    case: &mut Case<A>,
     node: bool,
     protocol: u8,
     port: u16,
-    decision: &mut Decision,
 ) -> Result<(), DropReason> {
     if !node {
-        return policy::judge(ends, protocol, port, decision);
+        return policy::judge(case, protocol, port);
     }
+    let (ends, decision) = (&case.ends, &mut case.decision);
     decision.rule_egress = RuleId::ELSEWHERE;
     decision.rule_ingress = RuleId::NODE;
     decision.direction = Direction::Ingress;
@@ -72,7 +72,7 @@ pub fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, Dro
         return Ok(false);
     }
     let node = hit.flags & flags::NODE != 0;
-    let mut outcome = decide(&case.ends, node, opened.proto, opened.dport.to_host(), &mut case.decision);
+    let mut outcome = decide(case, node, opened.proto, opened.dport.to_host());
     if outcome == Err(DropReason::Policy) && hit.flags & flags::MID_FLOW != 0 {
         // Nobody saw which end opened it.
         outcome = the_other_way(case, opened.proto, opened.sport.to_host());
@@ -100,7 +100,7 @@ pub fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, Dro
 pub fn the_other_way<A: Address>(case: &mut Case<A>, protocol: u8, port: u16) -> Result<(), DropReason> {
     let said = case.decision;
     case.ends.exchange();
-    let outcome = decide(&case.ends, false, protocol, port, &mut case.decision);
+    let outcome = decide(case, false, protocol, port);
     if outcome.is_err() {
         case.ends.exchange();
         case.decision = said;

@@ -42,12 +42,12 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     let mut outcome = if reversed {
         judge::the_other_way(case, proto::TCP, from)
     } else {
-        judge::decide(&case.ends, node, proto::TCP, to, &mut case.decision)
+        judge::decide(case, node, proto::TCP, to)
     };
     if outcome == Err(DropReason::Policy) && !answers && !node && (adopting || no_room(&case.ends)) {
         exchanged = !reversed;
         outcome = if reversed {
-            judge::decide(&case.ends, false, proto::TCP, to, &mut case.decision)
+            judge::decide(case, false, proto::TCP, to)
         } else {
             judge::the_other_way(case, proto::TCP, from)
         };

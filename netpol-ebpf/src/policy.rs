@@ -3,13 +3,17 @@
 use netpol_common::{
     direction::Direction,
     endpoint::flags,
+    net::{Address, V6},
     logic::policy::{PolicyTables, evaluate},
     peer::PeerRow,
     policy::{ClassId, PolicyKey, PolicyRow, PortKey, RuleId, SlotId},
     reason::DropReason,
 };
 
-use crate::{case::Decision, maps, peer};
+use crate::{
+    case::{Case, Decision},
+    maps, peer,
+};
 
 struct Tables;
 
@@ -51,23 +55,34 @@ impl Ends {
 
 const NOBODY: PeerRow = PeerRow { class: ClassId::ANY, ifindex: 0, flags: 0 };
 
-/// Judges a connection to `port` (host order). The decision says which rules allowed it, or which end denied it.
+/// Judges a connection between the ends of the case to `port` (host order). The decision says which rules allowed it, or
+/// which end denied it.
 #[inline(always)]
-pub fn judge(ends: &Ends, protocol: u8, port: u16, decision: &mut Decision) -> Result<(), DropReason> {
-    match judge_in_frame(ends, protocol, port, decision) {
+pub fn judge<A: Address>(case: &mut Case<A>, protocol: u8, port: u16) -> Result<(), DropReason> {
+    case.lend();
+    match np_judge(u64::from(protocol), u64::from(port)) {
         ALLOWED => Ok(()),
         DENIED => Err(DropReason::Policy),
         _ => Err(DropReason::Pending),
     }
 }
 
-const ALLOWED: u32 = 0;
-const DENIED: u32 = 1;
-const PENDING: u32 = 2;
+const ALLOWED: u64 = 0;
+const DENIED: u64 = 1;
+const PENDING: u64 = 2;
 
-/// Has a frame of its own on the stack, which is why its answer is a plain number.
+/// The judgement as a global function, see [`np_evaluate`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn judge_in_frame(ends: &Ends, protocol: u8, port: u16, decision: &mut Decision) -> u32 {
+pub extern "C" fn np_judge(protocol: u64, port: u64) -> u64 {
+    match Case::<V6>::resume_any() {
+        Some((ends, decision)) => judge_ends(ends, protocol as u8, port as u16, decision),
+        None => PENDING,
+    }
+}
+
+#[inline(always)]
+fn judge_ends(ends: &Ends, protocol: u8, port: u16, decision: &mut Decision) -> u64 {
     let Ends { initiator, responder, src, dst } = *ends;
     decision.rule_egress = RuleId::ELSEWHERE;
     decision.rule_ingress = RuleId::ELSEWHERE;

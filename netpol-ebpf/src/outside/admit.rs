@@ -43,7 +43,7 @@ pub fn admit<F: Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<Entered, 
     (case.nat_src, case.nat_sport) = (tuple.src, tuple.sport);
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
     (case.ends.initiator, case.ends.responder) = (0, case.ends.dst.ifindex);
-    judge::decide(&case.ends, false, tuple.proto, case.nat_dport.to_host(), &mut case.decision)?;
+    judge::decide(case, false, tuple.proto, case.nat_dport.to_host())?;
     let mut plain = flags::OUTSIDE;
     if case.ends.responder == 0 {
         match source::place::<F>(skb.raw(), case) {
