@@ -20,10 +20,8 @@ pub struct CtKey4 {
     pub low_port: Be16,
     /// Port of `high`.
     pub high_port: Be16,
-    /// Protocol.
-    pub proto: u8,
-    /// Always 0.
-    pub pad: [u8; 3],
+    /// Protocol: a whole word, since padding of three bytes would be cleared by a loop on every lookup.
+    pub proto: u32,
 }
 
 /// Key of `np_ct6`; see [`CtKey4`].
@@ -39,9 +37,7 @@ pub struct CtKey6 {
     /// Port of `high`.
     pub high_port: Be16,
     /// Protocol.
-    pub proto: u8,
-    /// Always 0.
-    pub pad: [u8; 3],
+    pub proto: u32,
 }
 
 /// Value of `np_ct4` and `np_ct6`: the decision, and what the next packet needs.
@@ -223,7 +219,7 @@ macro_rules! key_of {
                 } else {
                     (t.src, t.dst, t.sport, t.dport)
                 };
-                Self { low, high, low_port, high_port, proto: t.proto, pad: [0; 3] }
+                Self { low, high, low_port, high_port, proto: t.proto.into() }
             }
             /// The tuple of the packet that opened the connection, given the entry's flags.
             #[must_use]
@@ -233,7 +229,7 @@ macro_rules! key_of {
                     dst: self.high,
                     sport: self.low_port,
                     dport: self.high_port,
-                    proto: self.proto,
+                    proto: self.proto as u8,
                 };
                 if flags & flags::FROM_HIGH != 0 { low_first.reversed() } else { low_first }
             }

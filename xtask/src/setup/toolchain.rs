@@ -60,12 +60,14 @@ impl Toolchain {
 /// Little-endian BPF: the byte order of every machine we run on.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
-fn rustflags() -> [String; 3] {
+fn rustflags() -> [String; 4] {
     [
         // aya-ebpf reads the registers of this machine's `pt_regs` by it.
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         // Both are load-bearing: without BTF of every function the verifier refuses an object that has more than one.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // Without it LLVM clears even three bytes by calling a loop, on the packet's time and the verifier's.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
     ]
 }

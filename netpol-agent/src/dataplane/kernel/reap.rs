@@ -37,7 +37,7 @@ macro_rules! key {
             const MOST: usize = $reap::MAX;
 
             fn protocol(&self) -> u8 {
-                self.proto
+                self.proto as u8
             }
             fn other(&self, entry: &CtEntry) -> Self {
                 let tuple = self.tuple(entry.flags);
