@@ -9,7 +9,7 @@ use netpol_common::{
     policy::ClassId,
     reason::DropReason,
     service::{
-        AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow, MemberKey4, MemberKey6,
+        AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow, MemberKey4, MemberKey6, ServiceRow,
     },
 };
 
@@ -21,6 +21,7 @@ use crate::{
     parse::{self, Inner, L3, Packet},
     peer,
     progs::Hook,
+    service,
 };
 
 pub trait Family: 'static {
@@ -45,6 +46,8 @@ pub trait Family: 'static {
     fn is_for_services(addr: Self::Addr) -> bool;
     /// Whether a backend may go on answering for a Service's port.
     fn is_member(svc: u32, addr: Self::Addr, port: Be16) -> bool;
+    /// Whether a backend is one of those that a row names.
+    fn is_among(among: ServiceRow, addr: Self::Addr, port: Be16) -> bool;
     /// `conntrack::enter_pair`, of its own.
     fn enter_pair_apart(owner: u32, svc: u32) -> u32;
     /// Writes an address of the network header at `l3`, and its checksum if it has one.
@@ -118,6 +121,10 @@ impl Family for Ipv4 {
         maps::MEMBER4.get_ptr(MemberKey4 { svc, addr, port, pad: 0 }).is_some()
     }
     #[inline(always)]
+    fn is_among(among: ServiceRow, addr: V4, port: Be16) -> bool {
+        service::np_among4(among.0, addr.0.into(), port.raw().into()) != 0
+    }
+    #[inline(always)]
     fn enter_pair_apart(owner: u32, svc: u32) -> u32 {
         conntrack::np_pair4(owner.into(), svc.into()) as u32
     }
@@ -187,6 +194,11 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn is_member(svc: u32, addr: V6, port: Be16) -> bool {
         maps::MEMBER6.get_ptr(MemberKey6 { svc, addr, port, pad: 0 }).is_some()
+    }
+    #[inline(always)]
+    fn is_among(among: ServiceRow, addr: V6, port: Be16) -> bool {
+        let [a, b, c, d] = addr.0.map(u64::from);
+        service::np_among6(among.0, a | b << 32, c | d << 32, port.raw().into()) != 0
     }
     #[inline(always)]
     fn enter_pair_apart(owner: u32, svc: u32) -> u32 {

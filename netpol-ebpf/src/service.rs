@@ -9,12 +9,12 @@ use aya_ebpf::{
 use netpol_common::{
     conntrack::{CtEntry, flags},
     logic::backends,
-    net::{Address, Be16, proto},
+    net::{Address, Be16, V4, V6, proto},
     reason::DropReason,
     service::{AffinityRow, FrontendRow, ServiceRow},
 };
 
-use crate::{config as settings, conntrack::Hit, family::Family, maps::SVC, parse::Packet};
+use crate::{config as settings, conntrack::Hit, family::{Family, Ipv4, Ipv6}, maps::SVC, parse::Packet};
 
 /// `-EEXIST`
 const EXISTS: i32 = -17;
@@ -104,11 +104,28 @@ fn affine<F: Family>(key: &F::ClientKey, among: u64, seconds: u32, chosen: &mut 
 fn answers<F: Family>(row: *const AffinityRow, among: ServiceRow, chosen: &mut (F::Addr, Be16)) -> bool {
     // SAFETY: a non-null pointer into a hash map; single words.
     let backend = unsafe { (F::Addr::from_words((*row).addr), (*row).port) };
-    let found = backends::contains(among, backend, F::backend);
+    let found = F::is_among(among, backend.0, backend.1);
     if found {
         *chosen = backend;
     }
     found
+}
+
+/// Whether the backend with the words of `addr` and the bytes of `port`, as they lie, is one of `among`; as a global function,
+/// see `policy::np_evaluate`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn np_among4(among: u64, addr: u64, port: u64) -> u64 {
+    let backend = (V4(addr as u32), Be16::from_raw(port as u16));
+    backends::contains(ServiceRow(among), backend, Ipv4::backend).into()
+}
+
+/// As `np_among4`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn np_among6(among: u64, first: u64, last: u64, port: u64) -> u64 {
+    let addr = V6([first as u32, (first >> 32) as u32, last as u32, (last >> 32) as u32]);
+    backends::contains(ServiceRow(among), (addr, Be16::from_raw(port as u16)), Ipv6::backend).into()
 }
 
 /// What becomes of a packet to an address that is no pod's and to no port of a Service.
@@ -178,7 +195,7 @@ fn may_go_on<F: Family>(entry: *const CtEntry) -> bool {
 fn may_open<F: Family>(packet: &Packet<F::Addr>, entry: *const CtEntry) -> bool {
     let backend = backend_of::<F>(entry);
     match frontend_of::<F>(packet).map(|row| backends(row.near)) {
-        Some(Ok(among)) => backends::contains(among, backend, F::backend),
+        Some(Ok(among)) => F::is_among(among, backend.0, backend.1),
         _ => false,
     }
 }

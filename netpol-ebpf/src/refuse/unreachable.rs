@@ -1,11 +1,12 @@
 //! "Port unreachable" (RFC 792, RFC 4443 §3.1), in the name of the address that was asked.
 
+use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{logic::csum, net::Address, reason::DropReason};
 
 use super::header::{Header, turn_back};
 use crate::{
     ctx::Skb,
-    family::{Family, OUTER_L3},
+    family::{Family, Ipv4, Ipv6, OUTER_L3},
     parse::Packet,
 };
 
@@ -19,15 +20,7 @@ pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Resu
     let len = F::end(skb)?.wrapping_sub(OUTER_L3);
     let quote = if len < F::QUOTE { len } else { F::QUOTE } & !3;
     skb.resize(OUTER_L3 + quote)?;
-    let mut sum = 0;
-    let mut at = 0;
-    while at < F::QUOTE {
-        if at >= quote {
-            break;
-        }
-        sum += u64::from(skb.load::<u32>(OUTER_L3 + at)?);
-        at += 4;
-    }
+    let mut sum = np_quote(skb.raw(), u64::from(quote));
     skb.make_room(F::LEN + ICMP)?;
     turn_back(skb)?;
     let (src, dst) = (packet.tuple.dst, packet.tuple.src);
@@ -40,4 +33,21 @@ pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Resu
     }
     let check = csum::finish(sum + u64::from(head));
     skb.store(OUTER_L3 + F::LEN, &[head | u32::from(check) << 16, 0])
+}
+
+/// The longest quote.
+const LONGEST: u32 = if <Ipv4 as Header>::QUOTE > <Ipv6 as Header>::QUOTE { <Ipv4 as Header>::QUOTE } else { <Ipv6 as Header>::QUOTE };
+
+/// The sum of the packet's words in the `len` bytes behind the Ethernet header, as a global function: see
+/// `policy::np_evaluate`. Words that are not there count as nothing: then no receiver takes the error.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn np_quote(raw: *mut __sk_buff, len: u64) -> u64 {
+    let skb = &Skb::from_raw(raw);
+    let (mut sum, mut at) = (0, 0);
+    while at < LONGEST && u64::from(at) < len {
+        sum += u64::from(skb.load::<u32>(OUTER_L3 + at).unwrap_or(0));
+        at += 4;
+    }
+    sum
 }
