@@ -14,8 +14,16 @@ use netpol_common::{
 };
 
 use crate::{
-    atomic, case::Case, config as settings, ctx::Skb, family::{Family, Ipv4, Ipv6}, metrics, parse::Packet, peer,
-    progs::Hook, quota,
+    atomic,
+    case::Case,
+    config as settings,
+    ctx::Skb,
+    family::{Family, Ipv4, Ipv6},
+    metrics,
+    parse::Packet,
+    peer,
+    progs::Hook,
+    quota,
 };
 
 /// `-EEXIST`
@@ -319,9 +327,8 @@ fn replaceable<F: Family>(key: &F::CtKey, new: &CtEntry) -> bool {
         return true;
     }
     // SAFETY: a non-null pointer into a hash map. Back entries have the client's own source whether it is translated or not.
-    let (addr, port, sport, owner) = unsafe {
-        ((*there).nat_addr, (*there).nat_port, (*there).nat_sport, (*there).if_orig)
-    };
+    let (addr, port, sport, owner) =
+        unsafe { ((*there).nat_addr, (*there).nat_port, (*there).nat_sport, (*there).if_orig) };
     flags & flags::BACK != 0
         && F::Addr::from_words(addr) == F::Addr::from_words(new.nat_addr)
         && port == new.nat_port

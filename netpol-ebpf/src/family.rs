@@ -9,7 +9,8 @@ use netpol_common::{
     policy::ClassId,
     reason::DropReason,
     service::{
-        AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow, MemberKey4, MemberKey6, ServiceRow,
+        AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow, MemberKey4, MemberKey6,
+        ServiceRow,
     },
 };
 

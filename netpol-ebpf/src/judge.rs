@@ -9,23 +9,11 @@ use netpol_common::{
     stats::Extra,
 };
 
-use crate::{
-    case::Case,
-    config as settings,
-    conntrack::Hit,
-    family::Family,
-    metrics, peer,
-    policy,
-};
+use crate::{case::Case, config as settings, conntrack::Hit, family::Family, metrics, peer, policy};
 
 /// The pod's own node reaches it whatever policy says; all else is policy's.
 #[inline(always)]
-pub fn decide<A: Address>(
-    case: &mut Case<A>,
-    node: bool,
-    protocol: u8,
-    port: u16,
-) -> Result<(), DropReason> {
+pub fn decide<A: Address>(case: &mut Case<A>, node: bool, protocol: u8, port: u16) -> Result<(), DropReason> {
     if !node {
         return policy::judge(case, protocol, port);
     }

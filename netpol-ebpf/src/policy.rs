@@ -3,8 +3,8 @@
 use netpol_common::{
     direction::Direction,
     endpoint::flags,
-    net::{Address, V6},
     logic::policy::{PolicyTables, evaluate},
+    net::{Address, V6},
     peer::PeerRow,
     policy::{ClassId, PolicyKey, PolicyRow, PortKey, RuleId, SlotId},
     reason::DropReason,

@@ -14,7 +14,13 @@ use netpol_common::{
     service::{AffinityRow, FrontendRow, ServiceRow},
 };
 
-use crate::{config as settings, conntrack::Hit, family::{Family, Ipv4, Ipv6}, maps::SVC, parse::Packet};
+use crate::{
+    config as settings,
+    conntrack::Hit,
+    family::{Family, Ipv4, Ipv6},
+    maps::SVC,
+    parse::Packet,
+};
 
 /// `-EEXIST`
 const EXISTS: i32 = -17;

@@ -1,11 +1,6 @@
 //! A packet from outside without an entry: whether the Service lets it in, who answers it, and its entries.
 
-use netpol_common::{
-    conntrack::flags,
-    net::proto,
-    reason::DropReason,
-    service::flags as frontend,
-};
+use netpol_common::{conntrack::flags, net::proto, reason::DropReason, service::flags as frontend};
 
 use super::Routed;
 use super::source::{self, Place};
@@ -14,8 +9,7 @@ use crate::{
     config as settings,
     conntrack::{self, Entered},
     ctx::Skb,
-    judge, peer,
-    service,
+    judge, peer, service,
 };
 
 /// How many source ports are tried.

@@ -10,8 +10,8 @@ mod report;
 mod source;
 mod uplink;
 
-use aya_ebpf::bindings::__sk_buff;
 pub use answer::{answer, leave};
+use aya_ebpf::bindings::__sk_buff;
 pub use depart::leaves;
 use netpol_common::{
     config,

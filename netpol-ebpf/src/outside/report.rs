@@ -4,14 +4,10 @@ use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{conntrack::flags, reason::DropReason};
 
 use super::Routed;
-use super::{
-    answer::uplink,
-    hand_on,
-};
+use super::{answer::uplink, hand_on};
 use crate::{
     case::Case,
-    config as settings,
-    conntrack,
+    config as settings, conntrack,
     ctx::Skb,
     forward::{self, DROP, NEXT},
     icmp_error,

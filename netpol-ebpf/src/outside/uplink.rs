@@ -68,11 +68,7 @@ impl Routed for Ipv4 {
     }
     #[inline(always)]
     fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
-        if FROM_POD {
-            apart::np_sent4(raw, settled.into())
-        } else {
-            apart::np_received4(raw, settled.into())
-        }
+        if FROM_POD { apart::np_sent4(raw, settled.into()) } else { apart::np_received4(raw, settled.into()) }
     }
     #[inline(always)]
     fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
@@ -116,11 +112,7 @@ impl Routed for Ipv6 {
     }
     #[inline(always)]
     fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
-        if FROM_POD {
-            apart::np_sent6(raw, settled.into())
-        } else {
-            apart::np_received6(raw, settled.into())
-        }
+        if FROM_POD { apart::np_sent6(raw, settled.into()) } else { apart::np_received6(raw, settled.into()) }
     }
     #[inline(always)]
     fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {

@@ -36,7 +36,11 @@ pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Resu
 }
 
 /// The longest quote.
-const LONGEST: u32 = if <Ipv4 as Header>::QUOTE > <Ipv6 as Header>::QUOTE { <Ipv4 as Header>::QUOTE } else { <Ipv6 as Header>::QUOTE };
+const LONGEST: u32 = if <Ipv4 as Header>::QUOTE > <Ipv6 as Header>::QUOTE {
+    <Ipv4 as Header>::QUOTE
+} else {
+    <Ipv6 as Header>::QUOTE
+};
 
 /// The sum of the packet's words in the `len` bytes behind the Ethernet header, as a global function: see
 /// `policy::np_evaluate`. Words that are not there count as nothing: then no receiver takes the error.
