@@ -187,6 +187,14 @@ impl Bed {
         self.objects.service_addresses(namespace, name)
     }
 
+    /// The addresses that a load balancer has for a Service.
+    ///
+    /// # Errors
+    /// If there is no such Service.
+    pub fn load_balancer_addresses(&self, namespace: &str, name: &str) -> Result<Vec<IpAddr>> {
+        self.objects.load_balancer_addresses(namespace, name)
+    }
+
     /// The network that a probe from a place starts in.
     ///
     /// # Errors

@@ -77,15 +77,25 @@ impl Objects {
         fs::remove_file(&path).with_context(|| path.display().to_string())
     }
 
-    /// The addresses that a Service answers under.
+    /// The cluster addresses of a Service.
     pub(super) fn service_addresses(&self, namespace: &str, name: &str) -> Result<Vec<IpAddr>> {
+        self.addresses_of(namespace, name, "/spec/clusterIPs", "")
+    }
+
+    /// The addresses that a load balancer has for a Service.
+    pub(super) fn load_balancer_addresses(&self, namespace: &str, name: &str) -> Result<Vec<IpAddr>> {
+        self.addresses_of(namespace, name, "/status/loadBalancer/ingress", "/ip")
+    }
+
+    /// What stands at `one` in each item of the list at `list`.
+    fn addresses_of(&self, namespace: &str, name: &str, list: &str, one: &str) -> Result<Vec<IpAddr>> {
         let key = ObjectRef { kind: "Service".into(), namespace: namespace.into(), name: name.into() };
         let service = self.get(&key).with_context(|| format!("there is no {key}"))?;
-        let addresses = service.pointer("/spec/clusterIPs").and_then(Value::as_array);
-        addresses
+        let items = service.pointer(list).and_then(Value::as_array);
+        items
             .into_iter()
             .flatten()
-            .filter_map(Value::as_str)
+            .filter_map(|item| item.pointer(one).and_then(Value::as_str))
             .map(|a| a.parse().with_context(|| format!("{key}: no address to dial: {a}")))
             .collect()
     }

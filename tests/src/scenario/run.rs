@@ -12,7 +12,6 @@ use super::{
     format::{Probe, Scenario, Step},
     order::{Delivery, Order},
     report::{ProbeReport, ScenarioReport, StepReport},
-    target::Target,
     trying::{Kept, Trial, servers, start},
 };
 use crate::{
@@ -200,10 +199,7 @@ impl<'a> Run<'a> {
 
     /// The families that a probe can be run in: those that both of its ends have.
     fn possible(&self, probe: &Probe) -> Result<Vec<Family>> {
-        let targets = match &probe.to {
-            Target::NodePort(..) | Target::LoadBalancer(..) => bail!("not supported yet: {}", probe.to),
-            to => to.resolve(&self.bed)?,
-        };
+        let targets = probe.to.resolve(&self.bed)?;
         let own = self.bed.addresses(&probe.from)?;
         let families: Vec<_> = (self.options.families.iter().copied())
             .filter(|f| self.scenario.families.contains(f))

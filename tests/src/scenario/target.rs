@@ -15,8 +15,8 @@ pub(super) enum Target {
     Service { namespace: String, name: String, port: u16 },
     /// A port of a node.
     NodePort(String, u16),
-    /// A Service's address from a load balancer.
-    LoadBalancer(String, u16),
+    /// A Service's addresses from a load balancer.
+    LoadBalancer { namespace: String, name: String, port: u16 },
     /// As it stands.
     Address(SocketAddr),
 }
@@ -52,15 +52,17 @@ impl FromStr for Target {
         let port: u16 = port.parse().with_context(wrong)?;
         Ok(match rest.split_once(':') {
             None => Self::Pod(namespaced(rest).with_context(wrong)?.to_owned(), port),
-            Some(("service", name)) => {
+            Some((kind @ ("service" | "loadbalancer"), name)) => {
                 let (namespace, name) =
                     namespaced(name).with_context(wrong)?.split_once('/').with_context(wrong)?;
-                Self::Service { namespace: namespace.to_owned(), name: name.to_owned(), port }
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                if kind == "service" {
+                    Self::Service { namespace, name, port }
+                } else {
+                    Self::LoadBalancer { namespace, name, port }
+                }
             }
             Some(("nodeport", node)) => Self::NodePort(node.to_owned(), port),
-            Some(("loadbalancer", name)) => {
-                Self::LoadBalancer(namespaced(name).with_context(wrong)?.to_owned(), port)
-            }
             Some(_) => bail!(wrong()),
         })
     }
@@ -72,20 +74,30 @@ impl fmt::Display for Target {
             Self::Pod(name, port) => write!(f, "{name}:{port}"),
             Self::Service { namespace, name, port } => write!(f, "service:{namespace}/{name}:{port}"),
             Self::NodePort(node, port) => write!(f, "nodeport:{node}:{port}"),
-            Self::LoadBalancer(name, port) => write!(f, "loadbalancer:{name}:{port}"),
+            Self::LoadBalancer { namespace, name, port } => {
+                write!(f, "loadbalancer:{namespace}/{name}:{port}")
+            }
             Self::Address(addr) => addr.fmt(f),
         }
     }
 }
 
 impl Target {
+    /// Whether whoever answers has another address.
+    pub(super) fn is_translated(&self) -> bool {
+        matches!(self, Self::Service { .. } | Self::NodePort(..) | Self::LoadBalancer { .. })
+    }
+
     /// The addresses it has now.
     pub(super) fn resolve(&self, bed: &Bed) -> Result<Vec<SocketAddr>> {
         let (addresses, port) = match self {
             Self::Pod(name, port) => (bed.pod(name)?.addresses.clone(), *port),
             Self::Service { namespace, name, port } => (bed.service_addresses(namespace, name)?, *port),
             Self::Address(addr) => (vec![addr.ip()], addr.port()),
-            Self::NodePort(..) | Self::LoadBalancer(..) => bail!("not supported yet: {self}"),
+            Self::NodePort(node, port) => (bed.addresses(&Place::Node(node.clone()))?.to_vec(), *port),
+            Self::LoadBalancer { namespace, name, port } => {
+                (bed.load_balancer_addresses(namespace, name)?, *port)
+            }
         };
         Ok(addresses.into_iter().map(|addr| SocketAddr::new(addr, port)).collect())
     }

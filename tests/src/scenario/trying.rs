@@ -14,7 +14,6 @@ use tokio::sync::Mutex;
 use super::{
     expect::{Seen, Try, judge},
     format::{Expect, Probe},
-    target::Target,
 };
 use crate::{
     bed::{Bed, Netns, Place},
@@ -207,7 +206,7 @@ impl Trial<'_> {
     }
 
     fn wanted(&self, source: SocketAddr, since: Instant) -> Wanted {
-        let translated = matches!(self.probe.to, Target::Service { .. });
+        let translated = self.probe.to.is_translated();
         Wanted { protocol: self.protocol, source, target: self.target, translated, since }
     }
 
