@@ -45,6 +45,8 @@ pub trait Family: 'static {
     fn affinity() -> &'static LruHashMap<Self::ClientKey, AffinityRow>;
     /// Whether Services' addresses are taken from a prefix that the address lies in.
     fn is_for_services(addr: Self::Addr) -> bool;
+    /// Whether an address is in the source ranges of a Service's port.
+    fn in_range(svc: u32, addr: Self::Addr) -> bool;
     /// Whether a backend may go on answering for a Service's port.
     fn is_member(svc: u32, addr: Self::Addr, port: Be16) -> bool;
     /// Whether a backend is one of those that a row names.
@@ -116,6 +118,10 @@ impl Family for Ipv4 {
     #[inline(always)]
     fn is_for_services(addr: V4) -> bool {
         maps::SVCNET4.get(Key::new(32, addr)).is_some()
+    }
+    #[inline(always)]
+    fn in_range(svc: u32, addr: V4) -> bool {
+        maps::RANGE4.get(Key::new(64, ClientKey4 { svc, addr })).is_some()
     }
     #[inline(always)]
     fn is_member(svc: u32, addr: V4, port: Be16) -> bool {
@@ -191,6 +197,10 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn is_for_services(addr: V6) -> bool {
         maps::SVCNET6.get(Key::new(128, addr)).is_some()
+    }
+    #[inline(always)]
+    fn in_range(svc: u32, addr: V6) -> bool {
+        maps::RANGE6.get(Key::new(160, ClientKey6 { svc, addr })).is_some()
     }
     #[inline(always)]
     fn is_member(svc: u32, addr: V6, port: Be16) -> bool {

@@ -1,11 +1,10 @@
 //! What traffic from outside needs to know of the families, beside [`Family`].
 
-use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie::Key};
+use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{
     logic::csum,
     net::{V4, V6},
     reason::DropReason,
-    service::{ClientKey4, ClientKey6},
     uplink::UplinkRow,
 };
 
@@ -13,13 +12,10 @@ use crate::{
     apart,
     ctx::Skb,
     family::{Family, Ipv4, Ipv6, OUTER_L3},
-    maps::{RANGE4, RANGE6},
 };
 
 /// A family whose packets come in by uplinks and leave by them.
 pub trait Routed: Family {
-    /// Whether an address is in the source ranges of a Service's port.
-    fn in_range(svc: u32, addr: Self::Addr) -> bool;
     /// The node's address on an uplink.
     fn own_address(row: &UplinkRow) -> Self::Addr;
     /// Source and destination as they lie in the packet now.
@@ -39,10 +35,6 @@ pub trait Routed: Family {
 }
 
 impl Routed for Ipv4 {
-    #[inline(always)]
-    fn in_range(svc: u32, addr: V4) -> bool {
-        RANGE4.get(Key::new(64, ClientKey4 { svc, addr })).is_some()
-    }
     #[inline(always)]
     fn own_address(row: &UplinkRow) -> V4 {
         row.addr4
@@ -89,10 +81,6 @@ impl Routed for Ipv4 {
 }
 
 impl Routed for Ipv6 {
-    #[inline(always)]
-    fn in_range(svc: u32, addr: V6) -> bool {
-        RANGE6.get(Key::new(160, ClientKey6 { svc, addr })).is_some()
-    }
     #[inline(always)]
     fn own_address(row: &UplinkRow) -> V6 {
         row.addr6

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::{
     cni::BRIDGE,
     netns::Netns,
-    spec::{ClusterSpec, Cni, Family, gateway, pod_range, uplink},
+    spec::{ClusterSpec, Cni, Family, gateway, load_balancer_range, pod_range, uplink},
 };
 
 /// Outside hosts are numbered from here, nodes from 1.
@@ -35,6 +35,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Where its pods get their addresses from, one per family.
     pub pod_ranges: Vec<IpNet>,
+    /// Addresses of load balancers that bring their traffic to this node, one range per family.
+    pub load_balancer_ranges: Vec<IpNet>,
     /// `netns/` (the pods' namespaces), `bpf/` (a bpffs), `cni/`, the agent's socket and log.
     pub folder: PathBuf,
 }
@@ -94,6 +96,7 @@ impl Fabric {
                 netns: Arc::new(netns),
                 addresses: spec.families.iter().map(|f| uplink(*f, number).addr()).collect(),
                 pod_ranges: spec.families.iter().map(|f| pod_range(*f, number)).collect(),
+                load_balancer_ranges: spec.families.iter().map(|f| load_balancer_range(*f, number)).collect(),
                 folder,
             });
         }
@@ -124,6 +127,7 @@ impl Fabric {
             let mut lines = bring_up(&host.addresses);
             for node in &self.nodes {
                 lines.extend(routes(&node.pod_ranges, &node.addresses));
+                lines.extend(routes(&node.load_balancer_ranges, &node.addresses));
             }
             if let Some(first) = self.nodes.first() {
                 for via in &first.addresses {

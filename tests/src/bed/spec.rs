@@ -103,6 +103,16 @@ pub(super) fn pod_range(family: Family, number: u8) -> IpNet {
     }
 }
 
+/// Addresses of load balancers, which outside hosts reach by way of node `number`. Prefixes that nobody has (RFC 2544, RFC 3849).
+pub(super) fn load_balancer_range(family: Family, number: u8) -> IpNet {
+    match family {
+        Family::V4 => Ipv4Net::new_assert(Ipv4Addr::new(198, 18, number, 0), 24).into(),
+        Family::V6 => {
+            Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0x113, u16::from(number), 0, 0, 0, 0), 64).into()
+        }
+    }
+}
+
 /// The first address of a range, which the CNI plugins give to the node.
 pub(super) fn gateway(range: IpNet) -> IpAddr {
     match range {
