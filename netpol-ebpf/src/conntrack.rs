@@ -90,9 +90,9 @@ pub fn owns(hit: &Hit, skb: &Skb, hook: Hook) -> bool {
     }
 }
 
-/// Counts a packet of a known connection and follows its state.
+/// Counts a packet of a known connection and follows its state, which is the answer: the entry's flags as they are now.
 #[inline(always)]
-pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) {
+pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) -> u32 {
     let entry = hit.entry;
     // SAFETY: a non-null pointer into a hash map; counters are added to atomically, the other fields are single words of
     // which any of two concurrent writes is right: a flag lost that way only lets the entry live for its longer timeout.
@@ -118,6 +118,7 @@ pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) {
             // what it is.
             (&raw mut (*entry).flags).cast::<u16>().add(1).write_volatile((state >> 16) as u16);
         }
+        state
     }
 }
 

@@ -22,6 +22,7 @@ mod mid_flow;
 mod nat;
 mod outside;
 mod parse;
+mod partner;
 mod peer;
 mod pipeline;
 mod policy;

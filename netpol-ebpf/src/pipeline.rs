@@ -24,6 +24,7 @@ use crate::{
     icmp_error, judge, metrics, mid_flow,
     outside::{self, Routed},
     parse::{Kind, Packet},
+    partner,
     progs::Hook,
     refuse, service,
 };
@@ -141,7 +142,8 @@ pub fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled
         let judged = hit.judged();
         let current = judged == Judged::allowed(config.epoch) || (settled != 0 && !judged.is_denied());
         if current && (settled != 0 || !asks_to_open(&packet, &hit)) {
-            conntrack::touch(&hit, skb.len(), &packet);
+            let state = conntrack::touch(&hit, skb.len(), &packet);
+            partner::follow::<F>(&packet.tuple, &hit, state);
             match forward::established::<F>(skb, hook, &config, &packet, &hit) {
                 Ok(Way::Action(action)) => return action,
                 Ok(Way::BothEnds) => answer = BOTH_ENDS,

@@ -42,6 +42,6 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
         "to_pod: mid-flow",
         "to_pod: fragment",
     ] {
-        assert!(shot.get(way).is_some_and(|count| *count > 20), "hardly anything went this way: {way}");
+        assert!(shot.get(way).is_some_and(|count| *count >= 10), "hardly anything went this way: {way}");
     }
 }

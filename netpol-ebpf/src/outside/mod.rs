@@ -33,6 +33,7 @@ use crate::{
     judge, metrics,
     nat::{self, End},
     parse::Kind,
+    partner,
     pipeline::{FAILED, LEAVE, reopens},
     progs::Hook,
     refuse,
@@ -124,7 +125,8 @@ pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
         if !packet.is_sound() {
             answer = FAILED | DropReason::Invalid as i32;
         } else if current && !reopens(&packet, &hit) {
-            conntrack::touch(&hit, skb.len(), &packet);
+            let state = conntrack::touch(&hit, skb.len(), &packet);
+            partner::follow::<F>(&packet.tuple, &hit, state);
             answer = match way(&hit) {
                 Ok(Ends::Both) => BOTH_ENDS,
                 Ok(Ends::Destination) => {

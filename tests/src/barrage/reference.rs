@@ -157,8 +157,9 @@ impl Reference {
         if !owns(entry, hook, answer) {
             return INVALID;
         }
+        let entry = *entry;
         if packet.tuple.proto == proto::TCP {
-            entry.follow(answer, packet.tcp_flags.unwrap_or(0));
+            self.table.follow(&packet.tuple, packet.tcp_flags.unwrap_or(0));
         }
         let (_, receiver) = entry.interfaces(answer);
         let leaves = matches!(hook, Hook::FromPod(_));

@@ -86,7 +86,7 @@ impl Entry {
     }
 
     /// Follows a segment.
-    pub(super) fn follow(&mut self, answer: bool, tcp_flags: u8) {
+    fn follow(&mut self, answer: bool, tcp_flags: u8) {
         self.fin[usize::from(answer)] |= tcp_flags & 1 != 0;
         self.rst |= tcp_flags & 4 != 0;
     }
@@ -99,6 +99,34 @@ pub(super) struct Table(HashMap<(SocketAddr, SocketAddr, u8), Entry>);
 impl Table {
     pub(super) fn find(&mut self, tuple: &Tuple) -> Option<&mut Entry> {
         self.0.get_mut(&key(tuple))
+    }
+    /// Follows a segment of the connection that it belongs to; the other entry of a translated one learns of its end.
+    pub(super) fn follow(&mut self, tuple: &Tuple, tcp_flags: u8) {
+        let Some(entry) = self.find(tuple) else { return };
+        let before = (entry.fin, entry.rst);
+        entry.follow(entry.is_answer(tuple), tcp_flags);
+        let now = *entry;
+        if (now.fin, now.rst) == before {
+            return;
+        }
+        let Tuple { src, dst, proto } = now.opened;
+        let (partner, is_it): (_, fn(Side, SocketAddr, SocketAddr) -> bool) = match now.side {
+            Side::Plain => return,
+            Side::Front { backend, seen_as } => {
+                (Tuple { src: seen_as, dst: backend, proto }, |side, src, dst| {
+                    side == Side::Back { service: dst, client: src }
+                })
+            }
+            Side::Back { service, client } => {
+                (Tuple { src: client, dst: service, proto }, |side, src, dst| {
+                    side == Side::Front { backend: dst, seen_as: src }
+                })
+            }
+        };
+        if let Some(other) = self.find(&partner).filter(|other| is_it(other.side, src, dst)) {
+            other.fin = [0, 1].map(|end| other.fin[end] || now.fin[end]);
+            other.rst |= now.rst;
+        }
     }
     pub(super) fn put(&mut self, entry: Entry) {
         self.0.insert(key(&entry.opened), entry);

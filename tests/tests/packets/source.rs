@@ -13,7 +13,7 @@ use netpol_common::{
 use netpol_tests::packet::{
     FIN_ACK,
     Hook::{FromPod, ToPod},
-    Lab, PSH_ACK, SYN, SYN_ACK,
+    Lab, PSH_ACK, RST, SYN, SYN_ACK,
     Verdict::{HandOver, Pass},
     World, open, tcp, udp, unreachable, verify,
 };
@@ -159,6 +159,57 @@ fn two_connections_with_one_answer_tuple_both_live() {
                 ),
             ],
         )
+    });
+}
+
+#[test]
+fn a_port_is_free_for_the_backend_once_its_connection_through_the_service_is_over() {
+    in_both_families(|lab, w| {
+        let (if_a, if_b) = (lab.pods[0], lab.pods[1]);
+        let (b, vip) = (World::at(w.b, 8080), World::at(w.service, 80));
+        for (port, ends) in [(41_000, false), (41_001, true)] {
+            let a = World::at(w.a, port);
+            let opened = OpensTranslated(HandOver, tcp(a, b, SYN, b""));
+            send_all(lab, vec![row("through the service", FromPod(if_a), tcp(a, vip, SYN, b""), opened)])?;
+            let said = if ends {
+                vec![
+                    row(
+                        "the client ends it",
+                        FromPod(if_a),
+                        tcp(a, vip, FIN_ACK, b""),
+                        Translated(HandOver, tcp(a, b, FIN_ACK, b"")),
+                    ),
+                    row(
+                        "directly, while one end is open",
+                        FromPod(if_a),
+                        tcp(a, b, SYN, b""),
+                        Drop(DropReason::Collision, Egress),
+                    ),
+                    row(
+                        "the backend ends it",
+                        FromPod(if_b),
+                        tcp(b, a, FIN_ACK, b""),
+                        Translated(HandOver, tcp(vip, a, FIN_ACK, b"")),
+                    ),
+                ]
+            } else {
+                vec![row(
+                    "the client breaks it off",
+                    FromPod(if_a),
+                    tcp(a, vip, RST, b""),
+                    Translated(HandOver, tcp(a, b, RST, b"")),
+                )]
+            };
+            send_all(lab, said)?;
+            send_all(
+                lab,
+                vec![
+                    row("directly", FromPod(if_a), tcp(a, b, SYN, b""), Opens(HandOver)),
+                    row("answered as it is", FromPod(if_b), tcp(b, a, SYN_ACK, b""), Known(HandOver)),
+                ],
+            )?;
+        }
+        Ok(())
     });
 }
 
