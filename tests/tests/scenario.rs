@@ -113,7 +113,7 @@ fn every_other_expectation_can_fail() {
         "answered by {\"t/web\"}",
     );
     assert_fails(&probe("from: t/cat, to: 't/done:80'"), "t/done is not running");
-    assert_fails(&probe("from: t/cat, to: 'nodeport:node1:30080'"), "not supported yet");
+    assert_fails(&probe("from: t/cat, to: 'nodeport:node1:30080'"), "refused");
     assert_fails(
         "
   - {name: open, probe: [{from: t/cat, to: 't/host:8080', flow: one}]}

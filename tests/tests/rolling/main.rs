@@ -198,6 +198,7 @@ fn a_rolling_update_and_back_fails_no_client() {
         for letter in ["a", "b", "c"] {
             shop.add(&[&format!("{new}-{letter}")]);
             shop.end(&[&format!("{old}-{letter}")]);
+            shop.load.await_opened(200).unwrap();
         }
     }
     shop.close(1000);
@@ -245,6 +246,7 @@ fn agents_that_die_and_come_back_fail_no_client() {
         shop.load.pass().unwrap();
         assert!(shop.bed.take_agent(node).unwrap().stop().unwrap().success());
         shop.end_while_away(node);
+        shop.load.await_opened(250).unwrap();
     }
     shop.close(500);
 }
