@@ -5,7 +5,6 @@ use netpol_common::{
     conntrack::flags,
     net::{Be16, proto},
     reason::DropReason,
-    service::flags as way,
 };
 
 use crate::{
@@ -59,9 +58,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     };
     let svc = frontend.map(|row| row.svc);
     if let Some(frontend) = frontend {
-        if frontend.flags & way::SOURCE_RANGES != 0 && !F::in_range(frontend.svc, tuple.src) {
-            return Err(DropReason::SourceRange);
-        }
+        service::lets_in::<F>(&frontend, tuple.src)?;
         let among = service::backends(frontend.near)?;
         if met_late {
             return Err(DropReason::MidFlow);

@@ -11,7 +11,7 @@ use netpol_common::{
     logic::backends,
     net::{Address, Be16, V4, V6, proto},
     reason::DropReason,
-    service::{AffinityRow, FrontendRow, ServiceRow},
+    service::{AffinityRow, FrontendRow, ServiceRow, flags as way},
 };
 
 use crate::{
@@ -38,6 +38,18 @@ pub fn backends(row: u32) -> Result<ServiceRow, DropReason> {
         none if none.n_all() == 0 => Err(DropReason::NoBackend),
         some => Ok(some),
     }
+}
+
+/// Whether a frontend is for `client`.
+///
+/// # Errors
+/// `SourceRange`: it asks for source ranges, and the client is in none of them.
+#[inline(always)]
+pub fn lets_in<F: Family>(frontend: &FrontendRow, client: F::Addr) -> Result<(), DropReason> {
+    if frontend.flags & way::SOURCE_RANGES != 0 && !F::in_range(frontend.svc, client) {
+        return Err(DropReason::SourceRange);
+    }
+    Ok(())
 }
 
 /// Which of `among` answers a new connection of `client`: with affinity the one that answered it last, as long as that is

@@ -1,6 +1,6 @@
 //! A packet from outside without an entry: whether the Service lets it in, who answers it, and its entries.
 
-use netpol_common::{conntrack::flags, net::proto, reason::DropReason, service::flags as frontend};
+use netpol_common::{conntrack::flags, net::proto, reason::DropReason};
 
 use super::Routed;
 use super::source::{self, Place};
@@ -26,9 +26,7 @@ pub fn admit<F: Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<Entered, 
     if case.ends.src.ifindex != 0 {
         return Err(DropReason::Spoofed);
     }
-    if row.flags & frontend::SOURCE_RANGES != 0 && !F::in_range(row.svc, tuple.src) {
-        return Err(DropReason::SourceRange);
-    }
+    service::lets_in::<F>(&row, tuple.src)?;
     let among = service::backends(row.far)?;
     if tuple.proto == proto::TCP && !case.packet.opens() {
         return Err(DropReason::MidFlow);
