@@ -10,7 +10,7 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
     let mut barrage = Barrage::new(KernelGround::enter().expect("a network namespace"));
     let (mut shot, mut packets) = (Shot::new(), 0);
     for seed in 0.. {
-        if packets >= 200_000 {
+        if packets >= 250_000 {
             break;
         }
         packets += barrage.volley(seed, &mut shot).unwrap_or_else(|error| panic!("{error:#}"));
@@ -42,6 +42,6 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
         "to_pod: mid-flow",
         "to_pod: fragment",
     ] {
-        assert!(shot.get(way).is_some_and(|count| *count >= 10), "hardly anything went this way: {way}");
+        assert!(shot.get(way).is_some_and(|count| *count > 20), "hardly anything went this way: {way}");
     }
 }
