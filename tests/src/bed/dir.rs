@@ -81,10 +81,7 @@ fn stat(pid: i32) -> Option<(u64, char)> {
 
 /// Makes a folder for a new bed, after getting rid of those whose owner is gone.
 pub(super) fn create() -> Result<PathBuf> {
-    fs::create_dir_all(BASE).with_context(|| format!("{BASE} (are you root?)"))?;
-    let lock =
-        File::create(Path::new(BASE).join(".lock")).with_context(|| format!("{BASE} (are you root?)"))?;
-    flock(&lock, FlockOperation::LockExclusive)?;
+    let _lock = lock()?;
     sweep()?;
     let owner = Process::current()?;
     let mut number = 0;
@@ -100,6 +97,16 @@ pub(super) fn create() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Folders come and go one at a time, whichever process or thread it is: one that is half removed has no owner any more, and
+/// would be removed by two.
+fn lock() -> Result<File> {
+    fs::create_dir_all(BASE).with_context(|| format!("{BASE} (are you root?)"))?;
+    let lock =
+        File::create(Path::new(BASE).join(".lock")).with_context(|| format!("{BASE} (are you root?)"))?;
+    flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("locking {BASE}"))?;
+    Ok(lock)
+}
+
 /// Says whose life the bed's hangs on.
 pub(super) fn set_owner(path: &Path, owner: Process) -> Result<()> {
     owner.write(&path.join(OWNER))
@@ -109,7 +116,7 @@ fn sweep() -> Result<()> {
     for entry in fs::read_dir(BASE)? {
         let path = entry?.path();
         if path.is_dir() && !Process::read(&path.join(OWNER)).is_some_and(Process::is_alive) {
-            remove(&path).with_context(|| format!("left over: {}", path.display()))?;
+            remove_locked(&path).with_context(|| format!("left over: {}", path.display()))?;
         }
     }
     Ok(())
@@ -118,6 +125,11 @@ fn sweep() -> Result<()> {
 /// Ends the bed's processes and removes its mounts and files. The namespaces go with their last mount, and the links,
 /// addresses and programs in them go with the namespaces.
 pub(super) fn remove(path: &Path) -> Result<()> {
+    let _lock = lock()?;
+    remove_locked(path)
+}
+
+fn remove_locked(path: &Path) -> Result<()> {
     for file in files_with_ending(path, PROCESS)? {
         if let Some(process) = Process::read(&file) {
             process.kill()?;
@@ -154,4 +166,24 @@ fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
         .map(PathBuf::from)
         .filter(|p| p.starts_with(path))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beds_come_and_go_beside_each_other() {
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let path = create().unwrap();
+                        fs::create_dir_all(path.join("nodes/node1")).unwrap();
+                        remove(&path).unwrap();
+                    }
+                });
+            }
+        });
+    }
 }
