@@ -1,6 +1,7 @@
 //! The kernel object, checked, and the workspace that embeds it.
 
 mod elf;
+mod stack;
 
 use std::{fs, path::Path, process::Command};
 
@@ -94,20 +95,22 @@ pub(crate) fn cargo(paths: &Paths, subcommand: &str) -> Command {
 /// call can land in the wrong function. A surviving panic path is what makes rustc emit the second.
 fn check(object: &[u8]) -> Result<()> {
     let elf = elf::Elf::parse(object)?;
-    let texts: Vec<&str> = elf.sections().filter(|name| name.starts_with(".text")).collect();
+    let sections = || elf.sections().iter().map(|section| section.name.as_str());
+    let symbols = || elf.symbols().iter().map(|symbol| symbol.name.as_str());
+    let texts: Vec<&str> = sections().filter(|name| name.starts_with(".text")).collect();
     ensure!(texts.len() <= 1, "one `.text` section is allowed, it has {texts:?} (no #[cold], no panic path)");
-    let panics: Vec<&str> = elf.symbols().filter(|name| name.contains("panic")).collect();
+    let panics: Vec<&str> = symbols().filter(|name| name.contains("panic")).collect();
     ensure!(
         panics.is_empty(),
         "a panic can be reached: {panics:?} (indexing, unwrap, division, overflow checks)"
     );
     // An address compared byte by byte becomes a call of it: hundreds of instructions on the path of every packet.
-    let compares: Vec<&str> = elf.symbols().filter(|name| matches!(*name, "memcmp" | "bcmp")).collect();
+    let compares: Vec<&str> = symbols().filter(|name| matches!(*name, "memcmp" | "bcmp")).collect();
     ensure!(compares.is_empty(), "addresses are compared by {compares:?}, not word by word");
     for section in [".BTF", ".BTF.ext"] {
-        ensure!(elf.sections().any(|name| name == section), "it has no `{section}` section");
+        ensure!(sections().any(|name| name == section), "it has no `{section}` section");
     }
-    Ok(())
+    stack::check(&elf)
 }
 
 /// An unchanged object keeps its time stamp, and with it everything that embeds it.
