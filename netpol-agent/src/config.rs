@@ -12,6 +12,7 @@ use crate::{
         UplinkOptions,
     },
     index::{NodePortAddresses, ServiceSettings},
+    source::KubeOptions,
 };
 
 /// Enforces NetworkPolicies and balances Services for the pods of one node.
@@ -38,9 +39,19 @@ pub struct RunArgs {
     /// metadata.name of this node's Node
     #[arg(long)]
     pub node: NodeName,
-    /// Where the Kubernetes objects come from: dir:PATH, a folder of manifests
+    /// Where the Kubernetes objects come from: kube, an API server, or dir:PATH, a folder of manifests
     #[arg(long)]
     pub source: Source,
+    /// URL of the API server, for --source kube: https://HOST:PORT, in place of the one in the kubeconfig. Never the address of
+    /// the Service default/kubernetes: it is netpol that makes that one work
+    #[arg(long, value_name = "URL")]
+    pub api_server: Option<String>,
+    /// How to reach the API server, for --source kube. Without it the pod's service account is used, and --api-server
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Folder with the token and ca.crt of the pod's service account
+    #[arg(long, value_name = "DIR", default_value = SERVICE_ACCOUNT)]
+    pub service_account: PathBuf,
     /// Folder of the pods' network namespaces
     #[arg(long, value_name = "DIR", default_value = "/run/netns")]
     pub netns_dir: PathBuf,
@@ -113,6 +124,7 @@ pub struct CleanupArgs {
     pub pin_dir: PathBuf,
 }
 
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const PIN_DIR: &str = "/sys/fs/bpf/netpol";
 
 impl RunArgs {
@@ -143,6 +155,16 @@ impl RunArgs {
 }
 
 impl RunArgs {
+    /// Where the API server is.
+    #[must_use]
+    pub fn api_server(&self) -> KubeOptions {
+        KubeOptions {
+            server: self.api_server.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            service_account: self.service_account.clone(),
+        }
+    }
+
     /// What to do about Services.
     #[must_use]
     pub fn services(&self) -> ServiceSettings {
@@ -235,7 +257,7 @@ pub enum ConfigError {
     #[error("ports are FIRST-LAST, from 1 to 65535")]
     Ports,
     /// Not a source.
-    #[error("a source is dir:PATH")]
+    #[error("a source is kube or dir:PATH")]
     Source,
 }
 
@@ -282,6 +304,8 @@ impl FromStr for PortRange {
 pub enum Source {
     /// A folder of manifests.
     Dir(PathBuf),
+    /// An API server.
+    Kube,
 }
 
 impl FromStr for Source {
@@ -289,6 +313,7 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         match text.split_once(':') {
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Dir(path.into())),
+            None if text == "kube" => Ok(Self::Kube),
             _ => Err(ConfigError::Source),
         }
     }
@@ -298,6 +323,7 @@ impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Kube => f.write_str("kube"),
         }
     }
 }

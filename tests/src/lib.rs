@@ -4,8 +4,9 @@
 //! `scenario` runs files that say what must be seen, `conformance` runs cases that say who may reach whom.
 //! `packet` runs the kernel programs on packets by hand; on a `station` the agent's engine writes their maps, and `random`
 //! holds both against the reference evaluator; `barrage` holds what becomes of random bytes against a plain model.
-//! `journey` follows requests through real programs in pods.
+//! `journey` follows requests through real programs in pods. `apiserver` is an API server in memory.
 
+pub mod apiserver;
 pub mod barrage;
 pub mod bed;
 pub mod bench;

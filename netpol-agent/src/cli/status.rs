@@ -8,6 +8,14 @@ const MAX_PROBLEMS: usize = 50;
 
 pub(super) fn render(status: &Status) -> String {
     let mut text = summary(status);
+    if !status.watches.is_empty() {
+        text.push('\n');
+        text.push_str(&table(
+            [("WATCH", Align::Left), ("STATE", Align::Left), ("VERSION", Align::Left)],
+            status.watches.iter().map(|w| [w.kind.clone(), w.phase.clone(), w.version.clone()]),
+            "no watches",
+        ));
+    }
     text.push('\n');
     text.push_str(&table(
         [("TABLE", Align::Left), ("ROWS", Align::Right), ("CAPACITY", Align::Right), ("FULL", Align::Right)],

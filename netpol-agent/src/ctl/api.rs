@@ -106,6 +106,9 @@ pub struct Status {
     pub abi: u32,
     /// Where its objects come from: `dir:/etc/netpol`.
     pub source: String,
+    /// How far the watches of an API server have come; none for a folder.
+    #[serde(default)]
+    pub watches: Vec<WatchView>,
     /// The source has delivered everything once.
     pub synced: bool,
     /// The maps hold what the source said when this was asked.
@@ -133,6 +136,17 @@ pub struct Status {
     pub refusals: Vec<String>,
     /// What a user must know about the objects.
     pub problems: Vec<Problem>,
+}
+
+/// The watch of one kind.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WatchView {
+    /// `Pod`
+    pub kind: String,
+    /// `listing`, `watching`, `failing` or `absent`.
+    pub phase: String,
+    /// The `resourceVersion` up to which the kind is known; empty before the first list.
+    pub version: String,
 }
 
 /// Pods of this node by [`EndpointState`].

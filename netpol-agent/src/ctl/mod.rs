@@ -22,4 +22,4 @@ pub use metrics::{Numbers, render as render_metrics};
 pub use server::serve;
 pub use socket::{DEFAULT_SOCKET, Socket, SocketError};
 pub use state::State;
-pub use status::{endpoint_counts, event_counters, packet_counters, table_fills};
+pub use status::{endpoint_counts, event_counters, packet_counters, table_fills, watch_views};

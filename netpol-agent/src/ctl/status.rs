@@ -1,6 +1,6 @@
 //! Numbers of the dataplane → words of [`Status`](super::api::Status).
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use netpol_common::{
     direction::Direction,
@@ -8,8 +8,13 @@ use netpol_common::{
     stats::{self, Counter, Extra},
 };
 
-use super::api::{EndpointCounts, EndpointState, EndpointView, EventCounter, PacketCounter, TableFill};
-use crate::dataplane::{Capacity, Rows};
+use super::api::{
+    EndpointCounts, EndpointState, EndpointView, EventCounter, PacketCounter, TableFill, WatchView,
+};
+use crate::{
+    dataplane::{Capacity, Rows},
+    source::Watch,
+};
 
 /// Packets by verdict and direction, from the rows of `np_stats`; what never happened is left out.
 #[must_use]
@@ -58,6 +63,17 @@ pub fn table_fills(rows: &Rows, capacity: &Capacity, connections: [(usize, usize
 fn fuller(are_four: impl Iterator<Item = bool>) -> usize {
     let (four, six): (Vec<bool>, Vec<bool>) = are_four.partition(|is_four| *is_four);
     four.len().max(six.len())
+}
+
+/// The watches, in words.
+#[must_use]
+pub fn watch_views(watches: BTreeMap<&'static str, Watch>) -> Vec<WatchView> {
+    let view = |(kind, Watch { phase, version }): (&str, Watch)| WatchView {
+        kind: kind.to_owned(),
+        phase: phase.name().to_owned(),
+        version,
+    };
+    watches.into_iter().map(view).collect()
 }
 
 /// Pods by state.

@@ -11,7 +11,7 @@ use crate::{
     dataplane::{Capacity, kernel::Stats},
     flow::FlowStore,
     model::ObjectRef,
-    source::Rescan,
+    source::{Rescan, Watches},
 };
 
 /// The running agent, as the control socket sees it.
@@ -20,6 +20,7 @@ pub(super) struct Agent {
     pub(super) source: String,
     pub(super) shared: Shared,
     pub(super) rescan: Rescan,
+    pub(super) watches: Watches,
     pub(super) capacity: Capacity,
     pub(super) node_services: String,
     pub(super) stats: Stats,
@@ -37,6 +38,8 @@ impl Agent {
 
 impl State for Agent {
     async fn status(&self) -> Status {
+        // Before what waits is carried out: what they have told is in force when the answer says so.
+        let watches = self.watches.all();
         let caught_up = self.rescan.now().await && self.shared.caught_up().await;
         let now = self.shared.status();
         let counters = self.counters();
@@ -49,6 +52,7 @@ impl State for Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             abi: ABI_VERSION,
             source: self.source.clone(),
+            watches: ctl::watch_views(watches),
             synced: now.synced,
             in_sync: caught_up && now.in_sync,
             epoch: now.epoch,

@@ -42,7 +42,7 @@ use crate::{
     },
     engine::Engine,
     flow::FlowStore,
-    source::{self, DirSource},
+    source::{self, DirSource, Feed, KubeSource},
 };
 
 use agent::Agent;
@@ -98,27 +98,33 @@ pub enum RunError {
 ///
 /// See [`RunError`]. What enforced before does so still.
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
-    let Source::Dir(folder) = &args.source;
-    let source = DirSource::open(folder)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RunError::Start)?;
+    let source = runtime.block_on(open(args))?;
     let socket = Socket::bind(&args.socket)?;
     let probes = Probes::bind(args.healthz_bind).map_err(|source| RunError::Probes {
         address: args.healthz_bind.map(|address| address.to_string()).unwrap_or_default(),
         source,
     })?;
     let kernel = Kernel::open(&args.kernel())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(RunError::Start)?;
     let result = runtime.block_on(live(args, source, (socket, probes), kernel));
     runtime.shutdown_timeout(LAST_WORDS);
     result
 }
 
+async fn open(args: &RunArgs) -> Result<Feed, source::Error> {
+    Ok(match &args.source {
+        Source::Dir(folder) => Feed::Dir(DirSource::open(folder)?),
+        Source::Kube => Feed::Kube(KubeSource::open(&args.api_server()).await?),
+    })
+}
+
 async fn live(
     args: &RunArgs,
-    source: DirSource,
+    source: Feed,
     (socket, probes): (Socket, Probes),
     kernel: Kernel,
 ) -> Result<(), RunError> {
@@ -164,6 +170,7 @@ async fn live(
         source: args.source.to_string(),
         shared: shared.clone(),
         rescan: source.rescan(),
+        watches: source.watches(),
         capacity: maps.capacity(),
         node_services: node_services.to_string(),
         stats,

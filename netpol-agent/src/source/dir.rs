@@ -31,7 +31,7 @@ pub struct DirSource {
 
 /// Asks a running [`DirSource`] to look now.
 #[derive(Clone, Debug)]
-pub struct Rescan(mpsc::Sender<oneshot::Sender<()>>);
+pub struct Rescan(Option<mpsc::Sender<oneshot::Sender<()>>>);
 
 /// Why a folder cannot be a source.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ impl DirSource {
     /// A handle that has the folder looked at at once, for whoever cannot wait for the kernel's events.
     #[must_use]
     pub fn rescan(&self) -> Rescan {
-        Rescan(self.requester.clone())
+        Rescan(Some(self.requester.clone()))
     }
 
     /// Sends everything that is there, then [`SourceEvent::Synced`], then every change, until the receiver is gone.
@@ -117,11 +117,17 @@ impl DirSource {
 }
 
 impl Rescan {
+    /// For a source that needs nobody to look.
+    pub(super) const fn needless() -> Self {
+        Self(None)
+    }
+
     /// Returns when everything that lay in the folder at the time of the call has been sent to the receiver of the
     /// source's events; `false` if the source has ended.
     pub async fn now(&self) -> bool {
+        let Some(requester) = &self.0 else { return true };
         let (done, wait) = oneshot::channel();
-        self.0.send(done).await.is_ok() && wait.await.is_ok()
+        requester.send(done).await.is_ok() && wait.await.is_ok()
     }
 }
 

@@ -3,16 +3,20 @@
 mod closed_policy;
 mod dir;
 mod document;
+mod feed;
 mod file;
 mod folder;
 mod kind;
+mod kube;
 mod read_object;
 mod reader;
 mod scan;
 mod signal;
 mod unknown_field;
 
-pub use dir::{DirSource, Error, Rescan};
+pub use dir::{DirSource, Error as DirError, Rescan};
+pub use feed::{Error, Feed};
+pub use kube::{Error as KubeError, KubeOptions, KubeSource, Phase, Watch, Watches};
 
 use crate::model::{Manifest, ObjectRef, Problem};
 

@@ -3,15 +3,16 @@
 use std::{
     env,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use netpol_agent::ctl::api::Status;
 
-use super::{Bed, Node, dir::Process};
+use super::{Bed, Node, Source, api::has_heard, dir::Process};
 use crate::flows::status;
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub struct AgentOptions {
     /// Runs the build with fault points: as soon as this file is there, the agent carries out as many more operations on
     /// the dataplane as it says, and kills itself before the next.
     pub fault_point: Option<PathBuf>,
+    /// Where the objects come from.
+    pub source: Source,
 }
 
 /// The agent of a node.
@@ -58,7 +61,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 impl Agent {
-    fn start(bed: &Bed, node: &Node, options: &AgentOptions) -> Result<Self> {
+    fn start(bed: &Bed, node: &Node, kubeconfig: Option<&Path>, options: &AgentOptions) -> Result<Self> {
         let folder = &node.folder;
         let (socket, log) = (folder.join("agent.sock"), folder.join("agent.log"));
         let out = File::options().create(true).append(true).open(&log)?;
@@ -71,14 +74,16 @@ impl Agent {
             }
         };
         command
-            .args(["run", "--node", &node.name, "--source"])
-            .arg(format!("dir:{}", bed.manifests().display()))
-            .arg("--netns-dir")
+            .args(["run", "--node", &node.name, "--netns-dir"])
             .arg(node.netns_dir())
             .arg("--pin-dir")
             .arg(pin_dir(node))
             .arg("--socket")
             .arg(&socket);
+        match kubeconfig {
+            Some(file) => command.arg("--source=kube").arg("--kubeconfig").arg(file),
+            None => command.arg("--source").arg(format!("dir:{}", bed.manifests().display())),
+        };
         // Never the machine's own processes.
         match bed.cgroup() {
             Some(cgroup) => command.arg("--cgroup").arg(cgroup),
@@ -183,7 +188,11 @@ impl Bed {
     /// # Errors
     /// If it is not built or does not start.
     pub fn start_agent(&mut self, node: &str, options: &AgentOptions) -> Result<()> {
-        let agent = Agent::start(self, self.node(node)?, options)?;
+        let kubeconfig = match options.source {
+            Source::Folder => None,
+            Source::Server => Some(self.kubeconfig(node)?),
+        };
+        let agent = Agent::start(self, self.node(node)?, kubeconfig.as_deref(), options)?;
         self.agents.push(agent);
         Ok(())
     }
@@ -214,7 +223,13 @@ impl Bed {
             loop {
                 agent.check()?;
                 let state = match status(agent) {
-                    Ok(status) if status.in_sync && status.endpoints.ready == pods => break,
+                    Ok(status)
+                        if status.in_sync
+                            && status.endpoints.ready == pods
+                            && has_heard(self.api.as_ref(), &status) =>
+                    {
+                        break;
+                    }
                     Ok(status) => format!("{pods} pods, {status:?}"),
                     Err(e) => format!("{e:#}"),
                 };
@@ -234,7 +249,8 @@ impl Bed {
     /// things it can be asked for cannot be put in force.
     pub fn await_sync(&self, deadline: Instant) {
         for agent in &self.agents {
-            while Instant::now() < deadline && !status(agent).is_ok_and(|status| status.in_sync) {
+            let is_done = |status: &Status| status.in_sync && has_heard(self.api.as_ref(), status);
+            while Instant::now() < deadline && !status(agent).is_ok_and(|status| is_done(&status)) {
                 thread::sleep(POLL);
             }
         }

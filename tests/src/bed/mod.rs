@@ -6,6 +6,7 @@
 //! when the [`Bed`] is dropped, on a signal, and else when the next bed comes.
 
 mod agent;
+mod api;
 mod cgroup;
 mod cleanup;
 mod cni;
@@ -32,6 +33,7 @@ use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
 
 pub use agent::{Agent, AgentOptions, program};
+pub use api::Source;
 pub use fabric::{Node, Outside};
 pub use keep::hold;
 pub use netns::Netns;
@@ -39,6 +41,7 @@ pub use object::object_ref;
 pub use pod::Pod;
 pub use spec::{ClusterSpec, Cni, Family, NodeSpec};
 
+use api::Api;
 use cgroup::Cgroup;
 use fabric::Fabric;
 use object::Objects;
@@ -51,6 +54,7 @@ pub struct Bed {
     objects: Objects,
     pods: BTreeMap<String, Pod>,
     agents: Vec<Agent>,
+    api: Option<Api>,
     runtime: Option<Runtime>,
     families: Vec<Family>,
     cgroup: Option<Cgroup>,
@@ -106,6 +110,7 @@ impl Bed {
             fabric,
             pods: BTreeMap::new(),
             agents: Vec::new(),
+            api: None,
             runtime: Some(runtime),
             families: spec.families.clone(),
             cgroup: Cgroup::enter()?,
@@ -245,6 +250,7 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         self.agents.clear();
+        self.api = None;
         if let Some(runtime) = self.runtime.take() {
             // Servers hold their namespaces.
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));

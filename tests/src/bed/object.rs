@@ -12,8 +12,9 @@ use netpol_agent::model::ObjectRef;
 use serde_json::{Value, json};
 
 use super::spec::{Family, service_range};
+use crate::apiserver::{ApiServer, Resource};
 
-const CLUSTER_SCOPED: [&str; 2] = ["Namespace", "Node"];
+const CLUSTER_SCOPED: [&str; 3] = ["Namespace", "Node", "ServiceCIDR"];
 
 /// Every object of the cluster.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Objects {
     folder: PathBuf,
     families: Vec<Family>,
     all: BTreeMap<ObjectRef, Value>,
+    /// Has the same objects.
+    server: Option<ApiServer>,
     created: u64,
     next_service: u8,
 }
@@ -41,11 +44,27 @@ pub fn object_ref(object: &Value) -> Result<ObjectRef> {
 impl Objects {
     pub(super) fn new(folder: PathBuf, families: &[Family]) -> Result<Self> {
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder, families: families.to_vec(), all: BTreeMap::new(), created: 0, next_service: 1 })
+        Ok(Self {
+            folder,
+            families: families.to_vec(),
+            all: BTreeMap::new(),
+            server: None,
+            created: 0,
+            next_service: 1,
+        })
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Those that an API server has too.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Value> {
+        self.all.iter().filter(|(key, _)| is_served(key)).map(|(_, object)| object)
+    }
+
+    pub(super) fn set_server(&mut self, server: ApiServer) {
+        self.server = Some(server);
     }
 
     pub(super) fn get(&self, object: &ObjectRef) -> Option<&Value> {
@@ -67,12 +86,18 @@ impl Objects {
         fs::write(&draft, serde_saphyr::to_string(&object)?)
             .and_then(|()| fs::rename(&draft, &path))
             .with_context(|| path.display().to_string())?;
+        if let Some(server) = self.server.as_ref().filter(|_| is_served(&key)) {
+            server.put(object.clone())?;
+        }
         self.all.insert(key.clone(), object);
         Ok(key)
     }
 
     pub(super) fn remove(&mut self, key: &ObjectRef) -> Result<()> {
         ensure!(self.all.remove(key).is_some(), "{key}: there is no such object to delete");
+        if let Some(server) = self.server.as_ref().filter(|_| is_served(key)) {
+            server.delete(key)?;
+        }
         let path = self.path(key);
         fs::remove_file(&path).with_context(|| path.display().to_string())
     }
@@ -177,6 +202,10 @@ impl Objects {
         let dual = matches!(spec["ipFamilyPolicy"].as_str(), Some("PreferDualStack" | "RequireDualStack"));
         Ok(if dual { self.families.clone() } else { self.families.iter().take(1).copied().collect() })
     }
+}
+
+fn is_served(key: &ObjectRef) -> bool {
+    Resource::of_kind(&key.kind).is_some()
 }
 
 /// The service range's last but one part, so that addresses given by hand rarely meet it.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use netpol_tests::{
-    bed::{AgentOptions, Cni, Family, program},
+    bed::{AgentOptions, Cni, Family, Source, program},
     scenario::{Options, Order, Run, ScenarioReport},
 };
 
@@ -49,6 +49,9 @@ struct Arguments {
     /// Run without agents, against what the kernel forwards by itself.
     #[arg(long)]
     no_agents: bool,
+    /// Where agents have their objects from.
+    #[arg(long, value_enum, default_value_t)]
+    source: Source,
     /// A further argument for each agent; may be given several times.
     #[arg(long = "agent-arg", allow_hyphen_values = true)]
     agent_args: Vec<String>,
@@ -67,7 +70,11 @@ fn run() -> Result<ExitCode> {
         None => Family::ALL.to_vec(),
         Some(number) => vec![Family::from_number(number).context("--family: 4 or 6")?],
     };
-    let agents = AgentOptions { arguments: arguments.agent_args.clone(), ..AgentOptions::default() };
+    let agents = AgentOptions {
+        arguments: arguments.agent_args.clone(),
+        source: arguments.source,
+        ..AgentOptions::default()
+    };
     let Arguments { order, seed, cni, jobs, slack, keep, .. } = arguments;
     ensure!(!keep || jobs == 1, "--keep leaves the last cluster standing: not with --jobs");
     let agents = (!arguments.no_agents).then_some(agents);

@@ -22,6 +22,7 @@ const NEEDED: &[Package] = &[
         what_for: "the CNI plugins ptp and bridge that wire the pods",
     },
     Package { name: "dnsmasq-base", file: "dnsmasq", what_for: "a DNS server in a pod" },
+    Package { name: "kubernetes-client", file: "kubectl", what_for: "kubectl, against the test API server" },
     Package { name: "curl", file: "curl", what_for: "requests as people make them" },
 ];
 
