@@ -47,19 +47,26 @@ impl FlowLog {
     /// If an agent does not answer.
     pub fn follow(agents: &[Agent]) -> Result<Self> {
         let log = Self::default();
-        for agent in agents {
-            let mut client = Client::connect(&agent.socket)?;
-            let everything = FlowsRequest { filter: Filter::default(), last: 0, follow: true };
-            client.send(&Request::Flows(everything))?;
-            let (log, node) = (log.clone(), agent.node.clone());
-            let follow = move || {
-                if let Err(e) = log.collect(&mut client, &node) {
-                    tracing::debug!("flow records of {node}: {e:#}");
-                }
-            };
-            thread::Builder::new().name("flows".to_owned()).spawn(follow)?;
-        }
+        agents.iter().try_for_each(|agent| log.follow_also(agent))?;
         Ok(log)
+    }
+
+    /// Starts to follow one more agent.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn follow_also(&self, agent: &Agent) -> Result<()> {
+        let mut client = Client::connect(&agent.socket)?;
+        let everything = FlowsRequest { filter: Filter::default(), last: 0, follow: true };
+        client.send(&Request::Flows(everything))?;
+        let (log, node) = (self.clone(), agent.node.clone());
+        let follow = move || {
+            if let Err(e) = log.collect(&mut client, &node) {
+                tracing::debug!("flow records of {node}: {e:#}");
+            }
+        };
+        thread::Builder::new().name("flows".to_owned()).spawn(follow)?;
+        Ok(())
     }
 
     /// Until the agent ends.
@@ -123,6 +130,7 @@ fn matches(record: &FlowRecord, wanted: &Wanted) -> bool {
         Protocol::Gre => "47",
         Protocol::Esp => "50",
         Protocol::UdpOptions => "udp",
+        Protocol::Http => "tcp",
         Protocol::Tcp | Protocol::Udp | Protocol::Icmp | Protocol::Sctp => protocol.name(),
     };
     record.protocol.to_lowercase().starts_with(name) && same_source && (same_target || *translated)

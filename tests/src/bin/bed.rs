@@ -70,7 +70,7 @@ fn ask(folder: &Path, from: &str, to: SocketAddr, protocol: Protocol) -> Result<
         Outcome::Answered(Some(reply)) => {
             println!("{to}: answered by {}, which saw {}", reply.pod, reply.peer)
         }
-        Outcome::Answered(None) => println!("{to}: answered"),
+        Outcome::Answered(None) | Outcome::Status(_) => println!("{to}: answered"),
         Outcome::Refused(why) | Outcome::Broken(why) => bail!("{to}: {why}"),
         Outcome::Silent => bail!("{to}: no answer"),
     }

@@ -29,6 +29,8 @@ pub struct Connection {
 enum Kind {
     /// Under way or established; connecting ends with the first exchange.
     Tcp(BufReader<TcpStream>),
+    /// The same, for one request over HTTP.
+    Http(BufReader<TcpStream>),
     Udp(UdpSocket),
     /// A "ping socket": the kernel fills in the identifier and the checksum.
     Icmp(UdpSocket, u8),
@@ -44,7 +46,7 @@ impl Connection {
     pub fn prepare(from: &Netns, protocol: Protocol, to: SocketAddr) -> Result<Self> {
         let domain = Domain::for_address(to);
         let (kind, proto) = match protocol {
-            Protocol::Tcp => (Type::STREAM, None),
+            Protocol::Tcp | Protocol::Http => (Type::STREAM, None),
             Protocol::Udp => (Type::DGRAM, None),
             Protocol::Icmp if to.is_ipv4() => (Type::DGRAM, Some(IpProtocol::ICMPV4)),
             Protocol::Icmp => (Type::DGRAM, Some(IpProtocol::ICMPV6)),
@@ -58,6 +60,7 @@ impl Connection {
         let source = socket.local_addr()?.as_socket().context("a socket without an IP address")?;
         let socket = match protocol {
             Protocol::Tcp => Kind::Tcp(tcp(socket)?),
+            Protocol::Http => Kind::Http(tcp(socket)?),
             Protocol::Udp => Kind::Udp(UdpSocket::from_std(socket.into())?),
             _ => Kind::Icmp(UdpSocket::from_std(socket.into())?, if to.is_ipv4() { ECHO_4 } else { ECHO_6 }),
         };
@@ -76,14 +79,16 @@ impl Connection {
         let (nonce, line) = request(size);
         let exchange = async {
             match &mut self.socket {
-                Kind::Tcp(stream) => over_tcp(stream, &nonce, &line).await,
-                Kind::Udp(socket) => over_udp(socket, &nonce, &line).await,
-                Kind::Icmp(socket, kind) => over_icmp(socket, *kind, &nonce, &line).await,
+                Kind::Tcp(stream) => over_tcp(stream, &nonce, &line).await.map(Outcome::Answered),
+                Kind::Http(stream) => over_http(stream).await.map(Outcome::Status),
+                Kind::Udp(socket) => over_udp(socket, &nonce, &line).await.map(Outcome::Answered),
+                Kind::Icmp(socket, kind) => {
+                    over_icmp(socket, *kind, &nonce, &line).await.map(Outcome::Answered)
+                }
             }
         };
         match timeout(patience, exchange).await {
-            Ok(Ok(answer)) => Outcome::Answered(answer),
-            Ok(Err(outcome)) => outcome,
+            Ok(Ok(outcome) | Err(outcome)) => outcome,
             Err(_elapsed) => Outcome::Silent,
         }
     }
@@ -98,16 +103,29 @@ fn tcp(socket: Socket) -> Result<BufReader<TcpStream>> {
     Ok(BufReader::new(TcpStream::from_std(socket.into())?))
 }
 
+async fn connected(stream: &TcpStream) -> io::Result<()> {
+    stream.writable().await?;
+    stream.take_error()?.map_or(Ok(()), Err)
+}
+
+async fn over_http(stream: &mut BufReader<TcpStream>) -> Result<u16, Outcome> {
+    connected(stream.get_ref()).await.map_err(failed)?;
+    let request = b"GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n";
+    stream.get_mut().write_all(request).await.map_err(failed)?;
+    let mut line = String::new();
+    if stream.read_line(&mut line).await.map_err(failed)? == 0 {
+        return Err(Outcome::Refused("the server closed the connection".to_owned()));
+    }
+    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    status.ok_or_else(|| Outcome::Broken(format!("no status: {line:?}")))
+}
+
 async fn over_tcp(
     stream: &mut BufReader<TcpStream>,
     nonce: &str,
     line: &[u8],
 ) -> Result<Option<Reply>, Outcome> {
-    let connected = async {
-        stream.get_ref().writable().await?;
-        if let Some(e) = stream.get_ref().take_error()? { Err(e) } else { Ok(()) }
-    };
-    connected.await.map_err(failed)?;
+    connected(stream.get_ref()).await.map_err(failed)?;
     stream.get_mut().write_all(line).await.map_err(failed)?;
     let mut answer = Vec::new();
     loop {

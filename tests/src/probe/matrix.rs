@@ -81,7 +81,7 @@ impl Bed {
             let as_expected = |outcome: &Outcome| match outcome {
                 Outcome::Answered(_) => allowed,
                 Outcome::Silent => !allowed,
-                Outcome::Refused(_) | Outcome::Broken(_) => false,
+                Outcome::Refused(_) | Outcome::Broken(_) | Outcome::Status(_) => false,
             };
             wrong.extend(cells.into_iter().zip(outcomes).filter(|(_, outcome)| !as_expected(outcome)));
         }

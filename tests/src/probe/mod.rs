@@ -42,12 +42,23 @@ pub enum Protocol {
     Esp,
     /// A single UDP datagram behind IPv4 options or IPv6 extension headers.
     UdpOptions,
+    /// A request over HTTP, of which only the answer's status counts.
+    Http,
 }
 
 impl Protocol {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Tcp, Self::Udp, Self::Icmp, Self::Sctp, Self::UdpLite, Self::Gre, Self::Esp, Self::UdpOptions];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Tcp,
+        Self::Udp,
+        Self::Icmp,
+        Self::Sctp,
+        Self::UdpLite,
+        Self::Gre,
+        Self::Esp,
+        Self::UdpOptions,
+        Self::Http,
+    ];
 
     /// By the name that scenarios have for it.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
@@ -66,13 +77,14 @@ impl Protocol {
             Self::Gre => "gre",
             Self::Esp => "esp",
             Self::UdpOptions => "udp-options",
+            Self::Http => "http",
         }
     }
 
     /// Whether it is probed by single packets: there is no server, what arrives is seen by a witness.
     pub(crate) const fn is_packets(self) -> bool {
         match self {
-            Self::Tcp | Self::Udp | Self::Icmp => false,
+            Self::Tcp | Self::Udp | Self::Icmp | Self::Http => false,
             Self::Sctp | Self::UdpLite | Self::Gre | Self::Esp | Self::UdpOptions => true,
         }
     }
@@ -80,7 +92,7 @@ impl Protocol {
     /// Whether its packets say which port they are from and to.
     pub(crate) const fn has_ports(self) -> bool {
         match self {
-            Self::Tcp | Self::Udp | Self::Sctp | Self::UdpLite | Self::UdpOptions => true,
+            Self::Tcp | Self::Udp | Self::Sctp | Self::UdpLite | Self::UdpOptions | Self::Http => true,
             Self::Icmp | Self::Gre | Self::Esp => false,
         }
     }
@@ -91,6 +103,8 @@ impl Protocol {
 pub enum Outcome {
     /// An answer. An echo reply does not say whose.
     Answered(Option<Reply>),
+    /// An answer over HTTP: its status.
+    Status(u16),
     /// A TCP reset or an ICMP error, at once; the error's text.
     Refused(String),
     /// Nothing came back in time.

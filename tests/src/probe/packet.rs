@@ -54,15 +54,23 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// If the kernel refuses.
     pub(crate) fn send(&self) -> Result<()> {
-        let (number, bytes) = self.bytes()?;
+        self.send_as(self.source.ip())
+    }
+
+    /// Sends it once, with another source address.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn send_as(&self, source: IpAddr) -> Result<()> {
+        let (number, bytes) = self.bytes(source)?;
         let socket = self.from.socket(Domain::for_address(self.to), Type::RAW, Some(number.into()))?;
-        socket.bind(&SocketAddr::new(self.source.ip(), 0).into())?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
         socket.connect(&SocketAddr::new(self.to.ip(), 0).into())?;
         socket.send(&bytes).map(drop).context("raw socket")
     }
 
     /// The protocol of the raw socket, and what is given to it.
-    fn bytes(&self) -> Result<(i32, Vec<u8>)> {
+    fn bytes(&self, source: IpAddr) -> Result<(i32, Vec<u8>)> {
         let ports = [self.source.port().to_be_bytes(), self.to.port().to_be_bytes()].concat();
         let mark = u32::from(self.source.port()).to_be_bytes();
         Ok(match self.protocol {
@@ -76,7 +84,7 @@ impl<'a> Packet<'a> {
             Protocol::UdpOptions => {
                 // A checksum of 0 is none in IPv4; IPv6 receivers may refuse it, but only after it has arrived.
                 let udp = [&ports[..], &[0, 12, 0, 0], b"ping"].concat();
-                match (self.source.ip(), self.to.ip()) {
+                match (source, self.to.ip()) {
                     (IpAddr::V4(source), IpAddr::V4(to)) => {
                         // Six words: one of options, all of them "no operation"; the kernel fills in the checksum.
                         let head = [0x46, 0, 0, 24 + 12, 0, 0, 0, 0, 64, 17, 0, 0];
@@ -91,7 +99,9 @@ impl<'a> Packet<'a> {
                     }
                 }
             }
-            Protocol::Tcp | Protocol::Udp | Protocol::Icmp => bail!("{} has sockets", self.protocol.name()),
+            Protocol::Tcp | Protocol::Udp | Protocol::Icmp | Protocol::Http => {
+                bail!("{} has sockets", self.protocol.name())
+            }
         })
     }
 }

@@ -47,6 +47,7 @@ fn judge_one(bed: &Bed, probe: &Probe, one: &Try) -> Result<(), String> {
         (Expect::Ok, Outcome::Answered(reply)) => {
             reply.as_ref().map_or(Ok(()), |r| judge_reply(bed, probe, r))
         }
+        (Expect::Ok, Outcome::Status(status)) if probe.status == Some(*status) => Ok(()),
         (Expect::Refuse, Outcome::Refused(_)) => Ok(()),
         (Expect::Drop, Outcome::Silent) => {
             if !one.reached.is_empty() {
@@ -116,6 +117,7 @@ pub(super) fn expected(probe: &Probe) -> String {
             .map(|by| format!("from exactly {} over {} tries", by.join(", "), probe.count)),
     );
     words.extend(probe.seen_from.as_ref().map(|place| format!("the server seeing {place}")));
+    words.extend(probe.status.map(|status| format!("with status {status}")));
     words.extend(probe.sticky.then(|| format!("from one backend over {} tries", probe.count)));
     words.join(", ")
 }
@@ -125,6 +127,7 @@ pub(super) fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered(Some(reply)) => format!("answered by {}, which saw {}", reply.pod, reply.peer),
         Outcome::Answered(None) => "answered".to_owned(),
+        Outcome::Status(status) => format!("answered with status {status}"),
         Outcome::Refused(why) => format!("refused: {why}"),
         Outcome::Silent => "no answer".to_owned(),
         Outcome::Broken(why) => format!("could not be tried: {why}"),
@@ -134,6 +137,6 @@ pub(super) fn describe(outcome: &Outcome) -> String {
 fn reply(outcome: &Outcome) -> Option<&Reply> {
     match outcome {
         Outcome::Answered(reply) => reply.as_ref(),
-        Outcome::Refused(_) | Outcome::Silent | Outcome::Broken(_) => None,
+        Outcome::Status(_) | Outcome::Refused(_) | Outcome::Silent | Outcome::Broken(_) => None,
     }
 }

@@ -41,6 +41,9 @@ struct Cluster {
     nodes: Vec<ClusterNode>,
     #[serde(default)]
     outside: Vec<String>,
+    /// Further arguments of each agent.
+    #[serde(default)]
+    agents: Vec<String>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -66,6 +69,12 @@ enum Plugin {
 #[serde(deny_unknown_fields)]
 pub(super) struct Step {
     pub(super) name: String,
+    /// Nodes whose agents are killed.
+    #[serde(default)]
+    pub(super) stop: Vec<String>,
+    /// Nodes whose agents are started again.
+    #[serde(default)]
+    pub(super) start: Vec<String>,
     #[serde(default)]
     pub(super) apply: Vec<Value>,
     #[serde(default)]
@@ -115,6 +124,12 @@ pub(super) struct Probe {
     pub(super) sticky: bool,
     #[serde(default)]
     pub(super) size: usize,
+    /// How a request over HTTP is answered.
+    #[serde(default)]
+    pub(super) status: Option<u16>,
+    /// One try after another, at this pace.
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub(super) every: Option<Duration>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -166,6 +181,20 @@ impl Probe {
             "{} is probed by single packets, without flow, size and expect: refuse",
             self.protocol.name()
         );
+        let is_http = self.protocol == Protocol::Http;
+        ensure!(
+            !is_http || (self.label().is_none() && self.size == 0 && self.expect != Expect::Drop),
+            "http is probed by single requests, without flow, size and expect: drop"
+        );
+        ensure!(
+            is_http == self.status.is_some() || self.expect != Expect::Ok,
+            "an answer over http, and no other, has a status"
+        );
+        ensure!(self.status.is_none() || self.expect == Expect::Ok, "status goes with expect: ok");
+        ensure!(
+            self.every.is_none() || self.count > 1,
+            "every is the time between one try and the next: count"
+        );
         ensure!(self.count > 0, "count: 0 would prove nothing");
         ensure!(
             self.count == 1 || self.label().is_none(),
@@ -201,6 +230,11 @@ impl Scenario {
         }
         ensure!(!scenario.steps.is_empty(), "steps: there is none");
         Ok(scenario)
+    }
+
+    /// Further arguments of each agent.
+    pub(super) fn agent_arguments(&self) -> &[String] {
+        &self.cluster.agents
     }
 
     /// The cluster it wants.
@@ -264,6 +298,10 @@ fn protocol<'de, D: Deserializer<'de>>(from: D) -> Result<Protocol, D::Error> {
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(from)?).map_err(D::Error::custom)
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
 }
 
 fn parse_duration(text: &str) -> Result<Duration> {

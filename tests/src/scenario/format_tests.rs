@@ -35,10 +35,12 @@ fn every_field_is_understood() {
         "
 name: all
 families: [6]
-cluster: {nodes: [{name: a, zone: z, cni: bridge}], outside: [o]}
+cluster: {nodes: [{name: a, zone: z, cni: bridge}], outside: [o], agents: [--external-ips]}
 objects: [{apiVersion: v1, kind: Namespace, metadata: {name: x, labels: {n: '1'}}}]
 steps:
   - name: s
+    stop: [a]
+    start: [a]
     apply: []
     delete: [{kind: NetworkPolicy, namespace: x, name: y}]
     within: 500ms
@@ -48,10 +50,15 @@ steps:
       - {from: x/a, to: 'x/b:0', protocol: icmp, expect: drop, direction: egress, reason: policy, by: [x/p], flow: one}
       - {from: x/a, to: 'nodeport:a:30000'}
       - {from: x/a, to: 'loadbalancer:x/y:80', protocol: sctp}
+      - {from: x/a, to: 'nodeport:a:30100', protocol: http, status: 503}
+      - {from: x/a, to: 'nodeport:a:30000', count: 2, every: 1s}
 ",
     )
     .unwrap();
     let step = &scenario.steps[0];
+    assert_eq!(scenario.agent_arguments(), ["--external-ips"]);
+    assert_eq!((&step.stop, &step.start), (&vec!["a".to_owned()], &vec!["a".to_owned()]));
+    assert_eq!((step.probe[5].status, step.probe[6].every), (Some(503), Some(Duration::from_secs(1))));
     assert_eq!(step.within, Duration::from_millis(500));
     assert_eq!(step.probe[0].seen_from, Some(Place::Outside("o".into())));
     assert_eq!(step.probe[1].to.to_string(), "[fd00::1]:53");
@@ -67,6 +74,10 @@ fn what_would_prove_nothing_is_refused() {
     assert_refused("{from: a/b, to: 'a/c:80', count: 0}", "count");
     assert_refused("{from: a/b, to: 'a/c:80', count: 2, flow: x}", "fresh connections");
     assert_refused("{from: a/b, to: 'a/c:80', protocol: sctp, flow: x}", "single packets");
+    assert_refused("{from: a/b, to: 'a/c:80', protocol: http}", "has a status");
+    assert_refused("{from: a/b, to: 'a/c:80', status: 200}", "has a status");
+    assert_refused("{from: a/b, to: 'a/c:80', protocol: http, expect: drop}", "single requests");
+    assert_refused("{from: a/b, to: 'a/c:80', every: 1s}", "count");
     assert!(Scenario::parse("name: n\nsteps: []\n").is_err());
 }
 

@@ -1,11 +1,11 @@
 //! Tries with single packets: of protocols without servers, seen by witnesses at both ends.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{
     expect::Try,
@@ -46,7 +46,10 @@ impl Trial<'_> {
             loop {
                 if let Some((_, pod, _)) = server() {
                     let answer = packet.answer(&pod.netns);
-                    answer.send()?;
+                    // A Service's pod answers under its own address, and the client sees the Service's.
+                    let own = |addr: &&IpAddr| addr.is_ipv4() == self.target.is_ipv4();
+                    let own = pod.addresses.iter().find(own).context("a pod without address")?;
+                    answer.send_as(*own)?;
                     if within(REPEAT, || client.saw(self.protocol, answer.source, since)).await {
                         return anyhow::Ok(());
                     }

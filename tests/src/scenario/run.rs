@@ -62,6 +62,8 @@ impl Default for Options {
 pub struct Run<'a> {
     scenario: &'a Scenario,
     options: &'a Options,
+    /// What agents are started with.
+    agents: Option<AgentOptions>,
     bed: Bed,
     log: Option<FlowLog>,
     delivery: Delivery,
@@ -118,7 +120,9 @@ impl<'a> Run<'a> {
         }
         let mut bed = Bed::build(&cluster)?;
         let mut log = None;
-        if let Some(agents) = &options.agents {
+        let mut agents = options.agents.clone();
+        if let Some(agents) = &mut agents {
+            agents.arguments.extend_from_slice(scenario.agent_arguments());
             bed.start_agents(agents)?;
         }
         let mut delivery = Delivery::new(options.order, options.seed);
@@ -127,7 +131,25 @@ impl<'a> Run<'a> {
             bed.await_agents(START)?;
             log = Some(FlowLog::follow(bed.agents())?);
         }
-        Ok(Self { scenario, options, bed, log, delivery, kept: BTreeMap::new() })
+        Ok(Self { scenario, options, agents, bed, log, delivery, kept: BTreeMap::new() })
+    }
+
+    /// Kills agents, and starts agents that are not there.
+    fn exchange_agents(&mut self, step: &Step) -> Result<()> {
+        let Some(options) = &self.agents else { return Ok(()) };
+        for node in &step.stop {
+            self.bed.take_agent(node)?.kill()?;
+        }
+        for node in &step.start {
+            self.bed.start_agent(node, options)?;
+        }
+        if !step.start.is_empty() {
+            self.bed.await_agents(START)?;
+        }
+        for agent in self.bed.agents().iter().filter(|agent| step.start.contains(&agent.node)) {
+            self.log.iter().try_for_each(|log| log.follow_also(agent))?;
+        }
+        Ok(())
     }
 
     fn steps(&mut self, reports: &mut Vec<StepReport>) -> Result<()> {
@@ -144,6 +166,7 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<Vec<ProbeReport>> {
+        self.exchange_agents(step).context("agents")?;
         let gone: Vec<_> = step
             .delete
             .iter()

@@ -87,6 +87,13 @@ impl Trial<'_> {
         // Waiting for nothing is not done any better by waiting longer.
         let patience = if self.probe.expect == Expect::Drop { FRESH } else { patience };
         let mut tries = Vec::new();
+        if let Some(pace) = self.probe.every {
+            let mut pace = tokio::time::interval(pace);
+            while tries.len() < self.probe.count {
+                pace.tick().await;
+                tries.push(self.try_one(patience).await?);
+            }
+        }
         while tries.len() < self.probe.count {
             let batch = (self.probe.count - tries.len()).min(PARALLEL);
             let batch = futures_util::future::join_all((0..batch).map(|_| self.try_one(patience))).await;
