@@ -284,7 +284,7 @@ const fn hook<const FROM_POD: bool>() -> Hook {
 /// Whether a packet may ask for another connection than the one whose entry it found. The first SYN of a connection to a
 /// Service said nothing of the entries; another one may come from a client that begins anew.
 #[inline(always)]
-fn asks_to_open<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
+pub fn asks_to_open<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
     packet.opens() && (hit.reply || flags::closed(hit.flags) || hit.flags & flags::FRONT != 0)
 }
 

@@ -212,7 +212,9 @@ fn may_go_on<F: Family>(entry: *const CtEntry) -> bool {
 #[inline(never)]
 fn may_open<F: Family>(packet: &Packet<F::Addr>, entry: *const CtEntry) -> bool {
     let backend = backend_of::<F>(entry);
-    match frontend_of::<F>(packet).map(|row| backends(row.near)) {
+    // SAFETY: as in `backend_of`: that bit is of the half that never changes.
+    let outside = unsafe { (*entry).flags } & flags::OUTSIDE != 0;
+    match frontend_of::<F>(packet).map(|row| backends(if outside { row.far } else { row.near })) {
         Some(Ok(among)) => F::is_among(among, backend.0, backend.1),
         _ => false,
     }

@@ -34,9 +34,9 @@ use crate::{
     nat::{self, End},
     parse::Kind,
     partner,
-    pipeline::{FAILED, LEAVE, reopens},
+    pipeline::{FAILED, LEAVE, asks_to_open, reopens},
     progs::Hook,
-    refuse,
+    refuse, service,
 };
 
 const ETHERTYPE_IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -124,7 +124,7 @@ pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
         let current = judged == Judged::allowed(config.epoch) || (settled != 0 && !judged.is_denied());
         if !packet.is_sound() {
             answer = FAILED | DropReason::Invalid as i32;
-        } else if current && !reopens(&packet, &hit) {
+        } else if current && (settled != 0 || !asks_to_open(&packet, &hit)) {
             let state = conntrack::touch(&hit, skb.len(), &packet);
             partner::follow::<F>(&packet.tuple, &hit, state);
             answer = match way(&hit) {
@@ -204,6 +204,9 @@ fn known<F: Routed>(_raw: *mut __sk_buff) -> i32 {
         Some(hit) if hit.flags & flags::OUTSIDE != 0 => {
             if reopens(&case.packet, &hit) {
                 return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
+            }
+            if service::asks_anew::<F>(&case.packet, &hit) {
+                return NEW;
             }
             match judge::again::<F>(&hit, case) {
                 Ok(true) => SETTLED,

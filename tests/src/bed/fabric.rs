@@ -121,6 +121,9 @@ impl Fabric {
             for other in self.nodes.iter().filter(|o| o.name != node.name) {
                 lines.extend(routes(&other.pod_ranges, &other.addresses));
             }
+            // Nobody answers under such an address without a Service, and nobody says so.
+            let unserved = self.nodes.iter().flat_map(|node| &node.load_balancer_ranges);
+            lines.extend(unserved.map(|range| format!("route add blackhole {range}")));
             node.netns.ip(&lines)?;
         }
         for host in &self.outside {

@@ -1,6 +1,7 @@
 //! Clients outside the node.
 
 mod admission;
+mod anew;
 mod reports;
 mod translation;
 
