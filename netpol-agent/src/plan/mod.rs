@@ -91,6 +91,26 @@ pub enum Refusal {
         /// What it needs.
         shortage: Shortage,
     },
+    /// There is no room for the row that stands for a whole cluster address of a Service.
+    #[error(
+        "the Service address {addr} as a whole does not fit: {shortage}; ports that are not its Service's are not refused"
+    )]
+    Address {
+        /// The address.
+        addr: IpAddr,
+        /// What it needs.
+        shortage: Shortage,
+    },
+    /// A prefix of a ServiceCIDR asks for more rows than there is room for.
+    #[error(
+        "the ServiceCIDR {net} does not fit: {shortage}; its addresses that no Service has are like any others"
+    )]
+    ServiceNet {
+        /// The prefix.
+        net: IpNet,
+        /// What it needs.
+        shortage: Shortage,
+    },
     /// Two contents have one number.
     #[error(transparent)]
     Collision(Collision),
@@ -110,7 +130,10 @@ impl Refusal {
             Self::Capacity { map, need, capacity } => {
                 Some(Shortage { map, need: *need, capacity: *capacity })
             }
-            Self::Policy { shortage, .. } | Self::Service { shortage, .. } => Some(*shortage),
+            Self::Policy { shortage, .. }
+            | Self::Service { shortage, .. }
+            | Self::Address { shortage, .. }
+            | Self::ServiceNet { shortage, .. } => Some(*shortage),
             Self::Collision(_) => None,
         }
     }

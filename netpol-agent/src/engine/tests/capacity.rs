@@ -16,7 +16,7 @@ use crate::{
 const WEB: &str =
     "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 80}]}]}";
 
-fn small(capacity: Capacity) -> Bed {
+pub(super) fn small(capacity: Capacity) -> Bed {
     let mut bed = Bed::with(capacity);
     bed.up(10, &["10.0.0.10"]);
     bed.apply(&pod("shop/db", "node1", "{app: db}", &["10.0.0.10"], ""));
@@ -213,36 +213,6 @@ fn a_large_policy_fits_because_ports_are_shared() {
 }
 
 #[test]
-fn services_that_do_not_fit_are_refused_and_the_others_stay() {
-    let mut bed = small(Capacity { backends: 4, ..ROOMY });
-    let service = |name: &str, addr: &str, app: &str| {
-        format!(
-            "{{apiVersion: v1, kind: Service, metadata: {{namespace: shop, name: {name}}}, spec: {{clusterIP: {addr}, selector: {{app: {app}}}, ports: [{{port: 80}}]}}}}\n---\n"
-        )
-    };
-    bed.apply(&service("web", "10.96.0.1", "web"));
-    for i in 0..4 {
-        bed.feed(&pod(&format!("shop/many-{i}"), "node2", "{app: many}", &[&format!("10.0.4.{i}")], ""));
-    }
-    bed.feed(&service("many", "10.96.0.2", "many"));
-    let refusals = bed.settle_with(|_, _| ());
-    let [refusal] = &refusals[..] else { panic!("{refusals:?}") };
-    assert_eq!(
-        refusal.to_string(),
-        "Service shop/many port 80 TCP IPv4 does not fit: np_be4 has room for 4 rows, 5 are needed; it stays as it was"
-    );
-    assert_eq!(bed.backends("10.96.0.1", 80, 6).expect("a service"), ["10.0.1.1:80"]);
-    assert_eq!(bed.backends("10.96.0.2", 80, 6), None);
-    bed.engine.delete(&crate::model::ObjectRef {
-        kind: "Pod".into(),
-        namespace: "shop".into(),
-        name: "many-3".into(),
-    });
-    bed.settle();
-    assert_eq!(bed.backends("10.96.0.2", 80, 6).expect("a service").len(), 3);
-}
-
-#[test]
 fn an_address_that_passes_on_while_policy_is_refused_leaves_its_rights_behind() {
     let mut bed = small(Capacity { cidrs: 1, ..ROOMY });
     assert!(bed.tcp("10.0.1.1", "10.0.0.10", 80).is_allowed());
@@ -283,42 +253,4 @@ fn new_labels_that_find_no_room_hold_everything_up_until_others_go() {
     assert!(bed.tcp("10.0.1.3", "10.0.0.10", 80).is_allowed());
     assert!(bed.tcp("10.0.1.3", "10.0.0.11", 81).is_allowed());
     assert_eq!(bed.fake.rows().policy.len(), 2);
-}
-
-#[test]
-fn a_service_that_does_not_fit_stays_as_it_was_and_gives_up_what_is_another_s() {
-    let service = |name: &str, addr: &str, app: &str, more: &str| {
-        format!(
-            "{{apiVersion: v1, kind: Service, metadata: {{namespace: shop, name: {name}}}, spec: {{clusterIP: {addr}, \
-             selector: {{app: {app}}}, {more} ports: [{{port: 80}}]}}}}\n---\n"
-        )
-    };
-    for (capacity, map) in [
-        (Capacity { members: 1, ..ROOMY }, "np_member4"),
-        (Capacity { services: 1, ..ROOMY }, "np_svc"),
-        (Capacity { frontends: 2, ..ROOMY }, "np_fe4"),
-        (Capacity { backends: 2, ..ROOMY }, "np_be4"),
-    ] {
-        let mut bed = small(capacity);
-        bed.apply(&service("a", "10.96.0.1", "web", "sessionAffinity: ClientIP,"));
-        let before = bed.fake.rows().clone();
-        bed.feed(&pod("shop/b-1", "node2", "{app: b}", &["10.0.4.1"], ""));
-        bed.feed(&pod("shop/b-2", "node2", "{app: b}", &["10.0.4.2"], ""));
-        bed.feed(&service("b", "10.96.0.2", "b", "sessionAffinity: ClientIP,"));
-        let refusals = bed.settle_with(|_, _| ());
-        assert!(refusals.iter().any(|r| r.shortage().is_some_and(|s| s.map == map)), "{map}: {refusals:?}");
-        let rows = bed.fake.rows();
-        assert_eq!((&rows.members, &rows.services), (&before.members, &before.services), "{map}");
-        assert_eq!(bed.backends("10.96.0.2", 80, 6), None, "{map}: nothing of it is there");
-        assert_eq!(bed.backends("10.96.0.1", 80, 6).expect("a"), ["10.0.1.1:80"], "{map}");
-        // The first Service goes, and there is room.
-        bed.engine.delete(&crate::model::ObjectRef {
-            kind: "Service".into(),
-            namespace: "shop".into(),
-            name: "a".into(),
-        });
-        let left = bed.settle_with(|_, _| ());
-        assert_eq!(bed.backends("10.96.0.1", 80, 6), None, "{map}");
-        assert_eq!(left.is_empty(), map != "np_member4", "{map}: two members do not fit into one row");
-    }
 }

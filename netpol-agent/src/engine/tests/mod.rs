@@ -8,6 +8,7 @@ mod incremental;
 mod order;
 mod restart;
 mod semantics;
+mod service_capacity;
 mod service_changes;
 mod service_ways;
 mod services;

@@ -171,7 +171,10 @@ impl Services {
         for (addr, ()) in puts {
             match room.admit(Table::Frontends, addr.is_ipv4(), &self.capacity) {
                 Ok(()) => steps.ops.push(Op::PutFrontend(Frontend::whole(addr), row)),
-                Err(shortage) => steps.refusals.push(shortage.into()),
+                Err(shortage) => {
+                    room.subtract(Table::Frontends, addr.is_ipv4());
+                    steps.refusals.push(Refusal::Address { addr, shortage });
+                }
             }
         }
         let Diff { puts, deletes } = self.nets.diff(desired.service_nets.rows());
@@ -182,7 +185,10 @@ impl Services {
         for (net, ()) in puts {
             match room.admit(Table::Nets, net.addr().is_ipv4(), &self.capacity) {
                 Ok(()) => steps.ops.push(Op::PutServiceNet(net)),
-                Err(shortage) => steps.refusals.push(shortage.into()),
+                Err(shortage) => {
+                    room.subtract(Table::Nets, net.addr().is_ipv4());
+                    steps.refusals.push(Refusal::ServiceNet { net, shortage });
+                }
             }
         }
         steps.ops.splice(..0, withdrawn);
