@@ -66,7 +66,7 @@ impl Journey {
         std::fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
         let mut journey = Self { log, servers: Vec::new(), examples, folder, bed };
         journey.start_dns()?;
-        // It asks for the Services' addresses when it starts, and never again.
+        // nginx asks for the Services' addresses when it starts, and never again.
         journey.await_answer(&Request::from_pod("shop/cart", "http://web/"), Family::V4, is_pod)?;
         journey.start_nginx()?;
         Ok(journey)
@@ -88,8 +88,8 @@ impl Journey {
     /// # Errors
     /// If it is otherwise.
     pub fn through_the_ingress_controller(&mut self, family: Family) -> Result<Vec<Sentence>> {
-        let nginx = self.address("edge/nginx", family)?;
-        let by_nginx = at(nginx, 80);
+        let balancer = self.balancer(family)?;
+        let by_nginx = at(balancer, 80);
         let shop =
             Request { by_way_of: Some(by_nginx.clone()), ..Request::from_outside("http://shop.example/") };
         let mut answered = BTreeSet::new();
@@ -105,8 +105,9 @@ impl Journey {
         }
         let both = BTreeSet::from(["shop/web-1".to_owned(), "shop/web-2".to_owned()]);
         ensure!(answered == both, "answered by {answered:?}");
-        let mut said =
-            vec![format!("The client gets shop.example through nginx ({nginx}) from web-1 and web-2.")];
+        let mut said = vec![format!(
+            "The client gets shop.example by the load balancer's address ({balancer}) through nginx from web-1 and web-2."
+        )];
         let nobody = Request { url: "http://nobody.example/", ..shop.clone() };
         self.await_answer(&nobody, family, |answer| *answer == Answer::Status(404))?;
         said.push("nginx has no host nobody.example: 404, and no pod was asked.".to_owned());
@@ -201,6 +202,12 @@ impl Journey {
             .copied()
             .find(|a| Family::of(*a) == family)
             .with_context(|| format!("{pod} has none"))
+    }
+
+    /// Where the load balancer takes what is for nginx.
+    fn balancer(&self, family: Family) -> Result<IpAddr> {
+        let addresses = self.bed.load_balancer_addresses("edge", "ingress")?;
+        addresses.into_iter().find(|a| Family::of(*a) == family).context("edge/ingress has no such address")
     }
 
     fn resolv_conf(&self, namespace: &str, family: Family, by_tcp: bool) -> Result<PathBuf> {

@@ -16,10 +16,15 @@ use serde_json::{Value, json};
 
 const START: Duration = Duration::from_secs(60);
 const ADDRESSES: [&str; 2] = ["10.96.0.80", "fd00:10:96::80"];
-/// Of each client, of which there are four: 500 new connections a second in all.
-const PACE: Duration = Duration::from_millis(8);
-/// Kept connections to each address from each of two nodes: 52 in all.
-const KEPT: usize = 13;
+/// By way of node1.
+const BALANCER: [&str; 2] = ["198.18.1.80", "2001:db8:113:1::80"];
+const NODE_PORT: u16 = 30_080;
+/// To each of two addresses from pods of two nodes, and to each of four from outside.
+const CLIENTS: usize = 8;
+/// Of each client: 500 new connections a second in all.
+const PACE: Duration = Duration::from_millis(16);
+/// Kept connections of each: 56 in all.
+const KEPT: usize = 7;
 
 /// What a slice says of a backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,13 +56,19 @@ fn pod(name: &str, node: &str, port: Option<u16>) -> Value {
 
 impl Shop {
     fn open() -> Self {
-        let mut bed = Bed::build(&ClusterSpec::default()).unwrap();
+        let mut bed =
+            Bed::build(&ClusterSpec { outside: vec!["client".to_owned()], ..ClusterSpec::default() })
+                .unwrap();
         bed.start_agents(&AgentOptions::default()).unwrap();
         bed.apply(&[
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
             json!({
                 "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
-                "spec": {"clusterIPs": ADDRESSES, "ports": [{"port": 80, "targetPort": 8080}]},
+                "spec": {
+                    "type": "LoadBalancer", "clusterIPs": ADDRESSES,
+                    "ports": [{"port": 80, "targetPort": 8080, "nodePort": NODE_PORT}],
+                },
+                "status": {"loadBalancer": {"ingress": BALANCER.map(|ip| json!({"ip": ip}))}},
             }),
             pod("near", "node1", None),
             pod("far", "node2", None),
@@ -74,18 +85,27 @@ impl Shop {
         }
     }
 
-    /// Clients on both nodes begin to ask.
+    /// Clients on both nodes, and one beyond them, begin to ask.
     fn send_clients(&mut self) {
-        for client in ["shop/near", "shop/far"] {
-            let netns = self.bed.netns(&Place::Pod(client.to_owned())).unwrap();
-            let to = ADDRESSES.map(|addr| SocketAddr::new(addr.parse().unwrap(), 80));
+        let at = |addr: &str| SocketAddr::new(addr.parse().unwrap(), 80);
+        let node_ports = &self.bed.node("node2").unwrap().addresses;
+        let outside: Vec<_> = (BALANCER.iter().map(|addr| at(addr)))
+            .chain(node_ports.iter().map(|addr| SocketAddr::new(*addr, NODE_PORT)))
+            .collect();
+        let inside = ADDRESSES.map(at).to_vec();
+        for (client, to) in [
+            (Place::Pod("shop/near".to_owned()), &inside),
+            (Place::Pod("shop/far".to_owned()), &inside),
+            (Place::Outside("client".to_owned()), &outside),
+        ] {
+            let netns = self.bed.netns(&client).unwrap();
             for to in to {
-                self.load.open_every(PACE, Arc::clone(&netns), to);
+                self.load.open_every(PACE, Arc::clone(&netns), *to);
             }
-            self.load.keep(KEPT, netns, to.into());
+            self.load.keep(KEPT, netns, to.clone());
         }
         self.began = Instant::now();
-        self.load.await_kept(4 * KEPT).unwrap();
+        self.load.await_kept(CLIENTS * KEPT).unwrap();
     }
 
     fn node_of(name: &str) -> &'static str {
@@ -215,7 +235,7 @@ fn backends_that_all_go_and_come_back_fail_nobody_while_one_is_ready() {
         if round == "v1" {
             shop.send_clients();
         }
-        shop.load.await_kept(4 * KEPT).unwrap();
+        shop.load.await_kept(CLIENTS * KEPT).unwrap();
         shop.load.await_opened(300).unwrap();
         if round != "v3" {
             shop.end(&pods);

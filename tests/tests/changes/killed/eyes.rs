@@ -43,14 +43,17 @@ pub(super) enum Way {
     FromPod,
     /// From another host.
     ToPod,
+    /// From a host beyond the nodes, by the node's uplink.
+    FromOutside,
 }
 
-/// The first packet of a connection between a pod of the node and somebody who is not on it.
+/// The first packet of a connection between a pod of the node, or an address that Services have on it, and somebody who is
+/// not on it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Opening {
     pub(super) pod: String,
     pub(super) way: Way,
-    /// Index of the host side of its interface.
+    /// Index of the host side of its interface; the uplink's is not asked for.
     pub(super) ifindex: u32,
     pub(super) own: IpAddr,
     pub(super) other: IpAddr,
@@ -95,14 +98,16 @@ fn run(object: &Object, opening: &Opening, own_port: u16, uplink: u32) -> Result
     let (program, ingress_ifindex, from, to) = match way {
         Way::FromPod => (names::FROM_POD, 0, *own, *other),
         Way::ToPod => (names::TO_POD, uplink, *other, *own),
+        Way::FromOutside => (names::FROM_NETDEV, 0, *other, *own),
     };
+    let ifindex = if *way == Way::FromOutside { uplink } else { *ifindex };
     let (from, to) = (SocketAddr::new(from, own_port), SocketAddr::new(to, *port));
     let packet = match *protocol {
         TCP => tcp(from, to, SYN, b""),
         UDP => udp(from, to, b"?"),
         other => bail!("protocol {other}"),
     };
-    let context = RunContext { ifindex: *ifindex, ingress_ifindex, repeat: 1 };
+    let context = RunContext { ifindex, ingress_ifindex, repeat: 1 };
     let outcome = object.test_run(program, &packet, context).with_context(|| format!("{opening:?}"))?;
     if outcome.action == DROP {
         return Ok(None);
@@ -124,8 +129,9 @@ fn destination(packet: &[u8], asked: SocketAddr) -> Result<SocketAddr> {
     Ok(SocketAddr::new(addr, u16::from_be_bytes(part(port_at, 2)?.try_into()?)))
 }
 
-/// Who answers for a Service, and how many of them on the node.
-pub(super) type Services = BTreeMap<Frontend, (u32, Vec<Backend>)>;
+/// Who answers clients of the cluster under an address of a Service and who those from outside, with how many of them are on
+/// the node, and what else the way in says.
+pub(super) type Services = BTreeMap<Frontend, ([(u32, Vec<Backend>); 2], u32, u32)>;
 
 /// Numbers of service rows depend on history, contents do not. Whether connections from before are taken over depends on
 /// the clock.
@@ -144,8 +150,11 @@ pub(super) fn canonical(mut rows: Rows) -> (Rows, Services) {
     rows.members = rows.members.into_iter().map(|m| Member { svc: number(m.svc), ..m }).collect();
     rows.ranges = rows.ranges.into_iter().map(|r| SourceRange { svc: number(r.svc), ..r }).collect();
     let content = frontends.into_iter().map(|(frontend, row)| {
-        let local = services.get(&row.near).map_or(0, |service| service.n_local());
-        (frontend, (local, backends.get(&row.near).cloned().unwrap_or_default()))
+        let set = |number: u32| {
+            let local = services.get(&number).map_or(0, |service| service.n_local());
+            (local, backends.get(&number).cloned().unwrap_or_default())
+        };
+        (frontend, ([set(row.near), set(row.far)], row.flags, row.affinity))
     });
     (rows, content.collect())
 }

@@ -54,6 +54,11 @@ impl Rig {
     pub(super) fn new(objects: &[Value]) -> Result<Self> {
         let nodes = vec![NodeSpec::new(NODE, Cni::Ptp)];
         let bed = Bed::build(&ClusterSpec { nodes, ..ClusterSpec::default() })?;
+        // To the pods of a node that nobody has.
+        bed.node(NODE)?.netns.ip(&[
+            "route add 10.244.9.0/24 via 172.18.0.9".to_owned(),
+            "route add fd00:10:244:9::/64 via fd00:172:18::9".to_owned(),
+        ])?;
         let fault = bed.folder().join("fault");
         let mut rig = Self { bed, fault, agent: None };
         rig.put(objects)?;
@@ -153,6 +158,22 @@ impl Rig {
         Ok(openings)
     }
 
+    /// What these clients beyond the nodes ask of the addresses that Services have on this node.
+    pub(super) fn openings_outside(&self, clients: &[IpAddr], asked: &[(IpAddr, u8, u16)]) -> Vec<Opening> {
+        let opening = |other: IpAddr, (own, protocol, port): (IpAddr, u8, u16)| {
+            let (pod, way) = ("outside".to_owned(), Way::FromOutside);
+            Opening { pod, way, ifindex: 0, own, other, protocol, port }
+        };
+        let of = |client: &IpAddr| {
+            let client = *client;
+            asked
+                .iter()
+                .filter(move |(own, ..)| own.is_ipv4() == client.is_ipv4())
+                .map(move |a| opening(client, *a))
+        };
+        clients.iter().flat_map(of).collect()
+    }
+
     fn endpoints(&self) -> Result<Vec<EndpointView>> {
         let agent = self.agent.as_ref().context("there is no agent")?;
         Ok(Client::connect(&agent.socket)?.ask(&Request::Endpoints, |response| match response {
@@ -215,11 +236,13 @@ impl Rig {
     /// Holds what the programs do against the reference evaluator.
     pub(super) fn check_answers(&self, answers: &Answers, services: &[IpAddr]) -> Result<()> {
         let world: World = self.manifests()?.into_iter().collect();
-        for (opening, answer) in answers.iter().filter(|(opening, _)| !services.contains(&opening.other)) {
+        let is_direct =
+            |opening: &Opening| opening.way != Way::FromOutside && !services.contains(&opening.other);
+        for (opening, answer) in answers.iter().filter(|(opening, _)| is_direct(opening)) {
             let Opening { way, own, other, protocol, port, .. } = opening;
             let (from, to) = match way {
                 Way::FromPod => (*own, *other),
-                Way::ToPod => (*other, *own),
+                Way::ToPod | Way::FromOutside => (*other, *own),
             };
             let family = Family::of(*own);
             let (from, to) = (Party::Address(from), Party::Address(to));
