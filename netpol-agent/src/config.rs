@@ -12,6 +12,7 @@ use crate::{
         UplinkOptions,
     },
     index::{NodePortAddresses, ServiceSettings},
+    model::LoadBalancing,
     source::KubeOptions,
 };
 
@@ -100,6 +101,11 @@ pub struct RunArgs {
     /// Serve the externalIPs of Services. Whoever may write a Service can then take over any address (CVE-2020-8554)
     #[arg(long)]
     pub external_ips: bool,
+    /// How the backend of a connection is chosen where a Service is reached from outside and has no annotation
+    /// netpol.dev/load-balancing: random, or maglev (the same client gets the same backend on every node; each such Service
+    /// takes up to 16,381 rows of --backends-max more)
+    #[arg(long, value_name = "HOW", default_value = "random")]
+    pub external_load_balancing: LoadBalancing,
     /// Interfaces that clients from outside come in by: auto (those with a default route or an address of the node), off, or
     /// names: eth0,eth1
     #[arg(long, value_name = "NAMES", default_value = "auto")]
@@ -169,7 +175,11 @@ impl RunArgs {
     #[must_use]
     pub fn services(&self) -> ServiceSettings {
         let NodePorts(node_ports) = self.nodeport_addresses.clone();
-        ServiceSettings { node_ports, external_ips: self.external_ips }
+        ServiceSettings {
+            node_ports,
+            external_ips: self.external_ips,
+            external_load_balancing: self.external_load_balancing,
+        }
     }
 
     fn timeouts(&self) -> Timeouts {

@@ -2,7 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::net::{Be16, V4, V6};
+use crate::{
+    logic::ring,
+    net::{Be16, V4, V6},
+};
 
 /// Key of `np_fe4`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
@@ -61,7 +64,8 @@ pub mod flags {
     pub const SOURCE_RANGES: u32 = 1 << 2;
     /// A whole address of Services, not one of its ports: what no other row names is refused.
     pub const WHOLE: u32 = 1 << 3;
-    /// The same client gets the same backend on every node.
+    /// The same client gets the same backend on every node, also in the middle of a TCP connection that this node does not
+    /// know.
     pub const MAGLEV: u32 = 1 << 4;
 }
 
@@ -130,14 +134,15 @@ pub struct AffinityRow {
 
 /// Value of `np_svc`: a range of the arena, in one number so that one aligned 8-byte store replaces all backends of a
 /// service. Backends on this node come first; they, and the others behind them, are each in the order of
-/// [`logic::backends::order`](crate::logic::backends::order). An empty range says what becomes of its clients.
+/// [`logic::backends::order`](crate::logic::backends::order). Behind them may lie a Maglev table
+/// ([`logic::ring`](crate::logic::ring)), which changes with them. An empty range says what becomes of its clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ServiceRow(pub u64);
 
 impl ServiceRow {
     /// Most backends of one service, and of them on this node.
-    pub const MAX_BACKENDS: u32 = (1 << 20) - 1;
+    pub const MAX_BACKENDS: u32 = (1 << 19) - 1;
     /// The arena's last possible row.
     pub const MAX_BASE: u32 = (1 << 24) - 1;
     /// Nobody answers: clients are refused at once.
@@ -145,6 +150,8 @@ impl ServiceRow {
     /// Nobody answers on this node, and somebody does on another: packets are dropped without an answer
     /// (`internalTrafficPolicy` or `externalTrafficPolicy` is `Local`).
     pub const DROP: Self = Self(1 << 40);
+    /// A Maglev table lies behind the backends.
+    const RING: u64 = 1 << 39;
 
     /// `None` if a number does not fit its bits or `n_local` exceeds `n_all`.
     #[must_use]
@@ -171,6 +178,23 @@ impl ServiceRow {
     #[inline(always)]
     pub const fn n_all(self) -> u32 {
         self.0 as u32 & Self::MAX_BACKENDS
+    }
+    /// The same range, with a Maglev table behind the backends; `None` if there are more of them than slots.
+    #[must_use]
+    pub const fn with_ring(self) -> Option<Self> {
+        if self.n_all() > ring::SLOTS { None } else { Some(Self(self.0 | Self::RING)) }
+    }
+    /// The same range, for who chooses at random.
+    #[must_use]
+    #[inline(always)]
+    pub const fn without_ring(self) -> Self {
+        Self(self.0 & !Self::RING)
+    }
+    /// Whether a Maglev table lies behind the backends.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_ring(self) -> bool {
+        self.0 & Self::RING != 0
     }
     /// The arena row that a random number picks among all backends; `None` without any.
     #[must_use]

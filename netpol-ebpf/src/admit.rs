@@ -63,7 +63,8 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         if met_late {
             return Err(DropReason::MidFlow);
         }
-        (case.nat_dst, case.nat_dport) = service::choose::<F>(&frontend, among, &tuple.src)?;
+        (case.nat_dst, case.nat_dport) =
+            service::choose::<F>(&frontend, among, &tuple.src, (tuple.sport, tuple.proto))?;
     }
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
     if hook == Hook::FromPod && svc.is_none() && case.ends.dst.flags & peer::UNNAMED != 0 {

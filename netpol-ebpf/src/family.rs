@@ -9,8 +9,8 @@ use netpol_common::{
     policy::ClassId,
     reason::DropReason,
     service::{
-        AffinityRow, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow, MemberKey4, MemberKey6,
-        ServiceRow,
+        AffinityRow, Backend6, ClientKey4, ClientKey6, FrontendKey4, FrontendKey6, FrontendRow, MemberKey4,
+        MemberKey6, ServiceRow,
     },
 };
 
@@ -40,6 +40,8 @@ pub trait Family: 'static {
     fn peer(addr: Self::Addr) -> PeerRow;
     fn frontend(addr: Self::Addr, port: Be16, proto: u8) -> Option<FrontendRow>;
     fn backend(row: u32) -> Option<(Self::Addr, Be16)>;
+    /// A word of the Maglev table that begins at a row of the arena.
+    fn ring_word(row: u32, word: u32) -> Option<u64>;
     /// Key of a client of the Service's port `svc` in the table of affinity.
     fn client_key(svc: u32, client: Self::Addr) -> Self::ClientKey;
     fn affinity() -> &'static LruHashMap<Self::ClientKey, AffinityRow>;
@@ -106,6 +108,11 @@ impl Family for Ipv4 {
         // SAFETY: a pointer into an array map; one volatile load, since the agent writes through mmap.
         let raw = unsafe { ptr.cast::<u64>().read_volatile() };
         Some((V4(raw as u32), Be16::from_raw((raw >> 32) as u16)))
+    }
+    #[inline(always)]
+    fn ring_word(row: u32, word: u32) -> Option<u64> {
+        // SAFETY: as in `backend`.
+        Some(unsafe { maps::BE4.get_ptr(row + word)?.cast::<u64>().read_volatile() })
     }
     #[inline(always)]
     fn client_key(svc: u32, client: V4) -> ClientKey4 {
@@ -185,6 +192,18 @@ impl Family for Ipv6 {
         // SAFETY: a pointer into an array map; the agent writes a range only while no service row names it.
         let backend = unsafe { ptr.read_volatile() };
         Some((backend.addr, backend.port))
+    }
+    #[inline(always)]
+    fn ring_word(row: u32, word: u32) -> Option<u64> {
+        const WORDS: u32 = (size_of::<Backend6>() / size_of::<u64>()) as u32;
+        let words = maps::BE6.get_ptr(row + word / WORDS)?.cast::<[u64; WORDS as usize]>();
+        // SAFETY: as in `backend`; a row is as large as these words, and aligned as they are.
+        let [first, second, third] = unsafe { words.read_volatile() };
+        Some(match word % WORDS {
+            0 => first,
+            1 => second,
+            _ => third,
+        })
     }
     #[inline(always)]
     fn client_key(svc: u32, client: V6) -> ClientKey6 {

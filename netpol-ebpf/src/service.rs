@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use netpol_common::{
     conntrack::{CtEntry, flags},
-    logic::backends,
+    logic::{backends, ring},
     net::{Address, Be16, V4, V6, proto},
     reason::DropReason,
     service::{AffinityRow, FrontendRow, ServiceRow, flags as way},
@@ -52,16 +52,17 @@ pub fn lets_in<F: Family>(frontend: &FrontendRow, client: F::Addr) -> Result<(),
     Ok(())
 }
 
-/// Which of `among` answers a new connection of `client`: with affinity the one that answered it last, as long as that is
-/// still one of them; else any.
+/// Which of `among` answers a new connection of `client`, which has a port and a protocol: with affinity the one that answered
+/// it last, as long as that is still one of them; else the one that the Maglev table has for it, or any.
 #[inline(always)]
 pub fn choose<F: Family>(
     frontend: &FrontendRow,
     among: ServiceRow,
     client: &F::Addr,
+    connection: (Be16, u8),
 ) -> Result<(F::Addr, Be16), DropReason> {
     if frontend.affinity == 0 {
-        return any::<F>(among);
+        return any::<F>(among, client, Some(connection));
     }
     let key = F::client_key(frontend.svc, *client);
     let mut chosen = (*client, Be16::from_raw(0));
@@ -72,16 +73,39 @@ pub fn choose<F: Family>(
 }
 
 #[inline(always)]
-fn any<F: Family>(among: ServiceRow) -> Result<(F::Addr, Be16), DropReason> {
-    // SAFETY: helper without arguments.
-    let random = unsafe { bpf_get_prandom_u32() };
-    among.pick(random).and_then(F::backend).ok_or(DropReason::NoBackend)
+fn any<F: Family>(
+    among: ServiceRow,
+    client: &F::Addr,
+    connection: Option<(Be16, u8)>,
+) -> Result<(F::Addr, Be16), DropReason> {
+    let row = if among.has_ring() {
+        in_ring::<F>(among, ring::hash(*client, connection))
+    } else {
+        // SAFETY: helper without arguments.
+        among.pick(unsafe { bpf_get_prandom_u32() })
+    };
+    row.and_then(F::backend).ok_or(DropReason::NoBackend)
+}
+
+/// The arena row that the Maglev table has for a hash.
+#[inline(always)]
+fn in_ring<F: Family>(among: ServiceRow, hash: u32) -> Option<u32> {
+    let place = ring::place(among.n_all(), ring::slot(hash));
+    let word = F::ring_word(among.base() + among.n_all(), place.word)?;
+    Some(among.base() + ((word >> place.shift) as u32 & place.mask))
+}
+
+/// Whether every node sends a client to the same of `among`, so that nobody has to remember where it went.
+#[inline(always)]
+pub fn is_settled(frontend: &FrontendRow, among: ServiceRow) -> bool {
+    frontend.flags & way::MAGLEV != 0 && (among.has_ring() || among.n_all() == 1)
 }
 
 const CHOSEN: u32 = 0;
 const NONE: u32 = 1;
 
-/// Has a frame of its own on the stack, which is why its answer is a plain number.
+/// `chosen` is the client's address before it is the backend's. Has a frame of its own on the stack, which is why its answer
+/// is a plain number.
 #[inline(never)]
 fn affine<F: Family>(key: &F::ClientKey, among: u64, seconds: u32, chosen: &mut (F::Addr, Be16)) -> u32 {
     let among = ServiceRow(among);
@@ -103,7 +127,7 @@ fn affine<F: Family>(key: &F::ClientKey, among: u64, seconds: u32, chosen: &mut 
             return CHOSEN;
         }
     }
-    let Ok(any) = any::<F>(among) else { return NONE };
+    let Ok(any) = any::<F>(among, &chosen.0, None) else { return NONE };
     *chosen = any;
     let row = AffinityRow { addr: chosen.0.to_words(), port: chosen.1, pad: 0, last_used: now };
     let flags = if known.is_some() { BPF_ANY } else { BPF_NOEXIST };

@@ -95,6 +95,8 @@ pub struct Balanced {
     pub members: BTreeSet<Backend>,
     /// Who is let in: `np_range4/6`.
     pub ranges: BTreeSet<IpNet>,
+    /// Some way in asks for the same backend on every node: then the sets have Maglev tables, for all ways in.
+    pub maglev: bool,
     /// Whoever answered last is better than nobody.
     pub never_empty: bool,
 }
@@ -107,6 +109,12 @@ impl Balanced {
             View::Cluster => &self.cluster,
             View::Local => &self.local,
         }
+    }
+
+    /// Whether a set has a Maglev table. One backend needs none.
+    #[must_use]
+    pub fn has_ring(&self, view: View) -> bool {
+        self.maglev && self.set(view).all.len() > 1
     }
 
     /// The row of a set that is empty: clients are refused, unless a policy alone keeps them from backends of other nodes.

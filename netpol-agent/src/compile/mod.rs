@@ -16,6 +16,7 @@ mod health;
 mod ids;
 mod policies;
 mod ports;
+mod ring;
 mod rule;
 mod selectors;
 mod services;
@@ -39,6 +40,7 @@ use ids::Ids;
 use ipnet::IpNet;
 use netpol_common::policy::{ClassId, RuleId, SlotId};
 pub use policies::{RuleName, SlotName};
+pub use ring::ring;
 
 use crate::{
     dataplane::Frontend,

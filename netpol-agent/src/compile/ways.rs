@@ -10,12 +10,15 @@ use super::{Balanced, View, Way, WayKind, choice::choose};
 use crate::{
     dataplane::Frontend,
     index::Index,
-    model::{Service, ServicePort},
+    model::{LoadBalancing, Service, ServicePort},
 };
 
 /// All addresses and ports that a Service's port is to be reached under.
 pub(super) fn ways(service: &Service, port: &ServicePort, index: &Index) -> Vec<(Frontend, Way)> {
-    let maglev = if service.maglev { flags::MAGLEV } else { 0 };
+    let asked = |by_default| match service.load_balancing.unwrap_or(by_default) {
+        LoadBalancing::Maglev => flags::MAGLEV,
+        LoadBalancing::Random => 0,
+    };
     let affinity = service.affinity_s;
     let view = |local: bool| if local { View::Local } else { View::Cluster };
     let mut ways = Vec::new();
@@ -31,7 +34,7 @@ pub(super) fn ways(service: &Service, port: &ServicePort, index: &Index) -> Vec<
         kind: WayKind::ClusterIp,
         near: inside,
         far: inside,
-        flags: maglev,
+        flags: asked(LoadBalancing::Random),
         affinity,
     });
     let outside = &service.outside;
@@ -42,7 +45,7 @@ pub(super) fn ways(service: &Service, port: &ServicePort, index: &Index) -> Vec<
         kind,
         near: View::Cluster,
         far: view(outside.local_only),
-        flags: flags::EXTERNAL | keep | maglev,
+        flags: flags::EXTERNAL | keep | asked(index.external_load_balancing()),
         affinity,
     };
     if let Some(number) = port.node_port {
@@ -81,6 +84,7 @@ pub(super) fn balanced(
         local: choice.local,
         members: if asks { choice.members.into_iter().collect() } else { BTreeSet::new() },
         ranges: if restricted { ranges(service, v4, index) } else { BTreeSet::new() },
+        maglev: ways.values().any(|way| way.flags & flags::MAGLEV != 0),
         never_empty: service.name.namespace == "default" && service.name.name == "kubernetes",
         ways,
     }

@@ -4,9 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
+    ops::Range,
 };
 
-use netpol_common::{names, service::flags};
+use netpol_common::{
+    logic::ring,
+    names,
+    service::{Backend4, Backend6, FrontendRow, flags},
+};
 
 use super::{Backend, Capacity, Dataplane, Error, Op, Rows};
 
@@ -17,6 +22,8 @@ pub struct Fake {
     capacity: Capacity,
     /// The arenas, IPv6 and IPv4.
     arenas: [BTreeMap<u32, Backend>; 2],
+    /// Maglev tables in them, by their first row.
+    rings: [BTreeMap<u32, Vec<u64>>; 2],
     /// Operations carried out, by their name.
     counts: BTreeMap<&'static str, usize>,
     /// Value of the epoch.
@@ -35,6 +42,7 @@ impl Fake {
             rows: Rows::default(),
             capacity,
             arenas: [BTreeMap::new(), BTreeMap::new()],
+            rings: [BTreeMap::new(), BTreeMap::new()],
             counts: BTreeMap::new(),
             epoch: 0,
             used: BTreeMap::new(),
@@ -75,21 +83,56 @@ impl Fake {
         if backends.windows(2).filter(|pair| pair[0] >= pair[1]).count() > 1 {
             return Err(refused("write", map, io::ErrorKind::InvalidInput));
         }
-        // A range that a service names is never written: readers would see half of it.
-        let named = |(frontend, row): (&super::Frontend, &netpol_common::service::FrontendRow)| {
-            let services =
-                [row.near, row.far].into_iter().filter_map(|number| self.rows.services.get(&number));
-            frontend.addr.is_ipv4() == v4
-                && services
-                    .into_iter()
-                    .any(|s| s.base() < base + backends.len() as u32 && base < s.base() + s.n_all())
-        };
-        if self.rows.frontends.iter().any(named) {
-            return Err(refused("write", map, io::ErrorKind::ResourceBusy));
-        }
+        let rows = base..base + backends.len() as u32;
+        self.overwrite(v4, rows)?;
         let arena = &mut self.arenas[usize::from(v4)];
         arena.extend((base..).zip(backends.iter().copied()));
         Ok(())
+    }
+
+    fn write_ring(&mut self, v4: bool, base: u32, words: &[u64]) -> Result<(), Error> {
+        let rows = base..base + (words.len() as u32).div_ceil(row_words(v4));
+        if rows.end as usize > self.capacity.backends {
+            return Err(refused("write", family_of(v4, names::BE4, names::BE6), io::ErrorKind::InvalidInput));
+        }
+        self.overwrite(v4, rows)?;
+        self.rings[usize::from(v4)].insert(base, words.to_vec());
+        Ok(())
+    }
+
+    /// A range that a service names is never written: readers would see half of it.
+    fn overwrite(&mut self, v4: bool, rows: Range<u32>) -> Result<(), Error> {
+        let named = |(frontend, row): (&super::Frontend, &FrontendRow)| {
+            let services =
+                [row.near, row.far].into_iter().filter_map(|number| self.rows.services.get(&number));
+            frontend.addr.is_ipv4() == v4
+                && services.into_iter().any(|s| {
+                    s.base() < rows.end && rows.start < s.base() + ring::arena_rows(*s, row_words(v4))
+                })
+        };
+        if self.rows.frontends.iter().any(named) {
+            let map = family_of(v4, names::BE4, names::BE6);
+            return Err(refused("write", map, io::ErrorKind::ResourceBusy));
+        }
+        let ends = |base: u32, words: &[u64]| base + (words.len() as u32).div_ceil(row_words(v4));
+        self.rings[usize::from(v4)]
+            .retain(|base, words| *base >= rows.end || rows.start >= ends(*base, words));
+        self.arenas[usize::from(v4)].retain(|row, _| !rows.contains(row));
+        Ok(())
+    }
+
+    /// The backend that a way in has for a client with this hash, as the kernel programs choose it; `None`: it is chosen at
+    /// random, or there is none.
+    #[must_use]
+    pub fn chosen(&self, number: u32, v4: bool, hash: u32) -> Option<Backend> {
+        let row = self.rows.services.get(&number).copied()?;
+        if !row.has_ring() {
+            return None;
+        }
+        let place = ring::place(row.n_all(), ring::slot(hash));
+        let table = self.rings[usize::from(v4)].get(&(row.base() + row.n_all()))?;
+        let at = (table.get(place.word as usize)? >> place.shift) as u32 & place.mask;
+        self.arenas[usize::from(v4)].get(&(row.base() + at)).copied()
     }
 
     /// Reads the backends that a frontend's row names, as the kernel program would.
@@ -184,6 +227,10 @@ impl Dataplane for Fake {
                 self.write_backends(*base, backends)?;
                 "write"
             }
+            Op::WriteRing { v4, base, words } => {
+                self.write_ring(*v4, *base, words)?;
+                "write ring"
+            }
             Op::PutService(number, row) => {
                 if *number as usize >= services {
                     return Err(refused("write", names::SVC, io::ErrorKind::InvalidInput));
@@ -206,6 +253,16 @@ impl Dataplane for Fake {
         }
         Ok(())
     }
+}
+
+fn family_of(is_v4: bool, v4: &'static str, v6: &'static str) -> &'static str {
+    if is_v4 { v4 } else { v6 }
+}
+
+/// 64-bit words of a row of the arena.
+fn row_words(v4: bool) -> u32 {
+    let bytes = if v4 { size_of::<Backend4>() } else { size_of::<Backend6>() };
+    (bytes / size_of::<u64>()) as u32
 }
 
 fn family(addr: IpAddr, v4: &'static str, v6: &'static str) -> &'static str {

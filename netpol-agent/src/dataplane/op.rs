@@ -44,6 +44,16 @@ pub enum Op {
         /// Local ones first. Never empty.
         backends: Vec<Backend>,
     },
+    /// Fills arena rows `base..` that no service row names with a Maglev table ([`netpol_common::logic::ring`]), behind the
+    /// backends that it is of.
+    WriteRing {
+        /// Which arena.
+        v4: bool,
+        /// First row of the table.
+        base: u32,
+        /// The table.
+        words: Vec<u64>,
+    },
     /// Points a service at a range: one store, the whole swap.
     PutService(u32, ServiceRow),
     /// Lets a backend go on answering for a Service's port.

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Index;
-use crate::model::Node;
+use crate::model::{LoadBalancing, Node};
 
 /// What the agent was told to do about Services.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -12,6 +12,8 @@ pub struct ServiceSettings {
     pub node_ports: NodePortAddresses,
     /// Whether `externalIPs` are served. They let whoever may write a Service take over any address (CVE-2020-8554).
     pub external_ips: bool,
+    /// How backends are chosen of Services that are reached from outside and do not say.
+    pub external_load_balancing: LoadBalancing,
 }
 
 /// Which addresses of the node have node ports.
@@ -35,6 +37,12 @@ impl Index {
     #[must_use]
     pub fn serves_external_ips(&self) -> bool {
         self.settings.external_ips
+    }
+
+    /// How backends are chosen of Services that are reached from outside and do not say.
+    #[must_use]
+    pub fn external_load_balancing(&self) -> LoadBalancing {
+        self.settings.external_load_balancing
     }
 
     /// The addresses of this node that node ports are served under.

@@ -18,4 +18,6 @@ pub use pod::{NamedPort, Pod};
 pub use policy::{Block, Namespaces, Peer, Peers, PodSelector, Policy, Port, PortRange, Ports, Rule};
 pub use problem::{Level, ObjectRef, Problem};
 pub use selector::{LabelSelector, Labels, Requirement, Test};
-pub use service::{Outside, Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort};
+pub use service::{
+    LoadBalancing, Outside, Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort,
+};

@@ -24,8 +24,18 @@ pub struct Service {
     /// How long a client keeps its backend after its last packet, in seconds; 0: each connection is balanced by itself
     /// (`sessionAffinity`).
     pub affinity_s: u32,
-    /// The same client gets the same backend on every node (annotation `netpol.dev/load-balancing: maglev`).
-    pub maglev: bool,
+    /// How backends are chosen (annotation `netpol.dev/load-balancing`); `None`: it does not say.
+    pub load_balancing: Option<LoadBalancing>,
+}
+
+/// How the backend of a new connection is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum LoadBalancing {
+    /// Any of them
+    #[default]
+    Random,
+    /// The same client gets the same one on every node
+    Maglev,
 }
 
 /// How a Service is reached from outside the cluster, node ports aside.

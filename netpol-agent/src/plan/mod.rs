@@ -281,6 +281,7 @@ impl Planner {
             Op::PutFrontend(..)
             | Op::DeleteFrontend(_)
             | Op::WriteBackends { .. }
+            | Op::WriteRing { .. }
             | Op::PutService(..)
             | Op::PutMember(_)
             | Op::DeleteMember(_)
@@ -307,7 +308,7 @@ impl Planner {
             | Op::PutRange(_)
             | Op::PutServiceNet(_)
             | Op::DeleteServiceNet(_) => false,
-            Op::WriteBackends { .. } | Op::AdvanceEpoch | Op::AwaitGrace => false,
+            Op::WriteBackends { .. } | Op::WriteRing { .. } | Op::AdvanceEpoch | Op::AwaitGrace => false,
         }
     }
 

@@ -4,4 +4,5 @@ pub mod backends;
 pub mod csum;
 pub mod policy;
 pub mod ports;
+pub mod ring;
 pub mod tcp;

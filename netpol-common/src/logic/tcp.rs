@@ -57,6 +57,14 @@ pub const fn answers_opening(flags: u8) -> bool {
     flags & (SYN | ACK) == SYN | ACK
 }
 
+/// Whether a segment is one that the opener of a connection sends in its course: neither an opening nor an answer to one, and
+/// no reset.
+#[must_use]
+#[inline(always)]
+pub const fn goes_on(flags: u8) -> bool {
+    flags & (SYN | RST | ACK) == ACK
+}
+
 /// The state after a segment in original (`reply` false) or reply direction.
 #[must_use]
 #[inline(always)]

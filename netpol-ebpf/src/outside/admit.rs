@@ -1,6 +1,6 @@
 //! A packet from outside without an entry: whether the Service lets it in, who answers it, and its entries.
 
-use netpol_common::{conntrack::flags, net::proto, reason::DropReason};
+use netpol_common::{conntrack::flags, logic::tcp, net::proto, policy::SlotId, reason::DropReason};
 
 use super::Routed;
 use super::source::{self, Place};
@@ -28,14 +28,22 @@ pub fn admit<F: Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<Entered, 
     }
     service::lets_in::<F>(&row, tuple.src)?;
     let among = service::backends(row.far)?;
-    if tuple.proto == proto::TCP && !case.packet.opens() {
+    let met_late = tuple.proto == proto::TCP && !case.packet.opens();
+    if met_late && !(service::is_settled(&row, among) && tcp::goes_on(case.packet.tcp_flags)) {
         return Err(DropReason::MidFlow);
     }
-    (case.nat_dst, case.nat_dport) = service::choose::<F>(&row, among, &tuple.src)?;
+    (case.nat_dst, case.nat_dport) =
+        service::choose::<F>(&row, among, &tuple.src, (tuple.sport, tuple.proto))?;
     (case.nat_src, case.nat_sport) = (tuple.src, tuple.sport);
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
     (case.ends.initiator, case.ends.responder) = (0, case.ends.dst.ifindex);
-    judge::decide(case, false, tuple.proto, case.nat_dport.to_host())?;
+    match judge::decide(case, false, tuple.proto, case.nat_dport.to_host()) {
+        Err(DropReason::Policy) if met_late => {
+            case.decision.slot = SlotId::NONE;
+            return Err(DropReason::MidFlow);
+        }
+        decided => decided?,
+    }
     let mut plain = flags::OUTSIDE;
     if case.ends.responder == 0 {
         match source::place::<F>(skb.raw(), case) {

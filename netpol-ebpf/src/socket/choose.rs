@@ -36,9 +36,9 @@ impl From<DropReason> for Nobody {
 }
 
 /// A backend for a client on this node. All of the node's processes are one client: its source address is not chosen yet, and
-/// the unspecified one, which no packet has, stands for it.
+/// the unspecified one, which no packet has, stands for it. By that, a Maglev table would send every node to one backend.
 #[inline(always)]
 pub(super) fn choose<F: Family>(frontend: &FrontendRow) -> Result<(F::Addr, Be16), Nobody> {
-    let among = service::backends(frontend.near)?;
-    Ok(service::choose::<F>(frontend, among, &F::Addr::zeroed())?)
+    let among = service::backends(frontend.near)?.without_ring();
+    Ok(service::choose::<F>(frontend, among, &F::Addr::zeroed(), (Be16::default(), 0))?)
 }

@@ -5,6 +5,7 @@ mod anew;
 mod epoch;
 mod errors;
 mod fragments;
+mod maglev;
 mod mid_flow;
 mod newcomer;
 mod outside;

@@ -91,6 +91,20 @@ impl Backends {
         Ok(())
     }
 
+    /// Fills rows `base..` of an arena with words that follow each other.
+    pub(super) fn write_ring(&self, v4: bool, base: u32, words: &[u64]) -> Result<(), Error> {
+        let (arena, row_words) = if v4 { (&self.v4, WORDS4) } else { (&self.v6, WORDS6) };
+        let first = base as usize * row_words;
+        let room = arena.words().get(first..first + words.len());
+        let room = room.ok_or_else(|| absent("store", format!("arena rows {base} and behind it")))?;
+        for (to, word) in room.iter().zip(words) {
+            to.store(*word, Ordering::Relaxed);
+        }
+        // As above.
+        fence(Ordering::Release);
+        Ok(())
+    }
+
     /// Points a service at a range.
     pub(super) fn point(&self, row: u32, ServiceRow(value): ServiceRow) -> Result<(), Error> {
         self.service(row, "store")?.store(value, Ordering::Release);

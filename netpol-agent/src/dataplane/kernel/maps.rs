@@ -240,6 +240,7 @@ impl Dataplane for Maps {
             Op::PutServiceNet(net) => self.services.put_net(net),
             Op::DeleteServiceNet(net) => self.services.delete_net(net),
             Op::WriteBackends { base, backends } => self.backends.write(*base, backends),
+            Op::WriteRing { v4, base, words } => self.backends.write_ring(*v4, *base, words),
             Op::PutService(row, service) => self.backends.point(*row, *service),
             Op::AdvanceEpoch => {
                 // Release: whoever judges under the new epoch sees every row that was written before.

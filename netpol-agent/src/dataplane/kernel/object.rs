@@ -38,7 +38,7 @@ impl Sizes {
     /// Small tables for a machine that runs many agents, as tests do.
     #[must_use]
     pub fn small() -> Self {
-        Self { ct: 8_192, backends: 8_192, services: 4_096 }
+        Self { ct: 8_192, backends: 32_768, services: 4_096 }
     }
 }
 

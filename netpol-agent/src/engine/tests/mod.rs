@@ -5,6 +5,7 @@ mod change;
 mod ending;
 mod golden;
 mod incremental;
+mod maglev;
 mod order;
 mod restart;
 mod semantics;
@@ -41,7 +42,7 @@ pub(super) const ROOMY: Capacity = Capacity {
     endpoints: 64,
     frontends: 64,
     services: 64,
-    backends: 256,
+    backends: 16_384,
     members: 256,
     ranges: 256,
     service_nets: 256,
@@ -220,12 +221,15 @@ pub(super) fn meta(
     }
 }
 
-/// What a way into a Service says: both sets, each with the row of an empty one, flags, seconds of affinity, and who may go on
+/// A set: backends of this node, the row of an empty one, who answers, and whom its Maglev table has for some hashes.
+pub(super) type Set = (u32, ServiceRow, Vec<Backend>, Vec<Backend>);
+
+/// What a way into a Service says: both sets, flags, seconds of affinity, and who may go on
 /// answering or is let in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct WayIn {
-    pub(super) near: (u32, ServiceRow, Vec<Backend>),
-    pub(super) far: (u32, ServiceRow, Vec<Backend>),
+    pub(super) near: Set,
+    pub(super) far: Set,
     pub(super) flags: u32,
     pub(super) affinity: u32,
     pub(super) members: Vec<Backend>,
@@ -239,7 +243,10 @@ pub(super) fn normal_form(fake: &Fake) -> (Rows, BTreeMap<Frontend, WayIn>) {
         let set = |number: u32| {
             let service = rows.services.get(&number).copied().unwrap_or_default();
             let empty = if service.n_all() == 0 { service } else { ServiceRow::REFUSE };
-            (service.n_local(), empty, rows.backends.get(&number).cloned().unwrap_or_default())
+            let backends = rows.backends.get(&number).cloned().unwrap_or_default();
+            let hashes = (0..16).map(|n| n << 28);
+            let chosen = hashes.filter_map(|hash| fake.chosen(number, frontend.addr.is_ipv4(), hash));
+            (service.n_local(), empty, backends, chosen.collect())
         };
         let way = WayIn {
             near: set(row.near),

@@ -38,6 +38,9 @@ fn states() -> Vec<String> {
              status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}, {{ip: '2001:db8:1::1'}}]}}}}}}\n---\n"
         )
     };
+    let maglev = |spec: &str| {
+        one(spec).replace("name: one}", "name: one, annotations: {netpol.dev/load-balancing: maglev}}")
+    };
     vec![
         one("{clusterIPs: [10.96.0.1, 'fd00:96::1'], selector: {app: a}, ports: [{port: 80}]}"),
         one("{clusterIPs: [10.96.0.1, 'fd00:96::1'], selector: {app: b}, ports: [{port: 80}]}"),
@@ -74,6 +77,13 @@ fn states() -> Vec<String> {
         balanced(
             "{type: LoadBalancer, clusterIP: 10.96.0.1, selector: {app: b}, ports: [{port: 80, protocol: UDP}]}",
         ),
+        maglev(
+            "{type: NodePort, clusterIPs: [10.96.0.1, 'fd00:96::1'], selector: {app: a}, ports: [{port: 80, nodePort: 30080}]}",
+        ),
+        maglev(
+            "{type: NodePort, clusterIP: 10.96.0.1, selector: {app: b}, ports: [{port: 80, nodePort: 30080}], \
+             externalTrafficPolicy: Local, sessionAffinity: ClientIP}",
+        ),
         String::new(),
     ]
 }
@@ -87,7 +97,7 @@ fn cluster(state: &str) -> Bed {
 /// Exchanges the Services of one state for those of another, without acting on it.
 fn exchange(bed: &mut Bed, state: &str) {
     for name in ["one", "other"] {
-        if !state.contains(&format!("name: {name}}}")) {
+        if ![",", "}"].iter().any(|end| state.contains(&format!("name: {name}{end}"))) {
             bed.engine.delete(&crate::model::ObjectRef {
                 kind: "Service".into(),
                 namespace: "shop".into(),

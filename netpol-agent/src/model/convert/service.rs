@@ -10,7 +10,7 @@ use super::{
     port_number, protocol,
     report::Report,
 };
-use crate::model::{Outside, Service, ServicePort, TargetPort};
+use crate::model::{LoadBalancing, Outside, Service, ServicePort, TargetPort};
 
 /// Labels that hand a Service to somebody else.
 const FOREIGN: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
@@ -42,7 +42,7 @@ pub(super) fn service(object: &v1::Service, report: &mut Report<'_>) -> Service 
         local_only,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         affinity_s: affinity(spec, report),
-        maglev: maglev(&object.metadata, report),
+        load_balancing: load_balancing(&object.metadata, report),
     }
 }
 
@@ -91,19 +91,20 @@ fn affinity(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> u32 {
 /// The annotation that says how backends are chosen.
 const LOAD_BALANCING: &str = "netpol.dev/load-balancing";
 
-fn maglev(meta: &ObjectMeta, report: &mut Report<'_>) -> bool {
+fn load_balancing(meta: &ObjectMeta, report: &mut Report<'_>) -> Option<LoadBalancing> {
     match meta
         .annotations
         .as_ref()
         .and_then(|annotations| annotations.get(LOAD_BALANCING))
         .map(String::as_str)
     {
-        None | Some("random") => false,
-        Some("maglev") => true,
+        None => None,
+        Some("random") => Some(LoadBalancing::Random),
+        Some("maglev") => Some(LoadBalancing::Maglev),
         Some(other) => {
-            let message = format!("{other:?} is neither random nor maglev; read as random");
+            let message = format!("{other:?} is neither random nor maglev; it is not read");
             report.error(format!("metadata.annotations[{LOAD_BALANCING}]"), message);
-            false
+            None
         }
     }
 }

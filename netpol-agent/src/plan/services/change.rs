@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use netpol_common::{
+    logic::ring::SLOTS,
     names,
     service::{FrontendRow, ServiceRow, flags},
 };
@@ -9,9 +10,10 @@ use super::{
     super::{Refusal, Shortage},
     Meant, Services, Steps,
     count::{Counts, Table},
+    state::extent,
 };
 use crate::{
-    compile::{Balanced, PortOfService, View},
+    compile::{Backends, Balanced, PortOfService, View, ring},
     dataplane::{Frontend, Member, Op, SourceRange},
 };
 
@@ -182,7 +184,7 @@ impl Services {
         change.retires |= sets.retires;
         change.ops.append(&mut sets.fresh);
         // As long as clients keep their backends, those must be members: affinity ends before its sets change.
-        let ends = ways.iter().any(|(_, row)| row.affinity > 0) && wanted.members.is_empty();
+        let ends = self.affinity_ends(svc, wanted);
         let is_there =
             |op: &Op| matches!(op, Op::PutFrontend(way, _) if ways.iter().any(|(known, _)| known == way));
         let (mut first, mut last) = puts.into_iter().partition::<Vec<Op>, _>(|op| ends && is_there(op));
@@ -206,6 +208,11 @@ impl Services {
         Ok(change)
     }
 
+    /// Whether clients keep their backends until this change.
+    fn affinity_ends(&self, svc: u32, wanted: &Balanced) -> bool {
+        wanted.members.is_empty() && self.ways(svc).any(|(_, row)| row.affinity > 0)
+    }
+
     /// The row of a set, filled with what is wanted; `None` if no way in needs it. A row stays as it is until
     /// ways in have left it that pass to another Service, or to the other set.
     fn plan_set(
@@ -226,10 +233,13 @@ impl Services {
         {
             return Ok(known);
         }
+        let ends = self.affinity_ends(svc, wanted);
         let leaves = |(way, row): (Frontend, FrontendRow)| match wanted.ways.get(&way) {
-            Some(wanted) => {
-                Some(row.near) == known && wanted.near != view || Some(row.far) == known && wanted.far != view
-            }
+            Some(wanted) => [(row.near, wanted.near), (row.far, wanted.far)].into_iter().any(|(is, to)| {
+                // Where affinity ends, the way in joins the set before that changes.
+                let joins = ends && to == view && Some(is) != known;
+                joins || Some(is) == known && to != view
+            }),
             None => passing.contains(&way) && [Some(row.near), Some(row.far)].contains(&known),
         };
         if self.ways(svc).any(leaves) {
@@ -238,17 +248,13 @@ impl Services {
         let mut ops = Vec::new();
         let row = match set.all.len() {
             0 => wanted.row_of_nobody(view),
-            n => {
-                let arena = &mut self.arenas[usize::from(v4)];
-                let (len, n_local) = (u32::try_from(n).ok(), u32::try_from(set.n_local).ok());
-                let base = len.and_then(|len| arena.reserve(len));
-                let row = base.and_then(|base| ServiceRow::new(base, n_local?, len?));
-                let Some(row) = row else {
-                    let capacity = self.capacity.backends.min(ServiceRow::MAX_BACKENDS as usize);
-                    let map = if v4 { names::BE4 } else { names::BE6 };
-                    return Err(Shortage { map, need: arena.in_use() as usize + n, capacity });
-                };
+            _ => {
+                let row = self.reserve(v4, set, wanted.has_ring(view))?;
                 ops.push(Op::WriteBackends { base: row.base(), backends: set.all.clone() });
+                if row.has_ring() {
+                    let base = row.base() + row.n_all();
+                    ops.push(Op::WriteRing { v4, base, words: ring(&set.all) });
+                }
                 row
             }
         };
@@ -266,6 +272,28 @@ impl Services {
             sets.fresh.append(&mut ops);
         }
         Ok(Some(number))
+    }
+
+    /// A range of the arena for a set that is not empty.
+    fn reserve(&mut self, v4: bool, set: &Backends, with_ring: bool) -> Result<ServiceRow, Shortage> {
+        let (arena, n) = (&mut self.arenas[usize::from(v4)], set.all.len());
+        let map = if v4 { names::BE4 } else { names::BE6 };
+        let counts = u32::try_from(n).ok().zip(u32::try_from(set.n_local).ok());
+        let shape = |base| {
+            let (n, n_local) = counts?;
+            let row = ServiceRow::new(base, n_local, n)?;
+            if with_ring { row.with_ring() } else { Some(row) }
+        };
+        let Some(unplaced) = shape(0) else {
+            let capacity = if with_ring { SLOTS } else { ServiceRow::MAX_BACKENDS };
+            return Err(Shortage { map, need: n, capacity: capacity as usize });
+        };
+        let rows = extent(v4, unplaced);
+        arena.reserve(rows).and_then(shape).ok_or_else(|| Shortage {
+            map,
+            need: (arena.in_use() + rows) as usize,
+            capacity: self.capacity.backends,
+        })
     }
 
     /// The number of a Service's port.

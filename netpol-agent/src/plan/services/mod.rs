@@ -14,6 +14,8 @@ use count::{Counts, Table};
 use ipnet::IpNet;
 use netpol_common::service::{FrontendRow, ServiceRow, flags};
 
+use state::extent;
+
 use super::{
     Refusal,
     arena::Arena,
@@ -121,7 +123,7 @@ impl Services {
             for number in [row.near, row.far].into_iter().filter(|_| row.flags & flags::WHOLE == 0) {
                 let v4 = frontend.addr.is_ipv4();
                 if let (None, Some(service)) = (new.naming.get(&number), new.rows.get(&number)) {
-                    new.arenas[usize::from(v4)].occupy(service.base(), service.n_all());
+                    new.arenas[usize::from(v4)].occupy(service.base(), extent(v4, *service));
                 }
                 new.meant.insert(number, Meant { v4, view: None });
             }

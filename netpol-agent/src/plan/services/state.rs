@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use netpol_common::service::{FrontendRow, ServiceRow, flags};
+use netpol_common::{
+    logic::ring,
+    service::{Backend4, Backend6, FrontendRow, ServiceRow, flags},
+};
 
 use super::{Services, count::Table};
 use crate::{
@@ -13,7 +16,7 @@ impl Services {
         let Some(v4) = self.meant.get(&number).map(|meant| meant.v4) else { return };
         let arena = &mut self.arenas[usize::from(v4)];
         if let Some(old) = self.rows.insert(number, row) {
-            arena.retire(old.base(), old.n_all());
+            arena.retire(old.base(), extent(v4, old));
         }
         let backends = if row.n_all() > 0 {
             arena.take(row.base());
@@ -109,7 +112,7 @@ impl Services {
         self.backends.remove(&number);
         let v4 = self.meant.remove(&number).is_some_and(|meant| meant.v4);
         if let Some(row) = self.rows.remove(&number) {
-            self.arenas[usize::from(v4)].retire(row.base(), row.n_all());
+            self.arenas[usize::from(v4)].retire(row.base(), extent(v4, row));
         }
     }
 
@@ -119,6 +122,9 @@ impl Services {
         let set = wanted.set(view);
         if set.all.is_empty() {
             return *row == wanted.row_of_nobody(view);
+        }
+        if row.has_ring() != wanted.has_ring(view) {
+            return false;
         }
         let all = self.backends.get(&number).map_or(&[][..], Vec::as_slice);
         row.n_local() as usize == set.n_local && all == set.all
@@ -152,6 +158,12 @@ impl Services {
             ..Rows::default()
         }
     }
+}
+
+/// How many rows of the arena of a family a service row names.
+pub(super) const fn extent(v4: bool, row: ServiceRow) -> u32 {
+    let row_bytes = if v4 { size_of::<Backend4>() } else { size_of::<Backend6>() };
+    ring::arena_rows(row, (row_bytes / size_of::<u64>()) as u32)
 }
 
 /// Takes a value out of a map of sets, and the set with its last value. Whether it was there.

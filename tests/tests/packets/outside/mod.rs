@@ -2,6 +2,7 @@
 
 mod admission;
 mod anew;
+mod mid_flow;
 mod reports;
 mod translation;
 
