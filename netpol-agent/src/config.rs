@@ -68,6 +68,9 @@ pub struct RunArgs {
     /// How programs are attached: tcx needs kernel 6.6
     #[arg(long, default_value = "auto")]
     pub attach: Attach,
+    /// Serve Services, or leave them to another proxy (kube-proxy) and enforce policies only
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    pub services: ForServices,
     /// Let processes of the node itself (kubelet, pods with hostNetwork) reach Services
     #[arg(long, value_name = "WHERE", default_value = "auto")]
     pub node_services: ForNode,
@@ -146,14 +149,17 @@ impl RunArgs {
                 Attach::Tcx => Some(AttachMode::Tcx),
                 Attach::Clsact => Some(AttachMode::Clsact),
             },
-            node_services: match self.node_services {
-                ForNode::Auto => NodeServices::Auto(self.cgroup.clone()),
-                ForNode::Off => NodeServices::Off,
+            node_services: match (self.node_services, self.services) {
+                (ForNode::Auto, ForServices::On) => NodeServices::Auto(self.cgroup.clone()),
+                (ForNode::Off, _) | (_, ForServices::Off) => NodeServices::Off,
             },
             timeouts: self.timeouts(),
             quota: self.ct_pod_max.unwrap_or(self.ct_max / 4),
             uplinks: UplinkOptions {
-                choice: self.uplinks.clone(),
+                choice: match self.services {
+                    ForServices::On => self.uplinks.clone(),
+                    ForServices::Off => UplinkChoice::Off,
+                },
                 ports: (self.snat_ports.first, self.snat_ports.last),
             },
         }
@@ -171,9 +177,19 @@ impl RunArgs {
         }
     }
 
+    /// Whether packets between pods of this node may go past the host. Not where the host's netfilter translates Services: answers
+    /// have to come by there.
+    #[must_use]
+    pub fn hand_over(&self) -> Switch {
+        match self.services {
+            ForServices::On => self.fast_path.into(),
+            ForServices::Off => Switch::Off,
+        }
+    }
+
     /// What to do about Services.
     #[must_use]
-    pub fn services(&self) -> ServiceSettings {
+    pub fn service_settings(&self) -> ServiceSettings {
         let NodePorts(node_ports) = self.nodeport_addresses.clone();
         ServiceSettings {
             node_ports,
@@ -216,6 +232,15 @@ pub enum Attach {
     Tcx,
     /// Filters of a clsact qdisc
     Clsact,
+}
+
+/// Values of `--services`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub enum ForServices {
+    /// Translate and balance them
+    On,
+    /// Leave them to another proxy
+    Off,
 }
 
 /// Values of `--node-services`.
@@ -358,6 +383,15 @@ mod tests {
         assert_eq!((args.kernel().attach, Switch::from(args.fast_path)), (None, Switch::On));
         assert_eq!(args.kernel().uplinks, UplinkOptions::default());
         assert_eq!(args.source, Source::Dir("/m".into()));
+    }
+
+    #[test]
+    fn without_services_nothing_is_translated_anywhere() {
+        let args = run(&["--services=off"]).unwrap();
+        let kernel = args.kernel();
+        assert_eq!((kernel.node_services, kernel.uplinks.choice), (NodeServices::Off, UplinkChoice::Off));
+        assert_eq!(args.hand_over(), Switch::Off);
+        assert_eq!(run(&[]).unwrap().hand_over(), Switch::On);
     }
 
     #[test]

@@ -22,3 +22,14 @@ pub enum Manifest {
     /// `networking.k8s.io/v1`
     ServiceCidr(Box<ServiceCIDR>),
 }
+
+impl Manifest {
+    /// Whether nothing but Services depends on it.
+    #[must_use]
+    pub const fn is_about_services(&self) -> bool {
+        match self {
+            Self::Service(_) | Self::EndpointSlice(_) | Self::ServiceCidr(_) => true,
+            Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::NetworkPolicy(_) => false,
+        }
+    }
+}

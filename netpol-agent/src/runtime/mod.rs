@@ -34,7 +34,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{RunArgs, Source},
+    config::{ForServices, RunArgs, Source},
     ctl::{self, Socket, SocketError},
     dataplane::{
         self, Dataplane,
@@ -146,12 +146,12 @@ async fn live(
     } = kernel;
 
     let switches = maps.switches();
-    switches.turn(flags::FAST_PATH, args.fast_path.into());
+    switches.turn(flags::FAST_PATH, args.hand_over());
     // An agent that was killed while somebody listened left it on.
     switches.turn(flags::FLOW_EVENTS, Switch::Off);
 
     let mut engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
-    engine.configure(args.services());
+    engine.configure(args.service_settings());
     let (shared, asked) = Shared::new(engine, look);
     tracing::info!(
         node = args.node.as_str(),
@@ -172,7 +172,10 @@ async fn live(
         rescan: source.rescan(),
         watches: source.watches(),
         capacity: maps.capacity(),
-        node_services: node_services.to_string(),
+        node_services: match args.services {
+            ForServices::On => node_services.to_string(),
+            ForServices::Off => "off: --services=off leaves all Services to another proxy".to_owned(),
+        },
         stats,
         records: records.clone(),
     };
@@ -180,7 +183,9 @@ async fn live(
     let maps = fault_points::FaultPoints::around(maps);
     let (sender, batches) = mpsc::channel(BATCHES);
     let source = tokio::spawn(source.run(sender));
-    let reconcile = tokio::spawn(Reconciler::new(shared.clone(), maps).run(batches, known, changes, asked));
+    let without_services = args.services == ForServices::Off;
+    let reconciler = Reconciler::new(shared.clone(), maps).without_services(without_services);
+    let reconcile = tokio::spawn(reconciler.run(batches, known, changes, asked));
     let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
     let node = args.node.as_str();
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));

@@ -37,11 +37,19 @@ pub(super) struct Reconciler<D> {
     retry: Option<(Instant, Duration)>,
     /// Since this process has put everything in force for the first time.
     epoch_advanced: bool,
+    /// Services are another proxy's.
+    without_services: bool,
 }
 
 impl<D: Dataplane + Epoch> Reconciler<D> {
     pub(super) fn new(shared: Shared, dataplane: D) -> Self {
-        Self { shared, dataplane, gone: BTreeSet::new(), retry: None, epoch_advanced: false }
+        let (gone, retry) = (BTreeSet::new(), None);
+        Self { shared, dataplane, gone, retry, epoch_advanced: false, without_services: false }
+    }
+
+    /// Takes no notice of Services if another proxy serves them.
+    pub(super) fn without_services(self, without_services: bool) -> Self {
+        Self { without_services, ..self }
     }
 
     /// Until one of the channels is closed.
@@ -90,6 +98,8 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         engine.set_time(Timestamp::now().as_second());
         for event in batch {
             match event {
+                SourceEvent::Apply { manifest, .. }
+                    if self.without_services && manifest.is_about_services() => {}
                 SourceEvent::Apply { manifest, origin } => {
                     self.shared.keep(&manifest);
                     engine.apply(model::convert(&manifest, &origin));

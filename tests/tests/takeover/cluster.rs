@@ -100,7 +100,7 @@ pub(crate) fn translate(bed: &Bed, protocol: Protocol, from: SocketAddr, to: Soc
             node,
             program,
             &format!(
-                "-t nat -A PREROUTING -d {address} -p {protocol} --dport {port} -j DNAT --to-destination {to}"
+                "-t nat -I PREROUTING -d {address} -p {protocol} --dport {port} -j DNAT --to-destination {to}"
             ),
         );
     }

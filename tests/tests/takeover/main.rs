@@ -1,5 +1,6 @@
 //! An agent comes to nodes whose pods are at work: connections that policy allows go on, the others end.
 
+mod beside;
 mod cluster;
 mod push;
 mod stream;
