@@ -1,10 +1,6 @@
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use anyhow::{Context, Result, ensure};
-use netpol_common::net::proto::{TCP, UDP};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::eyes::{Answers, Way};
@@ -14,23 +10,6 @@ pub(super) const OTHERS: [&str; 6] =
     ["10.244.9.1", "10.244.9.2", "fd00:10:244:9::1", "192.168.1.1", "192.168.2.1", "2001:db8::1"];
 /// Where Services are, or will be.
 pub(super) const SERVICES: [&str; 2] = ["10.96.0.10", "10.96.0.11"];
-
-/// Hosts beyond the nodes.
-pub(super) const CLIENTS: [&str; 3] = ["192.168.1.1", "192.168.2.1", "2001:db8::1"];
-const BALANCER: [&str; 2] = ["198.18.1.9", "2001:db8:113:1::9"];
-const NODE: [&str; 2] = ["172.18.0.1", "fd00:172:18::1"];
-const NODE_PORTS: [u16; 2] = [30_080, 30_081];
-
-/// What clients beyond the nodes ask for.
-pub(super) fn asked_from_outside() -> Result<Vec<(IpAddr, u8, u16)>> {
-    let mut asked = Vec::new();
-    for text in [NODE, BALANCER, ["10.96.0.10", "fd00:10:96::10"]].concat() {
-        let addr = text.parse().with_context(|| text.to_owned())?;
-        let ports = NODE_PORTS.iter().chain(&[80]);
-        asked.extend(ports.flat_map(|port| [(addr, TCP, *port), (addr, UDP, *port)]));
-    }
-    Ok(asked)
-}
 
 /// A change and its reverse.
 pub(super) struct Case {
@@ -91,7 +70,7 @@ fn pod(name: &str, labels: &Value) -> Value {
 }
 
 /// On a node that nobody has: known by its object.
-fn far(namespace: &str, name: &str, labels: &Value, addresses: &[&str]) -> Value {
+pub(super) fn far(namespace: &str, name: &str, labels: &Value, addresses: &[&str]) -> Value {
     let ips: Vec<_> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace, "labels": labels},
@@ -112,7 +91,7 @@ fn policy(name: &str, spec: &Value) -> Value {
 }
 
 /// Target ports differ, so that no two Services make one connection of a client to one pod.
-fn service(name: &str, address: &str, app: &str, target: u16) -> Value {
+pub(super) fn service(name: &str, address: &str, app: &str, target: u16) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "t"},
         "spec": {"clusterIP": address, "selector": {"app": app}, "ports": [{"port": 80, "targetPort": target}]},
@@ -120,7 +99,7 @@ fn service(name: &str, address: &str, app: &str, target: u16) -> Value {
 }
 
 /// Two pods here, two elsewhere, and what a case adds.
-fn with(more: &[Value]) -> Vec<Value> {
+pub(super) fn with(more: &[Value]) -> Vec<Value> {
     let base = [
         namespace("t", "live"),
         namespace("u", "live"),
@@ -137,7 +116,7 @@ fn with(more: &[Value]) -> Vec<Value> {
     base.iter().filter(is_replaced).chain(more).cloned().collect()
 }
 
-const PODS: &[&str] = &["t/db", "t/web"];
+pub(super) const PODS: &[&str] = &["t/db", "t/web"];
 
 pub(super) fn edited_policy() -> Case {
     Case {
@@ -262,93 +241,6 @@ pub(super) fn services() -> Case {
         both_ways: true,
         from: with(&[service("s", SERVICES[0], "web", 8080), far.clone()]),
         to: with(&[service("s", SERVICES[0], "far", 8080), service("other", SERVICES[1], "far", 8081), far]),
-        pods: PODS,
-        grain: Grain::Connection,
-    }
-}
-
-/// Under a cluster address, a node port and a load balancer's address, in both families; one pod answers.
-fn balanced(app: &str, node_port: u16, more: &Value) -> Value {
-    let mut service = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "t"},
-        "spec": {
-            "type": "LoadBalancer", "selector": {"app": app},
-            "clusterIP": SERVICES[0], "clusterIPs": [SERVICES[0], "fd00:10:96::10"],
-            "ports": [
-                {"name": "tcp", "port": 80, "targetPort": 8080, "nodePort": node_port},
-                {"name": "udp", "port": 80, "targetPort": 8080, "nodePort": node_port, "protocol": "UDP"},
-            ],
-        },
-        "status": {"loadBalancer": {"ingress": BALANCER.map(|ip| json!({"ip": ip}))}},
-    });
-    if let (Some(spec), Some(more)) = (service["spec"].as_object_mut(), more.as_object()) {
-        spec.extend(more.clone());
-    }
-    service
-}
-
-/// No backend of a Service that asks for pods of this node.
-fn elsewhere() -> Value {
-    far("t", "a", &json!({"app": "far"}), &["10.244.9.1", "fd00:10:244:9::1"])
-}
-
-/// From a cluster address alone to all ways in, and back, with another backend.
-pub(super) fn outside() -> Case {
-    Case {
-        name: "ways in from outside",
-        both_ways: true,
-        from: with(&[service("s", SERVICES[0], "web", 8080), elsewhere()]),
-        to: with(&[balanced("db", NODE_PORTS[0], &json!({})), elsewhere()]),
-        pods: PODS,
-        grain: Grain::Connection,
-    }
-}
-
-pub(super) fn source_ranges() -> Case {
-    let ranges = |ranges: &[&str]| json!({"loadBalancerSourceRanges": ranges});
-    Case {
-        name: "source ranges and another node port",
-        both_ways: true,
-        from: with(&[balanced("web", NODE_PORTS[0], &ranges(&["192.168.1.0/24"])), elsewhere()]),
-        to: with(&[
-            balanced("web", NODE_PORTS[1], &ranges(&["192.168.2.0/24", "2001:db8::/64"])),
-            elsewhere(),
-        ]),
-        pods: PODS,
-        grain: Grain::Connection,
-    }
-}
-
-/// Where nobody on this node answers, a policy of `Local` drops what comes from outside, and nothing else.
-pub(super) fn external_policy() -> Case {
-    let local = json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 30_180});
-    Case {
-        name: "external traffic policy",
-        both_ways: true,
-        from: with(&[balanced("far", NODE_PORTS[0], &json!({})), elsewhere()]),
-        to: with(&[balanced("far", NODE_PORTS[0], &local), elsewhere()]),
-        pods: PODS,
-        grain: Grain::Connection,
-    }
-}
-
-/// One pod hands over to another, for clients that keep to theirs.
-pub(super) fn endpoints() -> Case {
-    let slices = |address: &str| {
-        let endpoint = json!({"addresses": [address], "nodeName": "node9", "conditions": {"ready": true}});
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "s", "namespace": "t", "labels": {"kubernetes.io/service-name": "s"}},
-            "addressType": "IPv4", "endpoints": [endpoint],
-            "ports": [{"name": "tcp", "port": 8080, "protocol": "TCP"}, {"name": "udp", "port": 8080, "protocol": "UDP"}],
-        })
-    };
-    let affinity = balanced("none", NODE_PORTS[0], &json!({"sessionAffinity": "ClientIP"}));
-    Case {
-        name: "endpoints",
-        both_ways: true,
-        from: with(&[affinity.clone(), slices("10.244.9.1")]),
-        to: with(&[affinity, slices("10.244.9.2")]),
         pods: PODS,
         grain: Grain::Connection,
     }

@@ -4,15 +4,17 @@
 mod cases;
 mod eyes;
 mod rig;
+mod ways_in;
 
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use cases::{CLIENTS, Case, Grain, OTHERS, SERVICES};
+use cases::{Case, Grain, OTHERS, SERVICES};
 use eyes::{Answers, Eyes, Opening};
 use rig::{End, Rig};
+use ways_in::CLIENTS;
 
 #[track_caller]
 fn hold(case: Case) {
@@ -52,22 +54,22 @@ fn killed_while_services_change() {
 
 #[test]
 fn killed_while_ways_in_from_outside_change() {
-    hold(cases::outside());
+    hold(ways_in::outside());
 }
 
 #[test]
 fn killed_while_source_ranges_change() {
-    hold(cases::source_ranges());
+    hold(ways_in::source_ranges());
 }
 
 #[test]
 fn killed_while_the_external_policy_changes() {
-    hold(cases::external_policy());
+    hold(ways_in::external_policy());
 }
 
 #[test]
 fn killed_while_endpoints_change() {
-    hold(cases::endpoints());
+    hold(ways_in::endpoints());
 }
 
 #[test]
@@ -101,7 +103,7 @@ impl Watch {
         let services = addresses(&SERVICES)?;
         let others = [addresses(&OTHERS)?, services.clone()].concat();
         let mut openings = rig.openings(pods, &others)?;
-        openings.extend(rig.openings_outside(&addresses(&CLIENTS)?, &cases::asked_from_outside()?));
+        openings.extend(rig.openings_outside(&addresses(&CLIENTS)?, &ways_in::asked_from_outside()?));
         Ok(Self { eyes: Eyes::open(&rig.bed, rig::NODE)?, openings, services })
     }
 

@@ -1,0 +1,51 @@
+use super::*;
+
+fn run(extra: &[&str]) -> Result<RunArgs, String> {
+    let args = ["netpol-agent", "run", "--node", "n1", "--source", "dir:/m"];
+    let cli = Cli::try_parse_from(args.iter().chain(extra)).map_err(|error| error.to_string())?;
+    match cli.command {
+        Command::Run(args) => Ok(*args),
+        Command::Cleanup(_) => Err("cleanup".into()),
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let args = run(&[]).unwrap();
+    assert_eq!(args.kernel().sizes, Sizes::default());
+    assert_eq!((args.kernel().attach, Switch::from(args.fast_path)), (None, Switch::On));
+    assert_eq!(args.kernel().uplinks, UplinkOptions::default());
+    assert_eq!(args.source, Source::Dir("/m".into()));
+}
+
+#[test]
+fn without_services_nothing_is_translated_anywhere() {
+    let args = run(&["--services=off"]).unwrap();
+    let kernel = args.kernel();
+    assert_eq!((kernel.node_services, kernel.uplinks.choice), (NodeServices::Off, UplinkChoice::Off));
+    assert_eq!(args.hand_over(), Switch::Off);
+    assert_eq!(run(&[]).unwrap().hand_over(), Switch::On);
+}
+
+#[test]
+fn bad_values_are_named() {
+    for (extra, wanted) in [
+        (["--node", "Node_1"], "a node's name has"),
+        (["--node", "a-"], "a node's name has"),
+        (["--node", "a..b"], "a node's name has"),
+        (["--source", "dir:"], "a source is dir:PATH"),
+        (["--source", "/m"], "a source is dir:PATH"),
+        (["--ct-max", "10"], "10 is not in 1024..=16777216"),
+        (["--snat-ports", "70-69"], "ports are FIRST-LAST"),
+        (["--snat-ports", "61000"], "ports are FIRST-LAST"),
+        (["--fast-path", "on"], "[possible values: auto, off]"),
+    ] {
+        let argument = ["netpol-agent", "run"].into_iter().chain(match extra[0] {
+            "--node" => vec!["--source", "dir:/m"],
+            "--source" => vec!["--node", "n1"],
+            _ => vec!["--node", "n1", "--source", "dir:/m"],
+        });
+        let error = Cli::try_parse_from(argument.chain(extra)).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{extra:?}: {error}");
+    }
+}
