@@ -1,6 +1,6 @@
 use std::{
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -53,6 +53,11 @@ impl Connection {
             _ => bail!("{} has no connections", protocol.name()),
         };
         let socket = from.socket(domain, kind, proto)?;
+        if protocol != Protocol::Icmp {
+            // A port that is chosen by `connect` can be that of another probe to another destination, and what arrives is told
+            // by its source.
+            socket.bind(&SocketAddr::new(unspecified(to), 0).into())?;
+        }
         match socket.connect(&to.into()) {
             Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => return Err(e.into()),
             _ => {}
@@ -92,6 +97,10 @@ impl Connection {
             Err(_elapsed) => Outcome::Silent,
         }
     }
+}
+
+fn unspecified(to: SocketAddr) -> IpAddr {
+    if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 /// Echo request, ICMP and ICMPv6.

@@ -1,10 +1,15 @@
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::Socket;
 use tokio::net::UdpSocket;
 
 use super::{Arrivals, MAX_MESSAGE, Reply, Transport, nonce};
 
+/// Bytes. A few large datagrams at once fill what a socket has by default, and what finds no room there is lost in silence.
+const ROOM: usize = 4 << 20;
+
 pub(super) fn socket(socket: Socket) -> Result<UdpSocket> {
+    set_socket_recv_buffer_size_force(&socket, ROOM).context("SO_RCVBUFFORCE")?;
     Ok(UdpSocket::from_std(socket.into())?)
 }
 
