@@ -10,7 +10,14 @@ mod report;
 mod series;
 mod tools;
 
-use std::{num::NonZero, panic::resume_unwind, path::Path, thread};
+use std::{
+    iter,
+    num::NonZero,
+    panic::resume_unwind,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use anyhow::{Result, bail, ensure};
 
@@ -73,7 +80,8 @@ pub(crate) fn boot_all(paths: &Paths, options: &Options) -> Result<()> {
     report.verdict()
 }
 
-/// As many at a time as there are processors: an emulated one keeps a real one busy.
+/// As many at a time as there are processors: an emulated one keeps a real one busy. The next kernel starts when one is done, as
+/// the old ones take much longer.
 fn boot_each(
     qemu: &Qemu,
     guest: &Guest,
@@ -81,31 +89,32 @@ fn boot_each(
     kernels: Vec<(&'static Series, Option<Kernel>)>,
 ) -> Result<Report> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let waiting = Mutex::new(kernels.iter().enumerate());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Vec<(usize, Result<Outcome>)> {
+        iter::from_fn(next)
+            .map(|(at, (series, kernel))| match kernel {
+                Some(kernel) => (at, qemu.boot(kernel, guest, &folder.join(format!("{}.log", series.name)))),
+                None => (at, Ok(Outcome::Skipped)),
+            })
+            .collect()
+    };
+    let mut outcomes: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    outcomes.sort_by_key(|(at, _)| *at);
     let mut report = Report::default();
-    let mut waiting = kernels.into_iter();
-    loop {
-        let batch: Vec<_> = waiting.by_ref().take(workers).collect();
-        if batch.is_empty() {
-            return Ok(report);
-        }
-        let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
-            let boot = |(series, kernel): &(&Series, Option<Kernel>)| match kernel {
-                Some(kernel) => qemu.boot(kernel, guest, &folder.join(format!("{}.log", series.name))),
-                None => Ok(Outcome::Skipped),
-            };
-            let threads: Vec<_> = batch.iter().map(|one| scope.spawn(move || boot(one))).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect()
-        });
-        for ((series, kernel), outcome) in batch.into_iter().zip(outcomes) {
-            let name = kernel.map_or_else(|| series.name.to_owned(), |kernel| kernel.release);
-            let outcome = outcome?;
-            println!("vm: {name}: {}", outcome.in_words());
-            report.add(series, name, outcome);
-        }
+    for ((series, kernel), (_, outcome)) in kernels.into_iter().zip(outcomes) {
+        let name = kernel.map_or_else(|| series.name.to_owned(), |kernel| kernel.release);
+        let outcome = outcome?;
+        println!("vm: {name}: {}", outcome.in_words());
+        report.add(series, name, outcome);
     }
+    Ok(report)
 }
 
 fn choose(wanted: &[String]) -> Result<Vec<&'static Series>> {
