@@ -62,7 +62,6 @@ async fn kinds_of_group(Path((group, version)): Path<(String, String)>) -> Respo
 fn groups() -> Value {
     let mut versions: Vec<_> =
         RESOURCES.iter().filter(|r| !r.group().is_empty()).map(|r| r.api_version).collect();
-    versions.dedup();
     versions.sort_unstable();
     versions.dedup();
     let groups = versions.into_iter().map(|api_version| {

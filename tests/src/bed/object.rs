@@ -14,8 +14,6 @@ use serde_json::{Value, json};
 use super::spec::{Family, service_range};
 use crate::apiserver::{ApiServer, Resource};
 
-const CLUSTER_SCOPED: [&str; 3] = ["Namespace", "Node", "ServiceCIDR"];
-
 /// Every object of the cluster.
 #[derive(Debug)]
 pub(super) struct Objects {
@@ -36,8 +34,8 @@ pub fn object_ref(object: &Value) -> Result<ObjectRef> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let kind = text("/kind").context("an object without kind")?;
     let name = text("/metadata/name").with_context(|| format!("a {kind} without metadata.name"))?;
-    let namespace =
-        if CLUSTER_SCOPED.contains(&kind) { "" } else { text("/metadata/namespace").unwrap_or("default") };
+    let scoped = Resource::of_kind(kind).is_none_or(|resource| resource.namespaced);
+    let namespace = if scoped { text("/metadata/namespace").unwrap_or("default") } else { "" };
     Ok(ObjectRef { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() })
 }
 

@@ -49,12 +49,14 @@ impl Collection {
 
     /// An item of the list.
     pub(super) fn item<W: Wanted>(&mut self, object: Cut<W>) -> Option<SourceEvent> {
-        let Some(name) = name_of(&object) else { return self.apply(object) };
-        self.listed.insert(name.clone());
-        if self.known.get(&name).is_some_and(|known| *known == Known::of(&object) && known.version != 0) {
-            return None;
+        let name = name_of(&object);
+        if let Some(name) = &name {
+            self.listed.insert(name.clone());
+            if self.known.get(name).is_some_and(|known| *known == Known::of(&object) && known.version != 0) {
+                return None;
+            }
         }
-        self.apply(object)
+        self.apply(name, object)
     }
 
     /// The list is at its end.
@@ -69,13 +71,17 @@ impl Collection {
 
     /// The object has come or has changed. What is older than what is known is left out.
     pub(super) fn changed<W: Wanted>(&mut self, object: Cut<W>) -> Option<SourceEvent> {
-        if self.is_older(&object) { None } else { self.apply(object) }
+        let name = name_of(&object);
+        if name.as_ref().is_some_and(|name| self.is_older(name, &object)) {
+            return None;
+        }
+        self.apply(name, object)
     }
 
     /// The object has gone.
     pub(super) fn gone<W: Wanted>(&mut self, object: &Cut<W>) -> Option<SourceEvent> {
         let name = name_of(object)?;
-        if self.is_older(object) || !self.known.contains_key(&name) {
+        if self.is_older(&name, object) || !self.known.contains_key(&name) {
             return None;
         }
         Some(self.forget::<W>(name))
@@ -86,13 +92,13 @@ impl Collection {
         self.problems.values().flatten()
     }
 
-    fn is_older<W: Wanted>(&self, object: &Cut<W>) -> bool {
-        let known = name_of(object).and_then(|name| self.known.get(&name));
-        known.is_some_and(|known| *known.uid == *object.uid() && object.version() < known.version)
+    fn is_older<W: Wanted>(&self, name: &Name, object: &Cut<W>) -> bool {
+        self.known
+            .get(name)
+            .is_some_and(|known| *known.uid == *object.uid() && object.version() < known.version)
     }
 
-    fn apply<W: Wanted>(&mut self, object: Cut<W>) -> Option<SourceEvent> {
-        let name = name_of(&object);
+    fn apply<W: Wanted>(&mut self, name: Option<Name>, object: Cut<W>) -> Option<SourceEvent> {
         if let Some(name) = &name {
             self.known.insert(name.clone(), Known::of(&object));
         }

@@ -39,20 +39,20 @@ const CONTAINER: Keep = Fields(&[
     ("ports", Fields(&[("name", All), ("protocol", All), ("containerPort", All)])),
 ]);
 
-pub(super) const NAMESPACE: Keep = object(&[
+pub(super) const NAMESPACE: Keep = Fields(&[
     ("apiVersion", All),
     ("kind", All),
     ("metadata", METADATA),
     ("status", Fields(&[("phase", All)])),
 ]);
-pub(super) const NODE: Keep = object(&[
+pub(super) const NODE: Keep = Fields(&[
     ("apiVersion", All),
     ("kind", All),
     ("metadata", METADATA_OF_NODE),
     ("spec", Fields(&[("taints", All)])),
     ("status", Fields(&[("addresses", All)])),
 ]);
-pub(super) const POD: Keep = object(&[
+pub(super) const POD: Keep = Fields(&[
     ("apiVersion", All),
     ("kind", All),
     ("metadata", METADATA),
@@ -76,11 +76,11 @@ pub(super) const POD: Keep = object(&[
     ),
 ]);
 pub(super) const SERVICE: Keep =
-    object(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All), ("status", All)]);
+    Fields(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All), ("status", All)]);
 /// A field of the specification that is new to us may narrow what is allowed, so none is left out.
 pub(super) const NETWORK_POLICY: Keep =
-    object(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All)]);
-pub(super) const ENDPOINT_SLICE: Keep = object(&[
+    Fields(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All)]);
+pub(super) const ENDPOINT_SLICE: Keep = Fields(&[
     ("apiVersion", All),
     ("kind", All),
     ("metadata", METADATA),
@@ -92,11 +92,7 @@ pub(super) const ENDPOINT_SLICE: Keep = object(&[
     ("ports", All),
 ]);
 pub(super) const SERVICE_CIDR: Keep =
-    object(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All)]);
-
-const fn object(fields: &'static [(&'static str, Keep)]) -> Keep {
-    Fields(fields)
-}
+    Fields(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All)]);
 
 impl<'de> DeserializeSeed<'de> for &Keep {
     type Value = Value;

@@ -3,18 +3,16 @@
 use netpol_agent::dataplane::Op;
 use netpol_common::{
     direction::Direction::Ingress,
-    endpoint::{EndpointRow, flags as endpoint},
     net::proto,
-    policy::SlotId,
     reason::DropReason,
     service::{FrontendRow, flags},
 };
 use netpol_tests::packet::{
     ETHERNET, FIN_ACK, Hook::FromPod, PSH_ACK, RST, SYN_ACK, Uplink::FromNetdev, Verdict::HandOver, World,
-    open, slot_for_pods, tcp,
+    tcp,
 };
 
-use super::{FAR, NODE_PORT, SVC, in_a_node, sent};
+use super::{FAR, NODE_PORT, SVC, in_a_node, judged::own_address_is_judged, sent};
 use crate::{
     maglev::{chosen, fill},
     table::{
@@ -113,39 +111,6 @@ fn where_nodes_may_differ_it_is_dropped() {
 
 #[test]
 fn policy_is_asked_about_the_client_alone() {
-    in_a_node(|lab, w, o| {
-        o.settle(lab, &[w.b], 1, flags::MAGLEV)?;
-        let slot = SlotId(0x51);
-        lab.write(slot_for_pods(slot))?;
-        let isolated = EndpointRow { slot_in: slot, flags: open().flags | endpoint::ISOLATED_IN, ..open() };
-        lab.write([Op::PutEndpoint(lab.pods[1], isolated)])?;
-        let (up, vip, b) = (lab.uplink, World::at(o.node, NODE_PORT), World::at(w.b, 8080));
-        let (c, pod) = (World::at(o.client, 4000), World::at(w.remote, 4000));
-        // The pod itself may speak to the client, so a segment of either direction would pass by itself.
-        send_all(
-            lab,
-            vec![
-                row("a client", FromNetdev(up), tcp(c, vip, PSH_ACK, b""), DROPPED),
-                row(
-                    "a pod elsewhere",
-                    FromNetdev(up),
-                    tcp(pod, vip, PSH_ACK, b""),
-                    OpensTranslated(HandOver, tcp(pod, b, PSH_ACK, b"")),
-                ),
-            ],
-        )?;
-        lab.write([
-            Op::PutEndpoint(lab.pods[1], EndpointRow { slot_in: SlotId(0x99), ..isolated }),
-            Op::AdvanceEpoch,
-        ])?;
-        send_all(
-            lab,
-            vec![row(
-                "when policy has changed",
-                FromNetdev(up),
-                tcp(pod, vip, PSH_ACK, b""),
-                Drop(DropReason::Policy, Ingress),
-            )],
-        )
-    });
+    // The pod itself may speak to the client, so a segment of either direction would pass by itself.
+    in_a_node(|lab, w, o| own_address_is_judged(lab, w, &o, flags::MAGLEV, PSH_ACK, DROPPED));
 }

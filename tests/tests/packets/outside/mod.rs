@@ -2,6 +2,7 @@
 
 mod admission;
 mod anew;
+mod judged;
 mod mid_flow;
 mod reports;
 mod translation;
