@@ -9,7 +9,7 @@ use crate::{
     ctl::DEFAULT_SOCKET,
     dataplane::kernel::{
         AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts, UplinkChoice,
-        UplinkOptions,
+        UplinkOptions, XdpChoice,
     },
     index::{NodePortAddresses, ServiceSettings},
     model::LoadBalancing,
@@ -84,6 +84,9 @@ pub struct RunArgs {
     /// By default a quarter of --ct-max
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(64..=1 << 24))]
     pub ct_pod_max: Option<u32>,
+    /// The same for clients outside, all together, whose backends are no pods of this node. By default half of --ct-max
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(64..=1 << 24))]
+    pub ct_outside_max: Option<u32>,
     /// How long a connection without packets is remembered: tcp-established (2h15m), tcp-opening (1m), tcp-closing (5m),
     /// tcp-closed (1m), udp-answered (3m), udp-unanswered (30s), icmp (30s), other (10m). May be given several times
     #[arg(long, value_name = "NAME=TIME")]
@@ -113,6 +116,10 @@ pub struct RunArgs {
     /// names: eth0,eth1
     #[arg(long, value_name = "NAMES", default_value = "auto")]
     pub uplinks: UplinkChoice,
+    /// Translate what only passes through this node before the kernel has a buffer for it (XDP): auto (on uplinks whose driver
+    /// does), native (the same, and a problem where it cannot be had), generic (without a driver; saves nothing), off
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub xdp: XdpChoice,
     /// Source ports for clients from outside whose backend is on another node; apart from
     /// net.ipv4.ip_local_port_range and from node ports
     #[arg(long, value_name = "FIRST-LAST", default_value = "61000-65535")]
@@ -155,12 +162,14 @@ impl RunArgs {
             },
             timeouts: self.timeouts(),
             quota: self.ct_pod_max.unwrap_or(self.ct_max / 4),
+            outside_quota: self.ct_outside_max.unwrap_or(self.ct_max / 2),
             uplinks: UplinkOptions {
                 choice: match self.services {
                     ForServices::On => self.uplinks.clone(),
                     ForServices::Off => UplinkChoice::Off,
                 },
                 ports: (self.snat_ports.first, self.snat_ports.last),
+                xdp: self.xdp,
             },
         }
     }

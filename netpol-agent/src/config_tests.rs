@@ -38,6 +38,7 @@ fn bad_values_are_named() {
         (["--ct-max", "10"], "10 is not in 1024..=16777216"),
         (["--snat-ports", "70-69"], "ports are FIRST-LAST"),
         (["--snat-ports", "61000"], "ports are FIRST-LAST"),
+        (["--xdp", "on"], "auto, native, generic or off"),
         (["--fast-path", "on"], "[possible values: auto, off]"),
     ] {
         let argument = ["netpol-agent", "run"].into_iter().chain(match extra[0] {

@@ -14,6 +14,7 @@ fn every_program_is_verified() {
     let load = || {
         let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
         object.load_socket_programs()?;
+        object.load_wire_program()?;
         Ok::<_, LoadError>(object)
     };
     let object = load().unwrap_or_else(|error| {

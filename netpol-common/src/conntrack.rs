@@ -20,7 +20,7 @@ pub struct CtKey4 {
     pub low_port: Be16,
     /// Port of `high`.
     pub high_port: Be16,
-    /// Protocol: a whole word, since padding of three bytes would be cleared by a loop on every lookup.
+    /// Protocol, and [`BESIDE`]: a whole word, since padding of three bytes would be cleared by a loop on every lookup.
     pub proto: u32,
 }
 
@@ -36,9 +36,17 @@ pub struct CtKey6 {
     pub low_port: Be16,
     /// Port of `high`.
     pub high_port: Be16,
-    /// Protocol.
+    /// Protocol, and [`BESIDE`].
     pub proto: u32,
 }
+
+/// In a key's `proto`: the front entry of a connection whose own tuple is another connection's back entry, see
+/// [`flags::BESIDE`].
+pub const BESIDE: u32 = 1 << 8;
+
+/// In the place of an interface, who pays for what clients outside use of the connection tables on their way to backends elsewhere:
+/// all of them together.
+pub const OUTSIDE: u32 = u32::MAX;
 
 /// Value of `np_ct4` and `np_ct6`: the decision, and what the next packet needs.
 ///
@@ -149,6 +157,10 @@ pub mod flags {
     pub const SNAT: u32 = 1 << 6;
     /// Front or back entry of a connection from outside, translated at the uplink: no pod of this node is the client.
     pub const OUTSIDE: u32 = 1 << 7;
+    /// Front or back entry of a connection to a backend itself, from a port under which that one sees the client through a
+    /// Service: it has another source port towards the backend (`SNAT`), and its front entry stands under its own tuple beside
+    /// the other connection's back entry ([`BESIDE`](super::BESIDE)).
+    pub const BESIDE: u32 = 1 << 8;
     /// The connection is over: a new SYN opens a new one.
     #[must_use]
     pub const fn closed(flags: u32) -> bool {
@@ -172,11 +184,25 @@ pub struct Tuple<A> {
 }
 
 impl CtEntry {
-    /// Interface of the pod whose quota of entries it counts against: the initiator's, else the responder's.
+    /// Interface of the pod whose quota of entries it counts against: the initiator's, else the responder's. [`OUTSIDE`] for a
+    /// connection from outside to no pod of this node.
     #[must_use]
     #[inline(always)]
     pub const fn owner(&self) -> u32 {
-        if self.if_orig != 0 { self.if_orig } else { self.if_reply }
+        if self.if_orig != 0 {
+            self.if_orig
+        } else if self.if_reply != 0 || self.flags & flags::OUTSIDE == 0 {
+            self.if_reply
+        } else {
+            OUTSIDE
+        }
+    }
+
+    /// Whether the key of the connection's other entry is one with [`BESIDE`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn partner_is_beside(&self) -> bool {
+        self.flags & (flags::BACK | flags::BESIDE) == flags::BACK | flags::BESIDE
     }
 
     /// The opening tuple of the other entry of a translated connection, given that of this one.
@@ -220,6 +246,12 @@ macro_rules! key_of {
                     (t.src, t.dst, t.sport, t.dport)
                 };
                 Self { low, high, low_port, high_port, proto: t.proto.into() }
+            }
+            /// The key beside it, see [`BESIDE`].
+            #[must_use]
+            #[inline(always)]
+            pub const fn beside(self) -> Self {
+                Self { proto: self.proto | BESIDE, ..self }
             }
             /// The tuple of the packet that opened the connection, given the entry's flags.
             #[must_use]

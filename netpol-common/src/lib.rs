@@ -29,3 +29,4 @@ pub mod socket;
 pub mod stats;
 pub mod uplink;
 pub mod version;
+pub mod wire;

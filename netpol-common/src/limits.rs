@@ -4,6 +4,8 @@
 pub const CT: u32 = 131_072;
 /// Pod interfaces on this node.
 pub const EP: u32 = 4_096;
+/// Those who have a quota of connections: pods, and clients outside.
+pub const QUOTA: u32 = EP + 1;
 /// Interfaces of the node that lead to no pod.
 pub const NO_POD: u32 = 4_096;
 /// Interfaces of this node that lead out of it.

@@ -100,6 +100,12 @@ pub const SAYS_WHY: &str = "SAYS_WHY";
 pub const FROM_NETDEV: &str = "from_netdev";
 /// Program on TC egress of an uplink: answers of the node's own servers to clients of Services.
 pub const TO_NETDEV: &str = "to_netdev";
+/// Program on an uplink itself (XDP): what goes through this node, before the kernel has a buffer for it.
+pub const FROM_WIRE: &str = "from_wire";
+/// Interface index → [`WireRow`](crate::wire::WireRow). Not pinned.
+pub const WIRE: &str = "np_wire";
+/// Frames that [`FROM_WIRE`] has sent on, per CPU, a `u64`. Not pinned.
+pub const WIRE_SENT: &str = "np_wire_sent";
 /// Never attached: returns the low 31 bits of the kernel's jiffies, which [`CtEntry::last_seen`] counts in.
 ///
 /// [`CtEntry::last_seen`]: crate::conntrack::CtEntry::last_seen

@@ -53,8 +53,8 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     let met_late = protocol == proto::TCP && !case.packet.opens();
     let node = hook == Hook::ToPod && ingress == 0;
     let frontend = match hook {
-        Hook::FromPod => F::frontend(tuple.dst, tuple.dport, tuple.proto),
-        Hook::ToPod => None,
+        Hook::FromPod if case.beside == 0 => F::frontend(tuple.dst, tuple.dport, tuple.proto),
+        _ => None,
     };
     let svc = frontend.map(|row| row.svc);
     if let Some(frontend) = frontend {
@@ -75,11 +75,13 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         Hook::ToPod => (if node { 0 } else { sender }, here),
     };
     if met_late {
-        return Ok(Entered::NotYet);
+        return if case.beside == 0 { Ok(Entered::NotYet) } else { Err(DropReason::Collision) };
     }
     match judge::decide(case, node, protocol, case.nat_dport.to_host()) {
         Ok(()) => {}
-        Err(DropReason::Policy) if mid_flow::answers_untracked(case) => return Ok(Entered::Untracked),
+        Err(DropReason::Policy) if case.beside == 0 && mid_flow::answers_untracked(case) => {
+            return Ok(Entered::Untracked);
+        }
         Err(reason) => return Err(reason),
     }
     (case.decision.direction, case.decision.endpoint) = (hook.direction(), here);
@@ -91,9 +93,14 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         case.nat_src = case.packet.tuple.dst;
         plain |= flags::SNAT;
     }
+    if case.beside != 0 {
+        case.nat_sport = other_source();
+        plain |= flags::SNAT | flags::BESIDE;
+    }
+    let translated = svc.or(if case.beside == 0 { None } else { Some(0) });
     let mut tries = 0;
-    while tries < SOURCE_TRIES {
-        match conntrack::create::<F>(case, epoch, plain, svc) {
+    while tries < SOURCE_TRIES && (protocol != proto::SCTP || tries + case.beside == 0) {
+        match conntrack::create::<F>(case, epoch, plain, translated) {
             Err(DropReason::Collision) => {
                 case.nat_sport = other_source();
                 plain |= flags::SNAT;

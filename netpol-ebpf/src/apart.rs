@@ -4,33 +4,73 @@
 use aya_ebpf::bindings::__sk_buff;
 
 use crate::{
-    family::{Ipv4, Ipv6},
+    family::{Family, Ipv4, Ipv6},
     outside, pipeline,
 };
 
-macro_rules! global {
-    ($($name:ident($($number:ident)?) = $stage:expr;)+) => {$(
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        pub extern "C" fn $name(raw: *mut __sk_buff $(, $number: u64)?) -> i32 {
-            $stage(raw $(, $number as u32)?)
+macro_rules! apart {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($($number:ident),*) = $module:ident::$stage:ident $(<$hook:literal>)?, $v4:ident, $v6:ident;
+    )+) => {
+        /// A family with its stages.
+        pub trait Apart: Family {
+            $($(#[$doc])* fn $name(raw: *mut __sk_buff $(, $number: u32)*) -> i32;)+
         }
-    )+};
+        apart! { impl Ipv4 $($name($($number),*) = $v4;)+ }
+        apart! { impl Ipv6 $($name($($number),*) = $v6;)+ }
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $v4(raw: *mut __sk_buff $(, $number: u64)*) -> i32 {
+                $module::$stage::<Ipv4 $(, $hook)?>(raw $(, $number as u32)*)
+            }
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $v6(raw: *mut __sk_buff $(, $number: u64)*) -> i32 {
+                $module::$stage::<Ipv6 $(, $hook)?>(raw $(, $number as u32)*)
+            }
+        )+
+    };
+    (impl $family:ident $($name:ident($($number:ident),*) = $function:ident;)+) => {
+        impl Apart for $family {
+            $(
+                #[inline(always)]
+                fn $name(raw: *mut __sk_buff $(, $number: u32)*) -> i32 {
+                    $function(raw $(, $number.into())*)
+                }
+            )+
+        }
+    };
 }
 
-global! {
-    np_sent4(settled) = pipeline::established::<Ipv4, true>;
-    np_sent6(settled) = pipeline::established::<Ipv6, true>;
-    np_received4(settled) = pipeline::established::<Ipv4, false>;
-    np_received6(settled) = pipeline::established::<Ipv6, false>;
-    np_new_sent4() = pipeline::new::<Ipv4, true>;
-    np_new_sent6() = pipeline::new::<Ipv6, true>;
-    np_new_received4() = pipeline::new::<Ipv4, false>;
-    np_new_received6() = pipeline::new::<Ipv6, false>;
-    np_arrived4(settled) = outside::established::<Ipv4>;
-    np_arrived6(settled) = outside::established::<Ipv6>;
-    np_report4() = outside::report::<Ipv4>;
-    np_report6() = outside::report::<Ipv6>;
-    np_leave4() = outside::leave::<Ipv4>;
-    np_leave6() = outside::leave::<Ipv6>;
+apart! {
+    /// `pipeline::established` in `from_pod`.
+    sent(settled) = pipeline::established<true>, np_sent4, np_sent6;
+    /// The same in `to_pod`.
+    received(settled) = pipeline::established<false>, np_received4, np_received6;
+    /// `pipeline::known` in `from_pod`.
+    known_sent() = pipeline::known<true>, np_known_sent4, np_known_sent6;
+    /// The same in `to_pod`.
+    known_received() = pipeline::known<false>, np_known_received4, np_known_received6;
+    /// `pipeline::new` in `from_pod`.
+    new_sent() = pipeline::new<true>, np_new_sent4, np_new_sent6;
+    /// The same in `to_pod`.
+    new_received() = pipeline::new<false>, np_new_received4, np_new_received6;
+    /// `pipeline::beside`.
+    beside_sent(settled) = pipeline::beside, np_beside_sent4, np_beside_sent6;
+    /// `outside::established`.
+    arrived(settled) = outside::established, np_arrived4, np_arrived6;
+    /// `outside::known`.
+    known_arrived() = outside::known, np_known_arrived4, np_known_arrived6;
+    /// `outside::new`.
+    new_arrived() = outside::new, np_new_arrived4, np_new_arrived6;
+    /// `outside::enter`.
+    enter_arrived(epoch, plain, svc) = outside::enter, np_enter_arrived4, np_enter_arrived6;
+    /// `outside::beside`.
+    beside_arrived(settled) = outside::beside, np_beside_arrived4, np_beside_arrived6;
+    /// `outside::report`.
+    report() = outside::report, np_report4, np_report6;
+    /// `outside::leave`.
+    leave() = outside::leave, np_leave4, np_leave6;
 }

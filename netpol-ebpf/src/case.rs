@@ -50,6 +50,8 @@ pub struct Case<A> {
     pub uplink: u32,
     /// The uplink that it is to leave by; 0: whatever way there is.
     pub leave_by: u32,
+    /// Whether its connection's entry stands beside another one's (1), or under its own tuple (0).
+    pub beside: u32,
     /// The entry about to be inserted.
     pub entry: MaybeUninit<CtEntry>,
 }
@@ -77,6 +79,7 @@ impl<A: Address> Case<A> {
             (&raw mut (*place).nat_sport).write(packet.tuple.sport);
             (&raw mut (*place).uplink).write(0);
             (&raw mut (*place).leave_by).write(0);
+            (&raw mut (*place).beside).write(0);
             (&raw mut (*place).ends).write(Ends::NONE);
             (&raw mut (*place).decision).write(Decision {
                 direction,

@@ -48,11 +48,25 @@ impl Hit {
         flags::closed(self.flags) || self.flags & flags::MID_FLOW != 0 || self.judged().is_denied()
     }
 
+    /// Whether a client speaks to the backend itself, from where that one answers it as a Service: by another connection, which
+    /// has its entry beside this one.
+    #[inline(always)]
+    pub fn is_shared(&self) -> bool {
+        !self.reply && self.flags & flags::BACK != 0
+    }
+
     /// What was decided last.
     #[inline(always)]
     pub fn judged(&self) -> Judged {
         // SAFETY: a non-null pointer into a hash map; one aligned load.
         unsafe { (&raw const (*self.entry).judged).read_volatile() }
+    }
+
+    /// Whether its packets pass in `epoch`. `settled`: they were judged a moment ago, whatever the epoch is by now.
+    #[inline(always)]
+    pub fn may_pass(&self, epoch: u32, settled: u32) -> bool {
+        let judged = self.judged();
+        judged == Judged::allowed(epoch) || (settled != 0 && !judged.is_denied())
     }
 
     /// Interfaces of the packet's sender and receiver, 0 where the end is no pod of this node.
@@ -67,7 +81,24 @@ impl Hit {
 /// The entry of a tuple, whoever it belongs to.
 #[inline(always)]
 pub fn find<F: Family>(tuple: &Tuple<F::Addr>) -> Option<Hit> {
-    let entry = F::ct().get_ptr_mut(F::ct_key(tuple))?;
+    hit::<F>(F::ct_key(tuple), tuple)
+}
+
+/// The entry of a case's packet: under its tuple, or beside that if it was found to belong there.
+#[inline(always)]
+pub fn find_for<F: Family>(case: &Case<F::Addr>) -> Option<Hit> {
+    if case.beside == 0 { find::<F>(&case.packet.tuple) } else { find_beside::<F>(&case.packet.tuple) }
+}
+
+/// The entry beside a back entry of the same tuple: of a connection to the backend itself.
+#[inline(always)]
+pub fn find_beside<F: Family>(tuple: &Tuple<F::Addr>) -> Option<Hit> {
+    hit::<F>(F::beside(F::ct_key(tuple)), tuple)
+}
+
+#[inline(always)]
+fn hit<F: Family>(key: F::CtKey, tuple: &Tuple<F::Addr>) -> Option<Hit> {
+    let entry = F::ct().get_ptr_mut(key)?;
     // SAFETY: a non-null pointer into a hash map.
     let flags = unsafe { (*entry).flags };
     Some(Hit { entry, flags, reply: tuple.from_high() != (flags & flags::FROM_HIGH != 0) })
@@ -114,12 +145,25 @@ pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) -> u32 {
             _ => hit.flags,
         };
         if state != hit.flags {
-            // Only the half that holds the state: if this entry has been recycled meanwhile, the other connection stays
-            // what it is.
-            (&raw mut (*entry).flags).cast::<u16>().add(1).write_volatile((state >> 16) as u16);
+            store_state(entry, state);
         }
         state
     }
+}
+
+/// Stores the state of a connection, which [`touch`] follows.
+#[inline(always)]
+pub fn store_state(entry: *mut CtEntry, flags: u32) {
+    // SAFETY: a non-null pointer into a hash map; a single word, and only the half that holds the state: if this entry has been
+    // recycled meanwhile, the other connection stays what it is.
+    unsafe { (&raw mut (*entry).flags).cast::<u16>().add(1).write_volatile((flags >> 16) as u16) };
+}
+
+/// Keeps an entry that a packet needs, but does not belong to.
+#[inline(always)]
+pub fn keep(hit: &Hit) {
+    // SAFETY: as in `touch`.
+    unsafe { (&raw mut (*hit.entry).last_seen).write_volatile(bpf_jiffies64() as u32) };
 }
 
 /// What became of a packet that had no entry.
@@ -204,7 +248,7 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
 fn enter_one<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_ref() };
-    match insert::<F>(&case.packet.tuple, entry, owner) {
+    match insert::<F>(F::ct_key(&case.packet.tuple), entry, owner) {
         Ok(()) => TRACKED,
         Err(_) => FULL,
     }
@@ -289,7 +333,9 @@ fn enter_front<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
     entry.nat_port = case.nat_dport;
     entry.nat_saddr = case.nat_src.to_words();
     entry.nat_sport = case.nat_sport;
-    if insert::<F>(&case.packet.tuple, entry, owner).is_ok() { TRACKED } else { FULL }
+    let key = F::ct_key(&case.packet.tuple);
+    let key = if case.beside == 0 { key } else { F::beside(key) };
+    if insert::<F>(key, entry, owner).is_ok() { TRACKED } else { FULL }
 }
 
 /// Nobody else made the back entry meanwhile: it is this client's own connection, and a retry makes it again.
@@ -302,8 +348,8 @@ fn leave_back<F: Family>(case: &Case<F::Addr>, owner: u32) {
 
 /// Enters one entry, over whatever was there, and counts it against the pod if nothing was.
 #[inline(always)]
-fn insert<F: Family>(tuple: &Tuple<F::Addr>, entry: &CtEntry, owner: u32) -> Result<(), i32> {
-    let (table, key) = (F::ct(), F::ct_key(tuple));
+fn insert<F: Family>(key: F::CtKey, entry: &CtEntry, owner: u32) -> Result<(), i32> {
+    let table = F::ct();
     match table.insert(key, entry, u64::from(BPF_NOEXIST)) {
         Ok(()) => {
             quota::charge(owner);
@@ -328,11 +374,13 @@ fn replaceable<F: Family>(key: &F::CtKey, new: &CtEntry) -> bool {
         return true;
     }
     // SAFETY: a non-null pointer into a hash map. Back entries have the client's own source whether it is translated or not.
-    let (addr, port, sport, owner) =
-        unsafe { ((*there).nat_addr, (*there).nat_port, (*there).nat_sport, (*there).if_orig) };
+    let (addr, port, saddr, sport, owner) = unsafe {
+        ((*there).nat_addr, (*there).nat_port, (*there).nat_saddr, (*there).nat_sport, (*there).if_orig)
+    };
     flags & flags::BACK != 0
         && F::Addr::from_words(addr) == F::Addr::from_words(new.nat_addr)
         && port == new.nat_port
+        && F::Addr::from_words(saddr) == F::Addr::from_words(new.nat_saddr)
         && sport == new.nat_sport
         && owner == new.if_orig
 }

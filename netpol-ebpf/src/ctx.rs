@@ -60,6 +60,13 @@ impl Skb {
         unsafe { (*self.0).ifindex }
     }
 
+    /// Bytes of payload that each of its packets will have if it is several (GSO), else 0.
+    #[inline(always)]
+    pub fn gso_size(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).gso_size }
+    }
+
     /// Interface that the packet came in by; 0 if it was made on this node (`skb->skb_iif`).
     #[inline(always)]
     pub fn ingress_ifindex(&self) -> u32 {
@@ -229,7 +236,8 @@ pub struct Route {
     pub l4_protocol: u8,
     pub sport: u16,
     pub dport: u16,
-    /// 0: the packet's own length is compared with the interface's MTU.
+    /// Asked: bytes from the network header on, 0 for the packet's own, which are compared with the interface's MTU. Answered, from
+    /// kernel 5.12 on: the MTU.
     pub tot_len: u16,
     /// Asked: the interface that it came in by, or with `BPF_FIB_LOOKUP_OUTPUT` goes out by. Answered: goes out by.
     pub ifindex: u32,

@@ -35,6 +35,8 @@ pub trait Family: 'static {
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<Self::Addr>, DropReason>;
     fn inner(skb: &Skb, l3: u32) -> Option<Inner<Self::Addr>>;
     fn ct_key(tuple: &Tuple<Self::Addr>) -> Self::CtKey;
+    /// The key beside it, see `netpol_common::conntrack::BESIDE`.
+    fn beside(key: Self::CtKey) -> Self::CtKey;
     fn ct() -> &'static HashMap<Self::CtKey, CtEntry>;
     /// Who an address is; an address that nothing names is matched by rules without peers only.
     fn peer(addr: Self::Addr) -> PeerRow;
@@ -84,6 +86,10 @@ impl Family for Ipv4 {
     #[inline(always)]
     fn ct_key(tuple: &Tuple<V4>) -> CtKey4 {
         CtKey4::of(tuple)
+    }
+    #[inline(always)]
+    fn beside(key: CtKey4) -> CtKey4 {
+        key.beside()
     }
     #[inline(always)]
     fn ct() -> &'static HashMap<CtKey4, CtEntry> {
@@ -168,6 +174,10 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn ct_key(tuple: &Tuple<V6>) -> CtKey6 {
         CtKey6::of(tuple)
+    }
+    #[inline(always)]
+    fn beside(key: CtKey6) -> CtKey6 {
+        key.beside()
     }
     #[inline(always)]
     fn ct() -> &'static HashMap<CtKey6, CtEntry> {

@@ -104,10 +104,11 @@ fn translated_end(hook: Hook, hit: &Hit, hand_over: bool) -> Result<Option<End>,
         (Hook::ToPod, true, false) => Ok(Some(End::Source)),
         (Hook::FromPod, true, false) => Ok(hand_over.then_some(End::Source)),
         (Hook::ToPod, false, false) => Ok(None),
-        // The client speaks to the backend under a tuple that the backend's answers to the service go by.
-        (Hook::FromPod, false, false) => Err(DropReason::Collision),
-        // Nobody but this program sends from a service's address.
-        (_, true, true) | (Hook::ToPod, false, true) => Err(DropReason::Invalid),
+        // Nobody but this program sends from a service's address; what a client sends to the backend itself has an entry
+        // beside this one.
+        (_, true, true) | (Hook::ToPod, false, true) | (Hook::FromPod, false, false) => {
+            Err(DropReason::Invalid)
+        }
     }
 }
 

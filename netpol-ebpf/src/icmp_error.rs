@@ -2,7 +2,7 @@
 
 use netpol_common::{
     config::{self, Config},
-    conntrack::flags,
+    conntrack::{Tuple, flags},
     net::Be16,
     reason::DropReason,
 };
@@ -29,7 +29,10 @@ pub fn related<F: Family>(
     packet: &Packet<F::Addr>,
 ) -> Option<Result<i32, DropReason>> {
     let inner = F::inner(skb, packet.l4 + 8)?;
-    let hit = conntrack::find::<F>(&inner.tuple)?;
+    let mut hit = conntrack::find::<F>(&inner.tuple)?;
+    if hook == Hook::FromPod {
+        hit = answer_to_client::<F>(&inner.tuple, hit);
+    }
     if hit.judged().is_denied() {
         return None;
     }
@@ -72,6 +75,17 @@ pub fn related<F: Family>(
         }
     }
     Some(Ok(if hand_over { skb.redirect_peer(receiver_of) } else { NEXT }))
+}
+
+/// The entry of a packet that its receiver, a client, reports on: of a backend's answers only those of a connection beside
+/// another one look to it as they look here.
+#[inline(always)]
+pub fn answer_to_client<F: Family>(quoted: &Tuple<F::Addr>, hit: Hit) -> Hit {
+    if hit.reply && hit.flags & flags::BACK != 0 {
+        conntrack::find_beside::<F>(quoted).unwrap_or(hit)
+    } else {
+        hit
+    }
 }
 
 /// Which end of the quoted packet this hook translates, in step with `forward::established`.

@@ -7,6 +7,7 @@
 mod admit;
 mod apart;
 mod atomic;
+mod beside;
 mod case;
 mod config;
 mod conntrack;
@@ -31,6 +32,7 @@ mod quota;
 mod refuse;
 mod service;
 mod socket;
+mod wire;
 
 #[cfg(not(test))]
 #[panic_handler]

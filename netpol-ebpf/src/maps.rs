@@ -24,6 +24,7 @@ use netpol_common::{
     socket::{SocketKey, SocketRow},
     stats::{self, Counter},
     uplink::UplinkRow,
+    wire::WireRow,
 };
 
 use crate::case::Scratch;
@@ -37,7 +38,7 @@ pub static CT6: HashMap<CtKey6, CtEntry> = HashMap::with_max_entries(limits::CT,
 
 /// Set by the agent, counted down by packets. No row: no limit.
 #[map(name = "np_quota")]
-pub static QUOTA: HashMap<u32, u64> = HashMap::with_max_entries(limits::EP, BPF_F_NO_PREALLOC);
+pub static QUOTA: HashMap<u32, u64> = HashMap::with_max_entries(limits::QUOTA, BPF_F_NO_PREALLOC);
 
 /// Written by the agent. No row: pending.
 #[map(name = "np_ep")]
@@ -49,6 +50,13 @@ pub static NO_POD: HashMap<u32, u32> = HashMap::with_max_entries(limits::NO_POD,
 /// Written by the agent. No row: not an uplink.
 #[map(name = "np_uplink")]
 pub static UPLINK: HashMap<u32, UplinkRow> = HashMap::with_max_entries(limits::UPLINK, BPF_F_NO_PREALLOC);
+
+/// Written by the agent. No row: no program sees its frames. Not pinned: an agent that comes puts programs of its own there.
+#[map(name = "np_wire")]
+pub static WIRE: HashMap<u32, WireRow> = HashMap::with_max_entries(limits::UPLINK, BPF_F_NO_PREALLOC);
+/// Frames that were sent on, counted by packets and summed by the agent. Not pinned: it goes on while its program does.
+#[map(name = "np_wire_sent")]
+pub static WIRE_SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Written by the agent.
 #[map(name = "np_peer4")]

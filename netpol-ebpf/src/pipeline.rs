@@ -5,15 +5,12 @@
 //! the [`Case`], and ends there again.
 
 use aya_ebpf::bindings::__sk_buff;
-use netpol_common::{
-    conntrack::{Judged, flags},
-    net::Address,
-    reason::DropReason,
-    stats::Extra,
-};
+use netpol_common::{conntrack::flags, net::Address, reason::DropReason, stats::Extra};
 
 use crate::{
     admit,
+    apart::Apart,
+    beside::{self, Next},
     case::Case,
     config as settings,
     conntrack::{self, Entered, Hit},
@@ -49,12 +46,16 @@ const UNTRACKED: i32 = 0x105;
 const MID_FLOW: i32 = 0x106;
 /// Both ends of the packet are translated: `both_ends` comes next.
 const BOTH_ENDS: i32 = 0x107;
+/// The entry under the packet's tuple is another connection's: `beside` comes next.
+const BESIDE: i32 = 0x10b;
 /// The packet goes to a client from outside: `outside` comes next.
 const OUTSIDE: i32 = 0x108;
 /// The ICMP error is about a client from outside: `report_apart` comes next.
 pub const OUTSIDE_ERROR: i32 = 0x109;
 /// The packet is translated and leaves the node: `leave_apart` comes next.
 pub const LEAVE: i32 = 0x10a;
+/// The packet was too big to leave, and is the error about itself now: `arrived` comes next.
+pub const TOO_BIG: i32 = 0x10c;
 /// With a drop reason in the low byte: `failed` comes next.
 pub const FAILED: i32 = 0x200;
 
@@ -73,16 +74,19 @@ pub fn run<const FROM_POD: bool>(skb: &mut Skb) -> i32 {
 }
 
 #[inline(always)]
-fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
-    let mut answer = F::judged_apart::<FROM_POD>(raw, 0);
+fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+    let mut answer = judged::<F, FROM_POD>(raw, 0);
     if answer == ICMP_ERROR {
         answer = related::<F, FROM_POD>(raw);
     }
+    if FROM_POD && answer == BESIDE {
+        answer = F::beside_sent(raw, 0);
+    }
     if answer == UNSETTLED {
-        answer = known::<F, FROM_POD>(raw);
+        answer = if FROM_POD { F::known_sent(raw) } else { F::known_received(raw) };
     }
     if answer == NEW {
-        answer = F::new_apart::<FROM_POD>(raw);
+        answer = if FROM_POD { F::new_sent(raw) } else { F::new_received(raw) };
     }
     if answer == MID_FLOW {
         answer = mid_flow::<F, FROM_POD>(raw);
@@ -93,7 +97,10 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
         answer = next;
     }
     if answer == SETTLED {
-        answer = F::judged_apart::<FROM_POD>(raw, 1);
+        answer = judged::<F, FROM_POD>(raw, 1);
+    }
+    if FROM_POD && answer == BESIDE {
+        answer = F::beside_sent(raw, 1);
     }
     if answer == BOTH_ENDS {
         answer = both_ends::<F, FROM_POD>(raw);
@@ -102,10 +109,10 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
         answer = outside::<F>(raw);
     }
     if answer == OUTSIDE_ERROR {
-        answer = F::report_apart(raw);
+        answer = F::report(raw);
     }
     if answer == LEAVE {
-        answer = F::leave_apart(raw);
+        answer = F::leave(raw);
     }
     if answer < UNSETTLED {
         return answer;
@@ -114,6 +121,11 @@ fn stages<F: Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff)
     let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
     let dropped = failed::<F, FROM_POD>(raw, reason);
     if FROM_POD && reason == DropReason::NoBackend as u8 { refused::<F>(raw) } else { dropped }
+}
+
+#[inline(always)]
+fn judged<F: Apart, const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
+    if FROM_POD { F::sent(raw, settled) } else { F::received(raw, settled) }
 }
 
 /// Parse, one lookup, forward. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
@@ -139,9 +151,10 @@ pub fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled
         && conntrack::owns(&hit, skb, hook)
     {
         let config = settings::read();
-        let judged = hit.judged();
-        let current = judged == Judged::allowed(config.epoch) || (settled != 0 && !judged.is_denied());
-        if current && (settled != 0 || !asks_to_open(&packet, &hit)) {
+        let current = hit.may_pass(config.epoch, settled);
+        if FROM_POD && hit.is_shared() {
+            answer = BESIDE;
+        } else if current && (settled != 0 || !asks_to_open(&packet, &hit)) {
             let state = conntrack::touch(&hit, skb.len(), &packet);
             partner::follow::<F>(&packet.tuple, &hit, state);
             match forward::established::<F>(skb, hook, &config, &packet, &hit) {
@@ -158,6 +171,20 @@ pub fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled
     }
 }
 
+/// A client's packet to a backend, from a port under which that one answers it as a Service. It belongs to a connection of its
+/// own, beside the other.
+#[inline(always)]
+pub fn beside<F: Family>(raw: *mut __sk_buff, settled: u32) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    let skb = &Skb::from_raw(raw);
+    match beside::meet::<F>(skb, case, settled, |hit| conntrack::owns(hit, skb, Hook::FromPod)) {
+        Next::Settled => BOTH_ENDS,
+        Next::Unsettled => UNSETTLED,
+        Next::New => NEW,
+        Next::Gone => FAILED | DropReason::Invalid as i32,
+    }
+}
+
 /// An ICMP error belongs to the connection that it quotes; without one it is a packet like any other.
 #[inline(never)]
 fn related<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
@@ -171,19 +198,19 @@ fn related<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
 }
 
 /// Judges a known connection under the epoch of now.
-#[inline(never)]
-fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+#[inline(always)]
+pub fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     let skb = &Skb::from_raw(raw);
     if case.packet.kind != Kind::Flow {
         return NEW;
     }
-    match conntrack::find::<F>(&case.packet.tuple) {
+    match conntrack::find_for::<F>(case) {
         Some(hit) if conntrack::owns(&hit, skb, hook::<FROM_POD>()) => {
             if reopens(&case.packet, &hit) {
                 return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
             }
-            if FROM_POD && service::asks_anew::<F>(&case.packet, &hit) {
+            if FROM_POD && case.beside == 0 && service::asks_anew::<F>(&case.packet, &hit) {
                 return NEW;
             }
             match judge::again::<F>(&hit, case) {
@@ -228,7 +255,7 @@ fn next_of(entered: Result<Entered, DropReason>) -> i32 {
 fn both_ends<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     let (skb, hook) = (&mut Skb::from_raw(raw), hook::<FROM_POD>());
-    let Some(hit) = conntrack::find::<F>(&case.packet.tuple) else { return DROP };
+    let Some(hit) = conntrack::find_for::<F>(case) else { return DROP };
     match forward::both_ends::<F>(skb, hook, &settings::read(), &case.packet, &hit) {
         Ok(action) => action,
         Err(reason) => FAILED | reason as i32,

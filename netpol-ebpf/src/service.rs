@@ -186,13 +186,19 @@ pub fn unclaimed<F: Family>(addr: &F::Addr) -> Result<(), DropReason> {
 /// As `affine`.
 #[inline(never)]
 fn unclaimed_in_frame<F: Family>(addr: &F::Addr) -> u32 {
-    if F::frontend(*addr, Be16::from_raw(0), 0).is_some() {
+    if is_whole::<F>(addr) {
         1
     } else if F::is_for_services(*addr) {
         2
     } else {
         0
     }
+}
+
+/// Whether an address is a Service's, whole.
+#[inline(always)]
+pub fn is_whole<F: Family>(addr: &F::Addr) -> bool {
+    F::frontend(*addr, Be16::from_raw(0), 0).is_some()
 }
 
 /// Whether a client's packet belongs to its connection no more, but asks for a new one under the same addresses and ports:

@@ -34,6 +34,8 @@ fn random_packets_meet_the_fate_that_the_model_foretells() {
         "from_pod: unreachable",
         "from_pod: no-local-backend",
         "from_pod: collision",
+        "from_pod: opens beside another",
+        "from_pod: goes on beside another",
         "to_pod: opens",
         "to_pod: translated",
         "to_pod: policy",

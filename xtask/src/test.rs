@@ -73,7 +73,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
 /// turn. By clsact and without fast path is what kernels before 6.6 and `--fast-path=off` have.
 const SCENARIOS: [(&str, &[&str]); 5] = [
     ("as they are written", &[]),
-    ("reversed, all nodes bridged", &["--order=reversed", "--cni=bridge"]),
+    ("reversed, all nodes bridged, with XDP on the uplinks", &["--order=reversed", "--cni=bridge", "--xdp"]),
     ("shuffled, all nodes routed", &["--order=shuffled", "--seed=1", "--cni=ptp"]),
     (
         "repeated, from an API server, by clsact and without fast path",

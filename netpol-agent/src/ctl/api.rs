@@ -124,6 +124,12 @@ pub struct Status {
     /// Whether the node's own processes reach Services: `on` and the cgroup, or `off` and why.
     #[serde(default)]
     pub node_services: String,
+    /// What became of XDP: each uplink with its mode, or with the reason why it is off.
+    #[serde(default)]
+    pub xdp: String,
+    /// Frames that XDP has sent on since the agent started.
+    #[serde(default)]
+    pub xdp_frames: u64,
     /// How full the maps are.
     pub tables: Vec<TableFill>,
     /// Packets by verdict and direction; only what has been seen at least once.

@@ -183,6 +183,8 @@ impl State for Fixture {
             capacity: &self.dataplane.capacity(),
             epoch: self.dataplane.epoch(),
             in_sync: true,
+            xdp: [("native", 1), ("generic", 0)],
+            xdp_frames: 7,
         })
     }
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {

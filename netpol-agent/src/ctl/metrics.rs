@@ -41,6 +41,10 @@ pub struct Numbers<'a> {
     pub epoch: u32,
     /// The maps hold what is wanted.
     pub in_sync: bool,
+    /// Uplinks with the XDP program, by mode.
+    pub xdp: [(&'static str, usize); 2],
+    /// Frames that it has sent on.
+    pub xdp_frames: u64,
 }
 
 /// The metrics as OpenMetrics text, with its final `# EOF`. Without that, as the format has it, the text is not complete.
@@ -49,6 +53,7 @@ pub fn render(numbers: &Numbers<'_>) -> String {
     let mut registry = Registry::with_prefix("netpol");
     pods(&mut registry, numbers);
     packets(&mut registry, numbers.counters);
+    xdp(&mut registry, numbers);
     tables(&mut registry, numbers);
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
@@ -81,6 +86,16 @@ fn pods(registry: &mut Registry, numbers: &Numbers<'_>) {
         numbers.epoch as usize,
     );
     gauge(registry, "in_sync", "1 if the maps hold what is wanted, else 0", usize::from(numbers.in_sync));
+}
+
+fn xdp(registry: &mut Registry, numbers: &Numbers<'_>) {
+    let uplinks = gauges(registry, "xdp_uplinks", "Uplinks with the XDP program");
+    for (mode, count) in numbers.xdp {
+        set(&uplinks, vec![("mode", mode)], count);
+    }
+    let frames = Counter::<u64>::default();
+    frames.inc_by(numbers.xdp_frames);
+    registry.register("xdp_frames", "Frames that XDP has sent on since the agent started", frames);
 }
 
 fn packets(registry: &mut Registry, rows: &[Row]) {

@@ -81,6 +81,8 @@ fn numbers_are_those_of_the_maps_and_counters() {
         capacity: &capacity,
         epoch: 9,
         in_sync: true,
+        xdp: [("native", 1), ("generic", 0)],
+        xdp_frames: 7,
     };
     let text = render(&numbers);
     for line in [
@@ -97,6 +99,8 @@ fn numbers_are_those_of_the_maps_and_counters() {
         "netpol_policies_refused 3",
         "netpol_epoch 9",
         "netpol_in_sync 1",
+        "netpol_xdp_uplinks{mode=\"native\"} 1",
+        "netpol_xdp_frames_total 7",
     ] {
         assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
     }

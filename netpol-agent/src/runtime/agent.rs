@@ -8,7 +8,10 @@ use crate::{
         self, ExplainError, Knowledge, State,
         api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
     },
-    dataplane::{Capacity, kernel::Stats},
+    dataplane::{
+        Capacity,
+        kernel::{Stats, XdpCounter, XdpMode, XdpStates},
+    },
     flow::FlowStore,
     model::ObjectRef,
     source::{Rescan, Watches},
@@ -23,6 +26,8 @@ pub(super) struct Agent {
     pub(super) watches: Watches,
     pub(super) capacity: Capacity,
     pub(super) node_services: String,
+    pub(super) xdp: XdpStates,
+    pub(super) xdp_sent: XdpCounter,
     pub(super) stats: Stats,
     pub(super) records: Arc<FlowStore>,
 }
@@ -36,6 +41,15 @@ impl Agent {
     }
 }
 
+impl Agent {
+    fn frames(&self) -> u64 {
+        self.xdp_sent.read().unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "reading a counter");
+            0
+        })
+    }
+}
+
 impl State for Agent {
     async fn status(&self) -> Status {
         // Before what waits is carried out: what they have told is in force when the answer says so.
@@ -43,7 +57,8 @@ impl State for Agent {
         let caught_up = self.rescan.now().await && self.shared.caught_up().await;
         let now = self.shared.status();
         let counters = self.counters();
-        let problems = self.shared.problems();
+        let mut problems = self.shared.problems();
+        problems.extend(self.xdp.problems());
         let endpoints = self.shared.endpoints();
         let engine = self.shared.engine();
         let refusals = now.refusals.iter().map(ToString::to_string).chain(now.failure);
@@ -60,6 +75,8 @@ impl State for Agent {
             policies: engine.policies().len(),
             services: engine.services().len(),
             node_services: self.node_services.clone(),
+            xdp: self.xdp.summary(),
+            xdp_frames: self.frames(),
             tables: ctl::table_fills(
                 &engine.actual(),
                 &self.capacity,
@@ -123,6 +140,8 @@ impl State for Agent {
             capacity: &self.capacity,
             epoch: now.epoch,
             in_sync: now.in_sync,
+            xdp: [XdpMode::Native, XdpMode::Generic].map(|mode| (mode.name(), self.xdp.count(mode))),
+            xdp_frames: self.frames(),
         };
         ctl::render_metrics(&numbers)
     }

@@ -142,6 +142,8 @@ async fn live(
         clock,
         mode,
         node_services,
+        xdp,
+        xdp_sent,
         lock,
     } = kernel;
 
@@ -176,6 +178,8 @@ async fn live(
             ForServices::On => node_services.to_string(),
             ForServices::Off => "off: --services=off leaves all Services to another proxy".to_owned(),
         },
+        xdp,
+        xdp_sent,
         stats,
         records: records.clone(),
     };

@@ -1,40 +1,58 @@
 //! A packet from outside without an entry: whether the Service lets it in, who answers it, and its entries.
 
+use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{conntrack::flags, logic::tcp, net::proto, policy::SlotId, reason::DropReason};
 
-use super::Routed;
 use super::source::{self, Place};
+use super::{OPENED, Routed};
 use crate::{
+    apart::Apart,
     case::Case,
     config as settings,
     conntrack::{self, Entered},
     ctx::Skb,
-    judge, peer, service,
+    forward::{DROP, NEXT},
+    judge, peer,
+    pipeline::FAILED,
+    service,
 };
 
 /// How many source ports are tried.
 const SOURCE_TRIES: u32 = 32;
 
-/// Enters a connection, unless the packet is for no Service.
+/// Enters a connection, unless the packet is for no Service. What comes next.
 #[inline(always)]
-pub fn admit<F: Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<Entered, DropReason> {
+pub fn admit<F: Apart + Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i32, DropReason> {
     // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
     let epoch = settings::read().epoch;
     let tuple = case.packet.tuple;
-    let Some(row) = F::frontend(tuple.dst, tuple.dport, tuple.proto) else { return Ok(Entered::Passed) };
+    let frontend = if case.beside == 0 { F::frontend(tuple.dst, tuple.dport, tuple.proto) } else { None };
+    if frontend.is_none() && case.beside == 0 {
+        return if service::is_whole::<F>(&tuple.dst) { Err(DropReason::NoBackend) } else { Ok(NEXT) };
+    }
     peer::look_up::<F>(&tuple.src, &mut case.ends.src);
     if case.ends.src.ifindex != 0 {
         return Err(DropReason::Spoofed);
     }
-    service::lets_in::<F>(&row, tuple.src)?;
-    let among = service::backends(row.far)?;
     let met_late = tuple.proto == proto::TCP && !case.packet.opens();
-    if met_late && !(service::is_settled(&row, among) && tcp::goes_on(case.packet.tcp_flags)) {
-        return Err(DropReason::MidFlow);
-    }
-    (case.nat_dst, case.nat_dport) =
-        service::choose::<F>(&row, among, &tuple.src, (tuple.sport, tuple.proto))?;
+    let (mut plain, mut svc) = (flags::OUTSIDE, 0);
     (case.nat_src, case.nat_sport) = (tuple.src, tuple.sport);
+    if let Some(row) = frontend {
+        service::lets_in::<F>(&row, tuple.src)?;
+        let among = service::backends(row.far)?;
+        if met_late && !(service::is_settled(&row, among) && tcp::goes_on(case.packet.tcp_flags)) {
+            return Err(DropReason::MidFlow);
+        }
+        (case.nat_dst, case.nat_dport) =
+            service::choose::<F>(&row, among, &tuple.src, (tuple.sport, tuple.proto))?;
+        svc = row.svc;
+    } else if met_late || tuple.proto == proto::SCTP {
+        return Err(DropReason::Collision);
+    } else {
+        (case.nat_dst, case.nat_dport) = (tuple.dst, tuple.dport);
+        case.nat_sport = source::port(skb);
+        plain |= flags::SNAT | flags::BESIDE;
+    }
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
     (case.ends.initiator, case.ends.responder) = (0, case.ends.dst.ifindex);
     match judge::decide(case, false, tuple.proto, case.nat_dport.to_host()) {
@@ -44,28 +62,41 @@ pub fn admit<F: Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<Entered, 
         }
         decided => decided?,
     }
-    let mut plain = flags::OUTSIDE;
     if case.ends.responder == 0 {
         match source::place::<F>(skb.raw(), case) {
             Place::Here => {}
             Place::Elsewhere => {
                 plain |= flags::SNAT;
-                case.nat_sport = source::port(skb);
+                // SCTP's checksum covers its ports.
+                if tuple.proto != proto::SCTP {
+                    case.nat_sport = source::port(skb);
+                }
             }
             Place::Nowhere => return Err(DropReason::NoRoute),
         }
     }
+    case.lend();
+    Ok(F::enter_arrived(skb.raw(), epoch, plain, svc))
+}
+
+/// Makes the entries of the case's connection, from another source port if that is taken. What comes next.
+#[inline(always)]
+pub fn enter<F: Routed>(raw: *mut __sk_buff, epoch: u32, mut plain: u32, svc: u32) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    let skb = &Skb::from_raw(raw);
     let mut tries = 0;
     while tries < SOURCE_TRIES {
-        match conntrack::create::<F>(case, epoch, plain, Some(row.svc)) {
+        match conntrack::create::<F>(case, epoch, plain, Some(svc)) {
+            Ok(Entered::Tracked) => return OPENED,
             // Another connection's answers go by this tuple: from another port they can be told apart.
-            Err(DropReason::Collision) => {
+            Err(DropReason::Collision) if case.packet.tuple.proto != proto::SCTP => {
                 plain |= flags::SNAT;
                 case.nat_sport = source::port(skb);
                 tries += 1;
             }
-            outcome => return outcome,
+            Err(reason) => return FAILED | reason as i32,
+            Ok(_) => return FAILED | DropReason::TableFull as i32,
         }
     }
-    Err(DropReason::NoPort)
+    FAILED | DropReason::NoPort as i32
 }

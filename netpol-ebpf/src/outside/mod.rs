@@ -10,22 +10,20 @@ mod report;
 mod source;
 mod uplink;
 
-pub use answer::{answer, leave};
+pub use admit::enter;
+pub use answer::{FOUND, NO_NEIGHBOUR, TOO_LARGE, answer, leave, route, uplink};
 use aya_ebpf::bindings::__sk_buff;
 pub use depart::leaves;
-use netpol_common::{
-    config,
-    conntrack::{Judged, flags},
-    direction::Direction,
-    reason::DropReason,
-};
+use netpol_common::{config, conntrack::flags, direction::Direction, reason::DropReason};
 pub use report::report;
 pub use uplink::Routed;
 
 use crate::{
+    apart::Apart,
+    beside::{self, Next},
     case::Case,
     config as settings,
-    conntrack::{self, Entered, Hit},
+    conntrack::{self, Hit},
     ctx::Skb,
     event,
     family::{Ipv4, Ipv6},
@@ -34,7 +32,7 @@ use crate::{
     nat::{self, End},
     parse::Kind,
     partner,
-    pipeline::{FAILED, LEAVE, asks_to_open, reopens},
+    pipeline::{FAILED, LEAVE, TOO_BIG, asks_to_open, reopens},
     progs::Hook,
     refuse, service,
 };
@@ -55,6 +53,9 @@ const OPENED: i32 = 0x104;
 /// Source and destination are translated: `both_ends` comes next.
 const BOTH_ENDS: i32 = 0x105;
 
+/// The entry under the packet's tuple is another connection's: `beside` comes next.
+const BESIDE: i32 = 0x106;
+
 /// What becomes of a packet that comes in by an uplink: the TC action.
 #[inline(always)]
 pub fn arrives(skb: &Skb) -> i32 {
@@ -66,28 +67,37 @@ pub fn arrives(skb: &Skb) -> i32 {
 }
 
 #[inline(always)]
-fn stages<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
-    let mut answer = F::established_apart(raw, 0);
+fn stages<F: Apart + Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
+    let mut answer = F::arrived(raw, 0);
     if answer == ICMP_ERROR {
-        answer = F::report_apart(raw);
+        answer = F::report(raw);
+    }
+    if answer == BESIDE {
+        answer = F::beside_arrived(raw, 0);
     }
     if answer == UNSETTLED {
-        answer = known::<F>(raw);
+        answer = F::known_arrived(raw);
     }
     if answer == NEW {
-        answer = new::<F>(raw);
+        answer = F::new_arrived(raw);
     }
     if answer == OPENED {
         answer = opened::<F>(raw);
     }
     if answer == SETTLED {
-        answer = F::established_apart(raw, 1);
+        answer = F::arrived(raw, 1);
+    }
+    if answer == BESIDE {
+        answer = F::beside_arrived(raw, 1);
     }
     if answer == BOTH_ENDS {
         answer = both_ends::<F>(raw);
     }
     if answer == LEAVE {
-        answer = F::leave_apart(raw);
+        answer = F::leave(raw);
+    }
+    if answer == TOO_BIG {
+        answer = too_big::<F>(raw);
     }
     if answer < UNSETTLED {
         return answer;
@@ -96,12 +106,22 @@ fn stages<F: Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
     let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
     let dropped = failed::<F>(raw, reason);
     if reason == DropReason::NoBackend as u8 && refused::<F>(raw) == LEAVE {
-        let sent = F::leave_apart(raw);
+        let sent = F::leave(raw);
         if sent < UNSETTLED {
             return sent;
         }
     }
     dropped
+}
+
+/// Translates the error that a packet has become for whoever sent that, and sends it out.
+#[inline(always)]
+fn too_big<F: Apart>(raw: *mut __sk_buff) -> i32 {
+    let mut answer = F::arrived(raw, 0);
+    if answer == ICMP_ERROR {
+        answer = F::report(raw);
+    }
+    if answer == LEAVE { F::leave(raw) } else { answer }
 }
 
 /// Parse, one lookup, translate. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
@@ -120,11 +140,11 @@ pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
             return NEXT;
         }
         let config = settings::read();
-        let judged = hit.judged();
-        let current = judged == Judged::allowed(config.epoch) || (settled != 0 && !judged.is_denied());
         if !packet.is_sound() {
             answer = FAILED | DropReason::Invalid as i32;
-        } else if current && (settled != 0 || !asks_to_open(&packet, &hit)) {
+        } else if hit.is_shared() && forward::partner_source::<F>(&hit).0 == packet.tuple.src {
+            answer = BESIDE;
+        } else if hit.may_pass(config.epoch, settled) && (settled != 0 || !asks_to_open(&packet, &hit)) {
             let state = conntrack::touch(&hit, skb.len(), &packet);
             partner::follow::<F>(&packet.tuple, &hit, state);
             answer = match way(&hit) {
@@ -140,7 +160,10 @@ pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
                 Err(reason) => FAILED | reason as i32,
             };
         }
-    } else if F::frontend(packet.tuple.dst, packet.tuple.dport, packet.tuple.proto).is_none() {
+    } else if F::frontend(packet.tuple.dst, packet.tuple.dport, packet.tuple.proto).is_none()
+        // Asked for the first segment of a connection only: datagrams of tunnels come this way too, each of them.
+        && !(packet.opens() && service::is_whole::<F>(&packet.tuple.dst))
+    {
         return NEXT;
     } else {
         answer = NEW;
@@ -167,8 +190,6 @@ fn way(hit: &Hit) -> Result<Ends, DropReason> {
         (true, false, false) => Ok(Ends::Destination),
         // A backend elsewhere answers under the address it was given.
         (true, false, true) | (false, true, true) => Ok(Ends::Both),
-        // The client speaks to the backend under a tuple that the backend's answers to the service go by.
-        (false, false, false) => Err(DropReason::Collision),
         // Nobody outside sends from a service's address, from ours, or as a backend of this node.
         _ => Err(DropReason::Invalid),
     }
@@ -185,8 +206,8 @@ fn hand_on(skb: &mut Skb, hit: &Hit, switches: u32) -> i32 {
 #[inline(never)]
 fn both_ends<F: Routed>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
-    let Some(hit) = conntrack::find::<F>(&case.packet.tuple) else { return DROP };
-    let (receiver_here, leave_by) = (hit.interfaces().1 != 0, answer::uplink(&hit));
+    let Some(hit) = conntrack::find_for::<F>(case) else { return DROP };
+    let (receiver_here, leave_by) = (hit.interfaces().1 != 0, uplink(&hit));
     case.leave_by = if hit.reply { leave_by } else { 0 };
     let skb = &mut Skb::from_raw(raw);
     match answer::both_ends::<F>(skb, &case.packet, &hit) {
@@ -196,16 +217,32 @@ fn both_ends<F: Routed>(raw: *mut __sk_buff) -> i32 {
     }
 }
 
-/// Judges a known connection under the epoch of now.
-#[inline(never)]
-fn known<F: Routed>(_raw: *mut __sk_buff) -> i32 {
+/// A client's packet to a backend, from a port under which that one answers it as a Service.
+#[inline(always)]
+pub fn beside<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
-    match conntrack::find::<F>(&case.packet.tuple) {
+    match beside::meet::<F>(&Skb::from_raw(raw), case, settled, |hit| hit.flags & flags::OUTSIDE != 0) {
+        Next::Settled => BOTH_ENDS,
+        Next::Unsettled => UNSETTLED,
+        Next::New => NEW,
+        Next::Gone => FAILED | DropReason::Invalid as i32,
+    }
+}
+
+/// Judges a known connection under the epoch of now.
+#[inline(always)]
+pub fn known<F: Routed>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    // Never otherwise. But a global function whose context is not used gets none from the compiler, and the verifier wants one.
+    if case.uplink != Skb::from_raw(raw).ifindex() {
+        return DROP;
+    }
+    match conntrack::find_for::<F>(case) {
         Some(hit) if hit.flags & flags::OUTSIDE != 0 => {
             if reopens(&case.packet, &hit) {
                 return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
             }
-            if service::asks_anew::<F>(&case.packet, &hit) {
+            if case.beside == 0 && service::asks_anew::<F>(&case.packet, &hit) {
                 return NEW;
             }
             match judge::again::<F>(&hit, case) {
@@ -219,13 +256,11 @@ fn known<F: Routed>(_raw: *mut __sk_buff) -> i32 {
 }
 
 /// Lets a client in, and makes its packet a connection.
-#[inline(never)]
-fn new<F: Routed>(raw: *mut __sk_buff) -> i32 {
+#[inline(always)]
+pub fn new<F: Apart + Routed>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     match admit::admit::<F>(&Skb::from_raw(raw), case) {
-        Ok(Entered::Tracked) => OPENED,
-        Ok(Entered::Passed) => NEXT,
-        Ok(_) => FAILED | DropReason::TableFull as i32,
+        Ok(action) => action,
         Err(reason) => FAILED | reason as i32,
     }
 }

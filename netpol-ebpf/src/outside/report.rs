@@ -30,7 +30,10 @@ pub fn report<F: Routed>(raw: *mut __sk_buff) -> i32 {
 fn translated<F: Routed>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<i32, DropReason> {
     let packet = &case.packet;
     let Some(inner) = F::inner(skb, packet.l4 + 8) else { return Ok(NEXT) };
-    let Some(hit) = conntrack::find::<F>(&inner.tuple) else { return Ok(NEXT) };
+    let Some(mut hit) = conntrack::find::<F>(&inner.tuple) else { return Ok(NEXT) };
+    if case.uplink != 0 {
+        hit = icmp_error::answer_to_client::<F>(&inner.tuple, hit);
+    }
     if hit.flags & flags::OUTSIDE == 0 || hit.judged().is_denied() {
         return Ok(NEXT);
     }

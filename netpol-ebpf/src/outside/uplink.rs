@@ -1,6 +1,5 @@
 //! What traffic from outside needs to know of the families, beside [`Family`].
 
-use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{
     logic::csum,
     net::{V4, V6},
@@ -9,7 +8,6 @@ use netpol_common::{
 };
 
 use crate::{
-    apart,
     ctx::Skb,
     family::{Family, Ipv4, Ipv6, OUTER_L3},
 };
@@ -22,16 +20,6 @@ pub trait Routed: Family {
     fn addresses(skb: &Skb) -> Result<[Self::Addr; 2], DropReason>;
     /// Takes one off the hops that the packet may make; `false`, and nothing changed, if it was the last one.
     fn count_down(skb: &mut Skb) -> Result<bool, DropReason>;
-    /// `pipeline::established`, of its own.
-    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32;
-    /// `pipeline::new`, of its own.
-    fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32;
-    /// `established`, of its own.
-    fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32;
-    /// `report`, of its own.
-    fn report_apart(raw: *mut __sk_buff) -> i32;
-    /// `leave`, of its own.
-    fn leave_apart(raw: *mut __sk_buff) -> i32;
 }
 
 impl Routed for Ipv4 {
@@ -58,26 +46,6 @@ impl Routed for Ipv4 {
         skb.store(OUTER_L3 + 10, &check)?;
         Ok(true)
     }
-    #[inline(always)]
-    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
-        if FROM_POD { apart::np_sent4(raw, settled.into()) } else { apart::np_received4(raw, settled.into()) }
-    }
-    #[inline(always)]
-    fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
-        if FROM_POD { apart::np_new_sent4(raw) } else { apart::np_new_received4(raw) }
-    }
-    #[inline(always)]
-    fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
-        apart::np_arrived4(raw, settled.into())
-    }
-    #[inline(always)]
-    fn report_apart(raw: *mut __sk_buff) -> i32 {
-        apart::np_report4(raw)
-    }
-    #[inline(always)]
-    fn leave_apart(raw: *mut __sk_buff) -> i32 {
-        apart::np_leave4(raw)
-    }
 }
 
 impl Routed for Ipv6 {
@@ -97,25 +65,5 @@ impl Routed for Ipv6 {
         }
         skb.store_unbalanced(OUTER_L3 + 7, hops - 1)?;
         Ok(true)
-    }
-    #[inline(always)]
-    fn judged_apart<const FROM_POD: bool>(raw: *mut __sk_buff, settled: u32) -> i32 {
-        if FROM_POD { apart::np_sent6(raw, settled.into()) } else { apart::np_received6(raw, settled.into()) }
-    }
-    #[inline(always)]
-    fn new_apart<const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
-        if FROM_POD { apart::np_new_sent6(raw) } else { apart::np_new_received6(raw) }
-    }
-    #[inline(always)]
-    fn established_apart(raw: *mut __sk_buff, settled: u32) -> i32 {
-        apart::np_arrived6(raw, settled.into())
-    }
-    #[inline(always)]
-    fn report_apart(raw: *mut __sk_buff) -> i32 {
-        apart::np_report6(raw)
-    }
-    #[inline(always)]
-    fn leave_apart(raw: *mut __sk_buff) -> i32 {
-        apart::np_leave6(raw)
     }
 }

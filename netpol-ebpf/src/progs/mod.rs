@@ -4,6 +4,7 @@ mod clock;
 mod empty;
 mod from_netdev;
 mod from_pod;
+mod from_wire;
 mod reap;
 mod socket;
 mod to_netdev;

@@ -21,6 +21,8 @@ pub trait Header: Family {
     const ECHO_REQUEST: u8;
     /// Type and code of "port unreachable" (RFC 792, RFC 4443 §3.1).
     const PORT_UNREACHABLE: [u8; 2];
+    /// Type and code of "too big" (RFC 1191 §4, RFC 4443 §3.2). The second word of both says what fits, in its lower half.
+    const TOO_BIG: [u8; 2];
     /// Bytes of the packet that such an error quotes at most, network header included: together at most 576 (RFC 1812
     /// §4.3.2.3) or 1280 (RFC 4443 §2.4 c). A multiple of four.
     const QUOTE: u32;
@@ -40,6 +42,7 @@ impl Header for Ipv4 {
     const ICMP: u8 = proto::ICMP;
     const ECHO_REQUEST: u8 = 8;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
+    const TOO_BIG: [u8; 2] = [3, 4];
     const QUOTE: u32 = 576 - 20 - 8;
 
     #[inline(always)]
@@ -69,6 +72,7 @@ impl Header for Ipv6 {
     const ICMP: u8 = proto::ICMPV6;
     const ECHO_REQUEST: u8 = 128;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
+    const TOO_BIG: [u8; 2] = [2, 0];
     const QUOTE: u32 = 1280 - 40 - 8;
 
     #[inline(always)]

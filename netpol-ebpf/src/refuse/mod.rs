@@ -1,4 +1,5 @@
-//! Telling a client at once that nobody answers, in the place of whoever would have: a TCP reset, or an ICMP error.
+//! Telling a client at once that nobody answers, in the place of whoever would have: a TCP reset, or an ICMP error. And telling
+//! who sends by a way past the node's routing what that would have told: that a packet is too big.
 //!
 //! The packet that asked becomes the answer and goes straight to the pod that sent it, or out by the uplink that it came in
 //! by. So it meets no program on its way: the pod's policies have no say in it, as nothing of another end is in it.
@@ -47,5 +48,12 @@ fn limited<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Resul
         metrics::extra(Extra::Unrefused);
         return Err(DropReason::NoBackend);
     }
-    unreachable::make::<F>(skb, packet)
+    unreachable::make::<F>(skb, F::PORT_UNREACHABLE, 0, (packet.tuple.dst, packet.tuple.src))
+}
+
+/// Makes the packet, which goes from `src` to `dst` and not by a way that takes `mtu` bytes, the ICMP error that says so; `false`
+/// if there were too many of them lately.
+#[inline(always)]
+pub fn too_big<F: Family + Header>(skb: &mut Skb, mtu: u16, src: F::Addr, dst: F::Addr) -> bool {
+    limit::admits(skb.ifindex()) && unreachable::make::<F>(skb, F::TOO_BIG, mtu, (dst, src)).is_ok()
 }

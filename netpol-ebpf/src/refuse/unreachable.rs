@@ -1,4 +1,4 @@
-//! "Port unreachable" (RFC 792, RFC 4443 §3.1), in the name of the address that was asked.
+//! ICMP errors in the name of the address that a packet goes to.
 
 use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{logic::csum, net::Address, reason::DropReason};
@@ -7,15 +7,20 @@ use super::header::{Header, turn_back};
 use crate::{
     ctx::Skb,
     family::{Family, Ipv4, Ipv6, OUTER_L3},
-    parse::Packet,
 };
 
 /// Bytes of an error before what it quotes.
 const ICMP: u32 = 8;
 
-/// Makes the packet the error that quotes it.
+/// Makes the packet, which went from `dst` to `src`, the error that quotes it. `mtu`: what would have fitted, in an error that says
+/// that.
 #[inline(always)]
-pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Result<(), DropReason> {
+pub fn make<F: Family + Header>(
+    skb: &mut Skb,
+    [kind, code]: [u8; 2],
+    mtu: u16,
+    (src, dst): (F::Addr, F::Addr),
+) -> Result<(), DropReason> {
     // Whole words: the last bytes of a packet say nothing about whose it was.
     let len = F::end(skb)?.wrapping_sub(OUTER_L3);
     let quote = if len < F::QUOTE { len } else { F::QUOTE } & !3;
@@ -23,16 +28,15 @@ pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Resu
     let mut sum = np_quote(skb.raw(), u64::from(quote));
     skb.make_room(F::LEN + ICMP)?;
     turn_back(skb)?;
-    let (src, dst) = (packet.tuple.dst, packet.tuple.src);
     let len = (ICMP + quote) as u16;
     F::store(skb, F::ICMP, len, src, dst)?;
-    let [kind, code] = F::PORT_UNREACHABLE;
     let head = u32::from_ne_bytes([kind, code, 0, 0]);
+    let fits = u32::from(mtu).to_be();
     if F::ICMP_PSEUDO_HEADER {
         sum += csum::pseudo_header(src.to_words(), dst.to_words(), F::ICMP, len);
     }
-    let check = csum::finish(sum + u64::from(head));
-    skb.store(OUTER_L3 + F::LEN, &[head | u32::from(check) << 16, 0])
+    let check = csum::finish(sum + u64::from(head) + u64::from(fits));
+    skb.store(OUTER_L3 + F::LEN, &[head | u32::from(check) << 16, fits])
 }
 
 /// The longest quote.

@@ -11,6 +11,7 @@ mod mutate;
 mod quoted;
 mod read;
 mod reference;
+mod related;
 mod run;
 mod segment;
 mod service;

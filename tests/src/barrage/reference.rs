@@ -8,7 +8,7 @@ use netpol_common::{direction::Direction, net::proto, reason::DropReason};
 use super::{
     fate::{Change, Chosen, Fate, Place},
     laws::{Ends, Laws},
-    quoted::{Quoted, quoted},
+    quoted::quoted,
     read::{Fragments, Kind, Read, Tuple, read},
     segment::{ACK, RST, SYN, is_sound, opens},
     service::{asks_anew, is_answered},
@@ -33,14 +33,14 @@ const FIRST_SOURCE: u16 = 61_000;
 
 const INVALID: Result<Outcome, DropReason> = Err(DropReason::Invalid);
 
-enum Outcome {
+pub(super) enum Outcome {
     NextWay,
     HandedOver([Option<Change>; 2]),
     Changed([Option<Change>; 2]),
 }
 
 impl Outcome {
-    fn of(hands_over: bool, changes: [Option<Change>; 2]) -> Self {
+    pub(super) fn of(hands_over: bool, changes: [Option<Change>; 2]) -> Self {
         match (hands_over, changes) {
             (true, changes) => Self::HandedOver(changes),
             (false, [None, None]) => Self::NextWay,
@@ -64,6 +64,7 @@ impl Reference {
             Ok(packet) => packet,
             Err(reason) => return Ok(drops(reason)),
         };
+        let mut beside = false;
         match packet.kind {
             Kind::Below => return Ok(goes(Outcome::NextWay, false)),
             Kind::IcmpError => {
@@ -77,12 +78,14 @@ impl Reference {
                 if !packet.tcp_flags.is_none_or(is_sound) {
                     return Ok(drops(DropReason::Invalid));
                 }
-                if let Some(fate) = self.known(hook, &packet, direction, chosen)? {
-                    return Ok(fate);
+                match self.known(hook, &packet, direction, chosen)? {
+                    Known::Is(fate) => return Ok(fate),
+                    Known::IsNot => {}
+                    Known::Beside => beside = true,
                 }
             }
         }
-        Ok(match self.admit(hook, &packet, direction, chosen)? {
+        Ok(match self.admit(hook, &packet, direction, chosen, beside)? {
             Admitted::Refused(DropReason::NoBackend, _) if is_answered(frame, &packet) => {
                 Fate::Refuses { l4: packet.l4, reset: packet.tuple.proto == proto::TCP }
             }
@@ -95,28 +98,38 @@ impl Reference {
         })
     }
 
-    /// Of a packet that belongs to a connection; `None` if it is none of it.
+    /// Of a packet that belongs to a connection.
     fn known(
         &mut self,
         hook: Hook,
         packet: &Read,
         direction: Direction,
         chosen: Option<Chosen>,
-    ) -> Result<Option<Fate>> {
-        let drops = |reason, direction| Ok(Some(Fate::Drops { reason, direction }));
-        let Some(entry) = self.table.find(&packet.tuple) else { return Ok(None) };
+    ) -> Result<Known> {
+        let drops = |reason, direction| Ok(Known::Is(Fate::Drops { reason, direction }));
+        let Some(entry) = self.table.find(&packet.tuple) else { return Ok(Known::IsNot) };
         let answer = entry.is_answer(&packet.tuple);
         if !owns(entry, hook, answer) {
-            return Ok(None);
+            return Ok(Known::IsNot);
         }
-        if packet.tcp_flags.is_some_and(opens) && (answer || entry.is_closed()) {
-            return if entry.is_over() { Ok(None) } else { drops(DropReason::Invalid, direction) };
-        }
-        let stale = entry.verdict.is_err() || entry.epoch != self.epoch;
         let leaves = matches!(hook, Hook::FromPod(_));
+        let opening = packet.tcp_flags.is_some_and(opens);
+        let beside = leaves && entry.is_anothers(&packet.tuple, false);
+        if beside {
+            let is_over = entry.is_closed();
+            let its = |entry: &&mut Entry| owns(entry, hook, false) && !(opening && entry.is_closed());
+            if self.table.at(&packet.tuple, true).filter(its).is_none() {
+                return Ok(if opening && is_over { Known::IsNot } else { Known::Beside });
+            }
+        } else if opening && (answer || entry.is_closed()) {
+            return if entry.is_over() { Ok(Known::IsNot) } else { drops(DropReason::Invalid, direction) };
+        }
+        let none = if beside { Known::Beside } else { Known::IsNot };
+        let Some(entry) = self.table.at(&packet.tuple, beside) else { return Ok(none) };
+        let stale = entry.verdict.is_err() || entry.epoch != self.epoch;
         let said = chosen.map(|chosen| chosen.backend);
-        if leaves && !answer && asks_anew(&self.laws, entry, packet, stale, said) {
-            return Ok(None);
+        if leaves && !answer && !beside && asks_anew(&self.laws, entry, packet, stale, said) {
+            return Ok(none);
         }
         if stale {
             let Entry { opened: Tuple { mut src, mut dst, proto }, ends, side, by_node, met_late, .. } =
@@ -129,7 +142,7 @@ impl Reference {
             let now =
                 Ends { initiator: self.laws.interface(src.ip()), responder: self.laws.interface(dst.ip()) };
             if now != ends {
-                return Ok(None);
+                return Ok(none);
             }
             let mut verdict = match by_node {
                 true => Ok(()),
@@ -144,7 +157,7 @@ impl Reference {
                 return drops(DropReason::Policy, denier);
             }
         }
-        Ok(Some(match self.pass(hook, packet) {
+        Ok(Known::Is(match self.pass(hook, packet) {
             Ok(outcome) => goes(outcome, false),
             Err(reason) => Fate::Drops { reason, direction },
         }))
@@ -157,12 +170,13 @@ impl Reference {
         if !owns(entry, hook, answer) {
             return INVALID;
         }
-        let entry = *entry;
+        let leaves = matches!(hook, Hook::FromPod(_));
+        let beside = leaves && entry.is_anothers(&packet.tuple, false);
+        let Some(&mut entry) = self.table.at(&packet.tuple, beside) else { return INVALID };
         if packet.tuple.proto == proto::TCP {
-            self.table.follow(&packet.tuple, packet.tcp_flags.unwrap_or(0));
+            self.table.follow(&packet.tuple, beside, packet.tcp_flags.unwrap_or(0));
         }
         let (_, receiver) = entry.interfaces(answer);
-        let leaves = matches!(hook, Hook::FromPod(_));
         let hands_over = leaves && receiver != 0;
         let checksum = packet.l4 + if packet.tuple.proto == proto::TCP { 16 } else { 6 };
         let place = Place::Itself { l4: packet.l4, checksum: packet.has_header.then_some(checksum) };
@@ -172,8 +186,7 @@ impl Reference {
         let changes = match (entry.side, leaves, answer) {
             (Side::Plain, ..) | (Side::Back { .. }, false, false) => [None, None],
             (Side::Front { backend, seen_as }, true, false) => [destination(backend), source(seen_as)],
-            (Side::Front { .. }, ..) => return INVALID,
-            (Side::Back { .. }, true, false) => return Err(DropReason::Collision),
+            (Side::Front { .. }, ..) | (Side::Back { .. }, true, false) => return INVALID,
             // Answers get their address where they are handed to the client.
             (Side::Back { service, client }, _, true) if hands_over || !leaves => {
                 [source(service), destination(client)]
@@ -183,53 +196,8 @@ impl Reference {
         Ok(Outcome::of(hands_over, changes))
     }
 
-    /// An ICMP error about a connection of whoever it goes to.
-    fn related(&mut self, hook: Hook, packet: &Read, quoted: &Quoted) -> Option<Outcome> {
-        let reporter_lives_at = self.laws.interface(packet.tuple.src.ip());
-        let accounted_for = match hook {
-            Hook::FromPod(_) => true,
-            Hook::ToPod(_, ingress) => self.is_accounted_for(ingress),
-        };
-        let entry = self.table.find(&quoted.tuple)?;
-        if entry.verdict.is_err() {
-            return None;
-        }
-        let answer = entry.is_answer(&quoted.tuple);
-        let (sender, receiver) = entry.interfaces(answer);
-        let mine = match hook {
-            Hook::FromPod(here) => receiver == here && reporter_lives_at == here,
-            Hook::ToPod(here, ingress) => {
-                sender == here
-                    && match reporter_lives_at {
-                        0 => accounted_for,
-                        pod => pod == ingress,
-                    }
-            }
-        };
-        if !mine {
-            return None;
-        }
-        let leaves = matches!(hook, Hook::FromPod(_));
-        let hands_over = leaves && sender != 0;
-        let at = Place::Quoted { icmp: packet.l4, l3: quoted.l3, l4: quoted.l4 };
-        let Tuple { src, dst, .. } = quoted.tuple;
-        let source = |new| change(at, true, src, new);
-        let destination = |new| change(at, false, dst, new);
-        let changes = match (entry.side, leaves, answer) {
-            // The client about an answer that came from the Service.
-            (Side::Front { backend, seen_as }, true, true) => [source(backend), destination(seen_as)],
-            // Somebody about what the client sent to the Service.
-            (Side::Back { service, client }, false, false) => [destination(service), source(client)],
-            (Side::Back { service, client }, true, false) if hands_over => {
-                [destination(service), source(client)]
-            }
-            _ => [None, None],
-        };
-        Some(Outcome::of(hands_over, changes))
-    }
-
     /// Whether nobody can be behind the interface who has not been seen yet.
-    fn is_accounted_for(&self, ingress: u32) -> bool {
+    pub(super) fn is_accounted_for(&self, ingress: u32) -> bool {
         ingress == 0 || ingress == self.uplink || self.laws.is_ready(ingress)
     }
 
@@ -240,6 +208,7 @@ impl Reference {
         packet: &Read,
         direction: Direction,
         chosen: Option<Chosen>,
+        beside: bool,
     ) -> Result<Admitted> {
         let refused = |reason, direction| Ok(Admitted::Refused(reason, direction));
         let Tuple { src, mut dst, proto } = packet.tuple;
@@ -263,7 +232,7 @@ impl Reference {
         }
         let by_node = ingress == Some(0);
         let met_late = proto == proto::TCP && !packet.tcp_flags.is_some_and(opens);
-        let backends = if ingress.is_none() { self.laws.backends(dst, proto) } else { None };
+        let backends = if ingress.is_none() && !beside { self.laws.backends(dst, proto) } else { None };
         let service = backends.is_some().then_some(dst);
         if let Some(backends) = backends {
             if backends.is_empty() {
@@ -287,23 +256,27 @@ impl Reference {
         };
         let mut entry = Entry::new(packet.tuple, ends, self.epoch);
         (entry.met_late, entry.by_node) = (met_late, by_node);
+        if beside && met_late {
+            return refused(DropReason::Collision, direction);
+        }
         if met_late {
             return self.admit_late(packet, entry, direction);
         }
         if !by_node && let Err(denier) = self.laws.allows(ends, src.ip(), dst, proto)? {
             return refused(DropReason::Policy, denier);
         }
-        if let Some(service) = service {
+        if let Some(service) = service.or(beside.then_some(dst)) {
             let side = Side::Back { service, client: src };
             // A pod that is its own backend sees the Service.
             let from = if ends.responder == here { service.ip() } else { src.ip() };
             let mut seen_as = SocketAddr::new(from, src.port());
-            if !self.is_free(Tuple { src: seen_as, dst, proto }, side, here) {
+            if beside || !self.is_free(Tuple { src: seen_as, dst, proto }, side, here) {
                 seen_as.set_port(chosen.map_or(0, |chosen| chosen.source_port));
                 ensure!(seen_as.port() >= FIRST_SOURCE, "{chosen:?}: the client's own port is taken");
                 let free = self.is_free(Tuple { src: seen_as, dst, proto }, side, here);
                 ensure!(free, "{chosen:?}: that port is taken as well");
             }
+            entry.beside = beside;
             self.table.put(Entry { opened: Tuple { src: seen_as, dst, proto }, side, ..entry });
             entry.side = Side::Front { backend: dst, seen_as };
         }
@@ -344,6 +317,15 @@ impl Reference {
     }
 }
 
+/// Whether a packet is of a connection.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Known {
+    Is(Fate),
+    IsNot,
+    /// It is of none, and another one's entry stands under its tuple.
+    Beside,
+}
+
 enum Admitted {
     Opened,
     /// Leaves nothing behind.
@@ -379,6 +361,6 @@ fn goes(outcome: Outcome, opens: bool) -> Fate {
     Fate::Goes { handed_over, opens, changes }
 }
 
-fn change(at: Place, source: bool, old: SocketAddr, new: SocketAddr) -> Option<Change> {
+pub(super) fn change(at: Place, source: bool, old: SocketAddr, new: SocketAddr) -> Option<Change> {
     (old != new).then_some(Change { at, source, old, new })
 }

@@ -204,9 +204,11 @@ fn name_of(hook: Hook, fate: Fate) -> String {
     let what = match fate {
         Fate::Goes { opens: true, changes: [Some(_), Some(_)], .. } => "opens through a Service as another",
         Fate::Goes { opens: true, changes: [Some(_), None], .. } => "opens through a Service",
+        Fate::Goes { opens: true, changes: [None, Some(_)], .. } => "opens beside another",
         Fate::Goes { opens: true, .. } => "opens",
         Fate::Goes { changes: [Some(_), Some(_)], .. } => "translated at both ends",
         Fate::Goes { changes: [Some(_), None], .. } => "translated",
+        Fate::Goes { changes: [None, Some(_)], .. } => "goes on beside another",
         Fate::Goes { .. } => "goes on",
         Fate::Drops { reason, .. } => DropReason::name(reason),
         Fate::Refuses { reset: true, .. } => "reset",

@@ -15,6 +15,8 @@ pub(super) struct Entry {
     pub(super) mirrored: bool,
     pub(super) ends: Ends,
     pub(super) side: Side,
+    /// It is of a connection to a backend itself, whose tuple another one's answers have.
+    pub(super) beside: bool,
     /// The node opened it.
     pub(super) by_node: bool,
     /// Nobody saw who opened it.
@@ -55,6 +57,7 @@ impl Entry {
             mirrored: false,
             ends,
             side: Side::Plain,
+            beside: false,
             by_node: false,
             met_late: false,
             verdict: Ok(()),
@@ -73,6 +76,11 @@ impl Entry {
     pub(super) fn interfaces(&self, answer: bool) -> (u32, u32) {
         let Ends { initiator, responder } = self.ends;
         if answer { (responder, initiator) } else { (initiator, responder) }
+    }
+
+    /// Whether a packet by this tuple is of a connection beside this one, if it has one there.
+    pub(super) fn is_anothers(&self, tuple: &Tuple, answer: bool) -> bool {
+        matches!(self.side, Side::Back { .. }) && self.is_answer(tuple) == answer
     }
 
     /// Both ends have closed it, or one has broken it off.
@@ -94,15 +102,22 @@ impl Entry {
 
 /// All connections.
 #[derive(Debug, Default)]
-pub(super) struct Table(HashMap<(SocketAddr, SocketAddr, u8), Entry>);
+pub(super) struct Table(HashMap<Key, Entry>);
+
+/// Both ends, the protocol, and whether another connection's entry stands under them as well.
+type Key = (SocketAddr, SocketAddr, u8, bool);
 
 impl Table {
     pub(super) fn find(&mut self, tuple: &Tuple) -> Option<&mut Entry> {
-        self.0.get_mut(&key(tuple))
+        self.at(tuple, false)
+    }
+    /// The entry under the tuple, or the one beside it.
+    pub(super) fn at(&mut self, tuple: &Tuple, beside: bool) -> Option<&mut Entry> {
+        self.0.get_mut(&key(tuple, beside))
     }
     /// Follows a segment of the connection that it belongs to; the other entry of a translated one learns of its end.
-    pub(super) fn follow(&mut self, tuple: &Tuple, tcp_flags: u8) {
-        let Some(entry) = self.find(tuple) else { return };
+    pub(super) fn follow(&mut self, tuple: &Tuple, beside: bool, tcp_flags: u8) {
+        let Some(entry) = self.at(tuple, beside) else { return };
         let before = (entry.fin, entry.rst);
         entry.follow(entry.is_answer(tuple), tcp_flags);
         let now = *entry;
@@ -110,26 +125,27 @@ impl Table {
             return;
         }
         let Tuple { src, dst, proto } = now.opened;
-        let (partner, is_it): (_, fn(Side, SocketAddr, SocketAddr) -> bool) = match now.side {
+        let (partner, beside, is_it): (_, _, fn(Side, SocketAddr, SocketAddr) -> bool) = match now.side {
             Side::Plain => return,
             Side::Front { backend, seen_as } => {
-                (Tuple { src: seen_as, dst: backend, proto }, |side, src, dst| {
+                (Tuple { src: seen_as, dst: backend, proto }, false, |side, src, dst| {
                     side == Side::Back { service: dst, client: src }
                 })
             }
             Side::Back { service, client } => {
-                (Tuple { src: client, dst: service, proto }, |side, src, dst| {
+                (Tuple { src: client, dst: service, proto }, now.beside, |side, src, dst| {
                     side == Side::Front { backend: dst, seen_as: src }
                 })
             }
         };
-        if let Some(other) = self.find(&partner).filter(|other| is_it(other.side, src, dst)) {
+        if let Some(other) = self.at(&partner, beside).filter(|other| is_it(other.side, src, dst)) {
             other.fin = [0, 1].map(|end| other.fin[end] || now.fin[end]);
             other.rst |= now.rst;
         }
     }
     pub(super) fn put(&mut self, entry: Entry) {
-        self.0.insert(key(&entry.opened), entry);
+        let beside = entry.beside && matches!(entry.side, Side::Front { .. });
+        self.0.insert(key(&entry.opened, beside), entry);
     }
     pub(super) fn clear(&mut self) {
         self.0.clear();
@@ -139,6 +155,6 @@ impl Table {
     }
 }
 
-fn key(tuple: &Tuple) -> (SocketAddr, SocketAddr, u8) {
-    (tuple.src.min(tuple.dst), tuple.src.max(tuple.dst), tuple.proto)
+fn key(tuple: &Tuple, beside: bool) -> Key {
+    (tuple.src.min(tuple.dst), tuple.src.max(tuple.dst), tuple.proto, beside)
 }

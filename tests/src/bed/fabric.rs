@@ -9,9 +9,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
+use netpol_agent::dataplane::kernel::{LoadOptions, Object, Sizes};
+use socket2::{Domain, Socket, Type};
 
 use super::{
     cni::BRIDGE,
+    features::{self, CHECKSUMS},
     netns::Netns,
     spec::{ClusterSpec, Cni, Family, gateway, load_balancer_range, pod_range, uplink},
 };
@@ -19,6 +22,8 @@ use super::{
 /// Outside hosts are numbered from here, nodes from 1.
 const FIRST_OUTSIDE: u8 = 100;
 const MAX_NODES: usize = 90;
+/// How often a program is loaded before it is given up.
+const ATTEMPTS: usize = 4;
 
 /// A node: a network namespace with an uplink and a folder.
 #[derive(Debug)]
@@ -78,7 +83,7 @@ impl Fabric {
             spec.nodes.len() <= MAX_NODES && spec.outside.len() <= MAX_NODES,
             "more than {MAX_NODES} hosts"
         );
-        let network = Netns::create("fabric", &folder.join("fabric.ns"))?;
+        let network = Netns::create("fabric", &bridged(folder))?;
         let mut lines =
             vec!["link add uplink type bridge mcast_snooping 0".to_owned(), "link set uplink up".to_owned()];
         let mut nodes = Vec::new();
@@ -88,7 +93,7 @@ impl Fabric {
                 fs::create_dir_all(folder.join(part)).with_context(|| folder.display().to_string())?;
             }
             let netns = host(&node.name, &folder.join("node.ns"))?;
-            lines.extend(cable(&netns, &format!("n{number}")));
+            lines.extend(cable(&netns, &port('n', number)));
             nodes.push(Node {
                 name: node.name.clone(),
                 zone: node.zone.clone(),
@@ -103,7 +108,7 @@ impl Fabric {
         let mut outside = Vec::new();
         for (number, name) in (FIRST_OUTSIDE..).zip(&spec.outside) {
             let netns = host(name, &folder.join(format!("outside-{name}.ns")))?;
-            lines.extend(cable(&netns, &format!("o{number}")));
+            lines.extend(cable(&netns, &port('o', number)));
             let addresses = spec.families.iter().map(|f| uplink(*f, number).addr()).collect();
             outside.push(Outside { name: name.clone(), netns: Arc::new(netns), addresses });
         }
@@ -111,6 +116,26 @@ impl Fabric {
         let fabric = Self { nodes, outside };
         fabric.configure()?;
         Ok(fabric)
+    }
+
+    /// Programs on the bridge's ends of all cables, as long as what is returned is held: with empty maps each lets every frame pass. A
+    /// veth takes frames of programs only where it has one itself.
+    pub(super) fn carry_frames(&self, folder: &Path) -> Result<Object> {
+        let hosts = self.nodes.iter().map(|n| &n.netns).chain(self.outside.iter().map(|o| &o.netns));
+        hosts.into_iter().try_for_each(|host| host.enter(|| features::set("eth0", CHECKSUMS, false)))?;
+        let mut object = passing()?;
+        let program = object.wire_program()?;
+        Netns::open("fabric", &bridged(folder))?.enter(|| {
+            let nodes = (1..).zip(&self.nodes).map(|(number, _)| port('n', number));
+            let outside = (FIRST_OUTSIDE..).zip(&self.outside).map(|(number, _)| port('o', number));
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+            for port in nodes.chain(outside) {
+                let ifindex = rustix::net::netdevice::name_to_index(&socket, &port)?;
+                program.attach_to_if_index(ifindex, Default::default()).context(port)?;
+            }
+            Ok(())
+        })?;
+        Ok(object)
     }
 
     fn configure(&self) -> Result<()> {
@@ -141,6 +166,36 @@ impl Fabric {
         }
         Ok(())
     }
+}
+
+/// A program that lets every frame pass: its maps are empty. The verifier stops where a signal is pending, with a request to try again.
+fn passing() -> Result<Object> {
+    let load = || {
+        let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
+        object.load_wire_program()?;
+        anyhow::Ok(object)
+    };
+    let interrupted = |error: &anyhow::Error| {
+        let mut errors = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+        errors.any(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    for _ in 0..ATTEMPTS {
+        match load() {
+            Err(error) if interrupted(&error) => {}
+            result => return result,
+        }
+    }
+    load()
+}
+
+/// Where the namespace of the bridge between hosts is bound.
+fn bridged(folder: &Path) -> PathBuf {
+    folder.join("fabric.ns")
+}
+
+/// The bridge's end of a host's cable.
+fn port(kind: char, number: u8) -> String {
+    format!("{kind}{number}")
 }
 
 /// A namespace for a host. Interfaces take over settings when they come into it, so the settings come first.

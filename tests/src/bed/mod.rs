@@ -12,6 +12,7 @@ mod cleanup;
 mod cni;
 mod dir;
 mod fabric;
+mod features;
 mod keep;
 mod netns;
 mod object;
@@ -28,6 +29,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use netpol_agent::dataplane::kernel::Object;
 use rustix::mount::{MountFlags, mount};
 use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
@@ -58,6 +60,16 @@ pub struct Bed {
     runtime: Option<Runtime>,
     families: Vec<Family>,
     cgroup: Option<Cgroup>,
+    carriers: Option<Carriers>,
+}
+
+/// Programs on the cables, held.
+struct Carriers(#[expect(dead_code, reason = "held, not read")] Box<Object>);
+
+impl fmt::Debug for Carriers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Carriers")
+    }
 }
 
 /// Where a probe starts.
@@ -114,11 +126,22 @@ impl Bed {
             runtime: Some(runtime),
             families: spec.families.clone(),
             cgroup: Cgroup::enter()?,
+            carriers: None,
         };
         for node in &bed.fabric.nodes {
             bed.objects.put(node_object(node))?;
         }
         Ok(bed)
+    }
+
+    /// Has the cables between hosts carry what XDP programs send. Nobody leaves checksums to a device, which a frame that never becomes
+    /// the kernel's buffer would not get.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn carry_frames(&mut self) -> Result<()> {
+        self.carriers = Some(Carriers(Box::new(self.fabric.carry_frames(&self.folder)?)));
+        Ok(())
     }
 
     /// The bed's folder.

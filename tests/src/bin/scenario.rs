@@ -37,6 +37,9 @@ struct Arguments {
     /// The CNI plugin of all nodes, instead of those that the scenarios name.
     #[arg(long, value_enum)]
     cni: Option<Cni>,
+    /// With XDP on the uplinks of all nodes, whose network carries its frames.
+    #[arg(long)]
+    xdp: bool,
     /// How many scenarios run at the same time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -75,10 +78,10 @@ fn run() -> Result<ExitCode> {
         source: arguments.source,
         ..AgentOptions::default()
     };
-    let Arguments { order, seed, cni, jobs, slack, keep, .. } = arguments;
+    let Arguments { order, seed, cni, xdp, jobs, slack, keep, .. } = arguments;
     ensure!(!keep || jobs == 1, "--keep leaves the last cluster standing: not with --jobs");
     let agents = (!arguments.no_agents).then_some(agents);
-    let options = Options { families, agents, order, seed, slack, cni };
+    let options = Options { families, agents, order, seed, slack, cni, xdp };
     let files = files(&arguments.paths)?;
     ensure!(!files.is_empty(), "no file that ends in .yaml");
     let started = Instant::now();

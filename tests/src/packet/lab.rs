@@ -10,6 +10,7 @@ use netpol_agent::dataplane::{
     Dataplane, Op, Rows,
     kernel::{
         Connections, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch, Uplinks,
+        XdpCounter, XdpTable,
     },
 };
 use netpol_common::{
@@ -41,6 +42,10 @@ pub struct Lab {
     pub newcomer: u32,
     /// What is known of uplinks.
     pub uplinks: Uplinks,
+    /// Where frames are seen before the kernel has a buffer for them.
+    pub xdp: XdpTable,
+    /// How many of them were sent on.
+    pub xdp_sent: XdpCounter,
     stats: Stats,
     drops: Ring,
     flows: Ring,
@@ -60,6 +65,8 @@ pub enum Hook {
 pub enum Uplink {
     /// Come in by this interface.
     FromNetdev(u32),
+    /// The same, before the kernel has a buffer for it. 0: by loopback, which kernels before 5.15 know alone.
+    FromWire(u32),
     /// Made on the node and about to leave by this interface.
     ToNetdev(u32),
 }
@@ -97,6 +104,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    fn of(program: &str, action: i32) -> Option<Self> {
+        match (program, action) {
+            // `XDP_PASS`, `XDP_TX`, `XDP_REDIRECT`. The program drops nothing.
+            (names::FROM_WIRE, 2) => Some(Self::Pass),
+            (names::FROM_WIRE, 3 | 4) => Some(Self::HandOver),
+            (names::FROM_WIRE, _) => None,
+            _ => [Self::Pass, Self::Drop, Self::HandOver].into_iter().find(|of| of.action() == action),
+        }
+    }
+
     /// The TC action: `TC_ACT_UNSPEC`, `TC_ACT_REDIRECT`, `TC_ACT_SHOT`.
     #[must_use]
     pub const fn action(self) -> i32 {
@@ -175,6 +192,7 @@ impl Lab {
         let index =
             |name: &str| rustix::net::netdevice::name_to_index(&socket()?, name).context("interface index");
         let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
+        object.load_wire_program()?;
         let uplink = index("up0")?;
         NoPods::new(&mut object)?.set(uplink, true)?;
         Ok(Self {
@@ -182,6 +200,8 @@ impl Lab {
             uplink,
             newcomer: index("new0")?,
             uplinks: Uplinks::new(&mut object)?,
+            xdp: XdpTable::new(&mut object)?,
+            xdp_sent: XdpCounter::new(&mut object)?,
             maps: Maps::new(&mut object)?,
             connections: Connections::new(&mut object)?,
             stats: Stats::new(&mut object)?,
@@ -207,8 +227,10 @@ impl Lab {
         self.write(ports.into_keys().map(Op::DeletePort))?;
         self.maps.set_flags(u32::MAX, Switch::Off);
         self.maps.limit_connections(u32::MAX);
+        self.maps.limit_outside(u32::MAX)?;
         self.maps.switches().forget_shortage();
         self.connections.clear()?;
+        self.xdp.delete(self.uplink)?;
         self.drain();
         Ok(())
     }
@@ -264,6 +286,9 @@ impl Lab {
             Place::Uplink(Uplink::FromNetdev(ifindex)) => {
                 (names::FROM_NETDEV, RunContext { ifindex, ingress_ifindex: 0, repeat: 1 })
             }
+            Place::Uplink(Uplink::FromWire(ifindex)) => {
+                (names::FROM_WIRE, RunContext { ifindex, ingress_ifindex: 0, repeat: 1 })
+            }
             Place::Uplink(Uplink::ToNetdev(ifindex)) => {
                 (names::TO_NETDEV, RunContext { ifindex, ingress_ifindex: 0, repeat: 1 })
             }
@@ -271,7 +296,14 @@ impl Lab {
         let outcome = self.object.test_run(program, packet, context).map_err(|error| {
             let takes = |context| self.object.test_run(names::EMPTY, packet, context).is_ok();
             let error = anyhow::Error::from(error);
-            match !takes(context) && takes(RunContext { ingress_ifindex: 0, ..context }) {
+            let no_frames = program == names::FROM_WIRE && context.ifindex != 0;
+            let takes_frames = || {
+                let without = RunContext { ifindex: 0, ..context };
+                self.object.test_run(program, packet, without).is_ok()
+            };
+            match !takes(context) && takes(RunContext { ingress_ifindex: 0, ..context })
+                || no_frames && takes_frames()
+            {
                 true => error.context(NO_INGRESS),
                 false => error,
             }
@@ -296,9 +328,7 @@ impl Lab {
         }
         let mut events = self.drops.drain(16).events;
         events.extend(self.flows.drain(16).events);
-        let verdict = [Verdict::Pass, Verdict::Drop, Verdict::HandOver]
-            .into_iter()
-            .find(|verdict| verdict.action() == outcome.action)
+        let verdict = Verdict::of(program, outcome.action)
             .with_context(|| format!("{program} returned {}", outcome.action))?;
         Ok(Seen { verdict, packet: outcome.packet, counted, events })
     }

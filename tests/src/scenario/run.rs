@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::model::ObjectRef;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     bed::{AgentOptions, Bed, Cni, Family},
-    flows::FlowLog,
+    flows::{FlowLog, status},
 };
 
 /// How long the agents may take to start.
@@ -42,6 +42,8 @@ pub struct Options {
     pub slack: u32,
     /// The plugin of all nodes, whatever the scenario says.
     pub cni: Option<Cni>,
+    /// With XDP on the uplinks.
+    pub xdp: bool,
 }
 
 impl Default for Options {
@@ -53,6 +55,7 @@ impl Default for Options {
             seed: 0,
             slack: 1,
             cni: None,
+            xdp: false,
         }
     }
 }
@@ -120,15 +123,23 @@ impl<'a> Run<'a> {
         }
         let mut bed = Bed::build(&cluster)?;
         let mut log = None;
+        if options.xdp {
+            bed.carry_frames()?;
+        }
         let mut agents = options.agents.clone();
         if let Some(agents) = &mut agents {
             agents.arguments.extend_from_slice(scenario.agent_arguments());
+            agents.arguments.extend(options.xdp.then(|| "--xdp=native".to_owned()));
             bed.start_agents(agents)?;
         }
         let mut delivery = Delivery::new(options.order, options.seed);
         delivery.deliver(&mut bed, &scenario.objects, &[]).context("objects")?;
         if options.agents.is_some() {
             bed.await_agents(START)?;
+            for agent in bed.agents().iter().filter(|_| options.xdp) {
+                let xdp = status(agent)?.xdp;
+                ensure!(xdp == "eth0 native", "XDP on {}: {xdp}", agent.node);
+            }
             log = Some(FlowLog::follow(bed.agents())?);
         }
         Ok(Self { scenario, options, agents, bed, log, delivery, kept: BTreeMap::new() })

@@ -1,6 +1,7 @@
 //! The kernel side of the agent against a real kernel, in network namespaces of a bed's own: maps, programs on
 //! interfaces, discovery, and taking over from an agent that is gone. Without root the bed says that it is missing.
 
+mod beside;
 mod conntrack;
 mod discovery;
 mod limits;
@@ -10,3 +11,4 @@ mod node;
 mod restart;
 mod soak;
 mod uplinks;
+mod xdp;

@@ -37,6 +37,7 @@ pub(crate) fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions 
         node_services: NodeServices::Off,
         timeouts: Timeouts::default(),
         quota: netpol_common::limits::CT,
+        outside_quota: netpol_common::limits::CT,
         uplinks: uplinks(UplinkChoice::Off),
     }
 }

@@ -124,12 +124,12 @@ fn tuple(src: Ipv4Addr, sport: u16, dst: Ipv4Addr) -> Tuple<V4> {
     }
 }
 
-/// Jiffies now, and how many of them are a timeout.
-fn jiffies(object: &Object, now: Jiffies) -> (u32, u32) {
+/// Jiffies now, and how many of them are a span of time.
+pub(crate) fn jiffies(object: &Object, now: Jiffies, span: Duration) -> (u32, u32) {
     let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
     let raw = object.test_run(names::CLOCK, &[0; 64], context).unwrap().action.cast_unsigned();
     let thousand = now.age(raw.wrapping_sub(1000)).as_secs_f64();
-    (raw, (TIMEOUT.as_secs_f64() * 1000.0 / thousand) as u32)
+    (raw, (span.as_secs_f64() * 1000.0 / thousand) as u32)
 }
 
 /// An entry of a connection `age` jiffies after its last packet. Addresses that nobody has.
@@ -200,7 +200,7 @@ fn of_two_hundred_thousand_connections_those_in_use_stay_and_all_others_go() {
         moment = kernel.clock.now(since.elapsed()).unwrap();
         moment.is_some()
     });
-    let (begun, timeout) = jiffies(&object, moment.unwrap());
+    let (begun, timeout) = jiffies(&object, moment.unwrap(), TIMEOUT);
     let mut table = Connections::new(&mut object).unwrap();
     let pods = ["t/a", "t/b"].map(|name| bed.pod(name).unwrap().netns.clone());
     let traffic = Traffic::open(&pods[0], &pods[1], server);
@@ -230,7 +230,7 @@ fn of_two_hundred_thousand_connections_those_in_use_stay_and_all_others_go() {
                         written += u64::from(table.put(key, entry).is_ok());
                     }
                 }
-                now = jiffies(&object, moment.unwrap()).0;
+                now = jiffies(&object, moment.unwrap(), TIMEOUT).0;
             }
             written
         });

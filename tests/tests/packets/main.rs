@@ -2,6 +2,7 @@
 
 mod affinity;
 mod anew;
+mod beside;
 mod epoch;
 mod errors;
 mod fragments;
@@ -15,6 +16,7 @@ mod quotes;
 mod refused;
 mod room;
 mod routes;
+mod sctp;
 mod service;
 mod shapes;
 mod source;

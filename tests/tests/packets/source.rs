@@ -5,10 +5,8 @@ use std::{net::SocketAddr, ops::RangeInclusive};
 use netpol_agent::dataplane::{Op, kernel::Switch};
 use netpol_common::{
     config,
-    direction::Direction::Egress,
     endpoint::{EndpointRow, flags},
     policy::SlotId,
-    reason::DropReason,
 };
 use netpol_tests::packet::{
     FIN_ACK,
@@ -21,7 +19,7 @@ use netpol_tests::packet::{
 use crate::{
     errors::same_but_for_quoted_checksum,
     table::{
-        Expect::{Drop, Known, Opens, OpensTranslated, Translated},
+        Expect::{Known, Opens, OpensTranslated, Translated},
         in_both_families, row, send_all,
     },
 };
@@ -36,7 +34,11 @@ fn source_port(packet: &[u8]) -> u16 {
 }
 
 /// Sends what must leave with a source port that was given out; the packet's sender as the backend sees it.
-fn sent_from_elsewhere(lab: &mut Lab, from: (SocketAddr, u32), packet: &[u8]) -> anyhow::Result<SocketAddr> {
+pub(crate) fn sent_from_elsewhere(
+    lab: &mut Lab,
+    from: (SocketAddr, u32),
+    packet: &[u8],
+) -> anyhow::Result<SocketAddr> {
     let seen = lab.send(FromPod(from.1), packet)?;
     assert!([HandOver, Pass].contains(&seen.verdict), "{:?}, {:?}", seen.verdict, seen.counted);
     verify(&seen.packet)?;
@@ -132,13 +134,17 @@ fn two_connections_with_one_answer_tuple_both_live() {
                     tcp(a, vip, SYN, b""),
                     Translated(HandOver, tcp(elsewhere, b, SYN, b"")),
                 ),
-                row(
-                    "directly from the port that was given out",
-                    FromPod(if_a),
-                    tcp(elsewhere, b, SYN, b""),
-                    Drop(DropReason::Collision, Egress),
-                ),
             ],
+        )?;
+        let third = sent_from_elsewhere(lab, (elsewhere, if_a), &tcp(elsewhere, b, SYN, b""))?;
+        send_all(
+            lab,
+            vec![row(
+                "directly from the port that was given out, and back",
+                FromPod(if_b),
+                tcp(b, third, SYN_ACK, b""),
+                Translated(HandOver, tcp(b, elsewhere, SYN_ACK, b"")),
+            )],
         )?;
         // Judged again, they are what they were.
         lab.write([Op::AdvanceEpoch])?;
@@ -178,12 +184,6 @@ fn a_port_is_free_for_the_backend_once_its_connection_through_the_service_is_ove
                         FromPod(if_a),
                         tcp(a, vip, FIN_ACK, b""),
                         Translated(HandOver, tcp(a, b, FIN_ACK, b"")),
-                    ),
-                    row(
-                        "directly, while one end is open",
-                        FromPod(if_a),
-                        tcp(a, b, SYN, b""),
-                        Drop(DropReason::Collision, Egress),
                     ),
                     row(
                         "the backend ends it",

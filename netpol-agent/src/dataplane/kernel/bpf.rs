@@ -28,8 +28,15 @@ const F_BEFORE: u32 = 1 << 3;
 
 /// `BPF_LINK_TYPE_CGROUP`.
 const LINK_TYPE_CGROUP: u32 = 3;
+/// `BPF_LINK_TYPE_XDP`.
+const LINK_TYPE_XDP: u32 = 6;
 /// `BPF_LINK_TYPE_TCX`.
 const LINK_TYPE_TCX: u32 = 11;
+
+/// `XDP_FLAGS_SKB_MODE`: run by the kernel.
+pub(super) const XDP_SKB_MODE: u32 = 1 << 1;
+/// `XDP_FLAGS_DRV_MODE`: run by the driver.
+pub(super) const XDP_DRV_MODE: u32 = 1 << 2;
 
 /// `enum bpf_attach_type` of a TCX link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +80,21 @@ pub(super) fn link_create_tcx(prog: BorrowedFd<'_>, ifindex: u32, attach: TcxAtt
         target: ifindex,
         attach_type: attach as u32,
         flags: F_BEFORE,
+        ..LinkCreate::zeroed()
+    };
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
+}
+
+/// Attaches a program to an interface itself; `mode` is one of `XDP_…_MODE`.
+pub(super) fn link_create_xdp(prog: BorrowedFd<'_>, ifindex: u32, mode: u32) -> io::Result<OwnedFd> {
+    /// `BPF_XDP`
+    const ATTACH: u32 = 37;
+    let mut attr = LinkCreate {
+        prog_fd: prog.as_raw_fd() as u32,
+        target: ifindex,
+        attach_type: ATTACH,
+        flags: mode,
         ..LinkCreate::zeroed()
     };
     // SAFETY: no pointers.
@@ -151,7 +173,7 @@ struct GetInfo {
     info: u64,
 }
 
-/// The head of `struct bpf_link_info` as a TCX link fills it.
+/// The head of `struct bpf_link_info` as a TCX link fills it, and an XDP link but for the last field.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct LinkInfo {
@@ -165,6 +187,15 @@ struct LinkInfo {
 
 /// The interface that a TCX link is attached to; `None` if it is gone or the link is of another kind.
 pub(super) fn tcx_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    interface(link, LINK_TYPE_TCX)
+}
+
+/// The interface that an XDP link is attached to; `None` if it is gone or the link is of another kind.
+pub(super) fn xdp_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    interface(link, LINK_TYPE_XDP)
+}
+
+fn interface(link: BorrowedFd<'_>, kind: u32) -> io::Result<Option<u32>> {
     let mut info = LinkInfo::zeroed();
     let mut attr = GetInfo {
         bpf_fd: link.as_raw_fd() as u32,
@@ -173,7 +204,7 @@ pub(super) fn tcx_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     };
     // SAFETY: `info` points to `info_len` writable bytes that outlive the call.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    Ok((info.kind == LINK_TYPE_TCX && info.ifindex != 0).then_some(info.ifindex))
+    Ok((info.kind == kind && info.ifindex != 0).then_some(info.ifindex))
 }
 
 /// The head of `struct bpf_link_info` as a link of a cgroup fills it.

@@ -104,8 +104,10 @@ impl Conntrack {
         (self.v4.done, self.v6.done) = (false, false);
         self.filled = std::mem::take(&mut self.counted);
         self.quotas.settle(&self.filled)?;
-        let most = self.quotas.limit();
-        let pressed = self.filled.iter().filter(|(_, n)| n.saturating_mul(4) >= most.saturating_mul(3));
+        let pressed = self
+            .filled
+            .iter()
+            .filter(|(owner, n)| n.saturating_mul(4) >= self.quotas.limit(**owner).saturating_mul(3));
         self.pressed = pressed.map(|(owner, _)| *owner).collect();
         // After the quotas: whoever finds no room from now on says so again.
         let short = self.switches.forget_shortage();
@@ -193,10 +195,17 @@ impl<K: Key> Walk<K> {
         }
         // Requests touch the front entry, answers the back one: together they tell the connection's state.
         let other = key.other(entry);
-        let Some(partner) = self.get(&other)?.filter(|partner| is_partner(key, entry, &other, partner))
-        else {
-            return Ok(alone);
+        let partner = self.get(&other)?.filter(|partner| is_partner(key, entry, &other, partner));
+        let back = match (entry.flags & flags::BACK != 0, &partner) {
+            (true, _) => key,
+            (false, Some(_)) => &other,
+            (false, None) => return Ok(alone),
         };
+        // The connection beside it is found by way of the back entry.
+        if self.get(&back.beside())?.is_some() {
+            return Ok(None);
+        }
+        let Some(partner) = partner else { return Ok(alone) };
         let together = entry.flags | partner.flags;
         let both_old = old(key, &CtEntry { flags: together, ..*entry })
             && old(&other, &CtEntry { flags: together, ..partner });

@@ -79,7 +79,7 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
     [
         map(names::CT4, Hash, size_of::<CtKey4>(), size_of::<CtEntry>(), ct, 0),
         map(names::CT6, Hash, size_of::<CtKey6>(), size_of::<CtEntry>(), ct, 0),
-        map(names::QUOTA, Hash, u32_len, size_of::<u64>(), limits::EP, NO_PREALLOC),
+        map(names::QUOTA, Hash, u32_len, size_of::<u64>(), limits::QUOTA, NO_PREALLOC),
         map(names::EP, Hash, u32_len, size_of::<EndpointRow>(), limits::EP, NO_PREALLOC),
         map(names::NO_POD, Hash, u32_len, u32_len, limits::NO_POD, NO_PREALLOC),
         map(names::UPLINK, Hash, u32_len, size_of::<UplinkRow>(), limits::UPLINK, NO_PREALLOC),

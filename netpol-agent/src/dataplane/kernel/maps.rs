@@ -124,6 +124,16 @@ impl Maps {
         self.quotas.set_limit(entries);
     }
 
+    /// From now on clients outside may fill `entries` of them with connections to backends that are no pods of this node, all
+    /// together. Without a call there is no limit.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses the row.
+    pub fn limit_outside(&mut self, entries: u32) -> Result<(), Error> {
+        self.quotas.limit_outside(entries)
+    }
+
     /// Who is to know when a backend answers for a Service no more.
     pub(super) fn tell_of_members(&mut self, wake: Wake) {
         self.member_gone = Some(wake);

@@ -42,6 +42,7 @@ mod uplinks;
 mod veth;
 mod watch;
 mod ways_out;
+mod xdp;
 
 pub use clock::{Clock, Jiffies};
 pub use connections::{ConnectionKey, Connections};
@@ -64,3 +65,4 @@ pub use timeouts::{Setting, SettingError, Timeouts};
 pub use uplinks::Uplinks;
 pub use watch::{Look, WatchError};
 pub use ways_out::{UplinkChoice, UplinkOptions};
+pub use xdp::{NoXdpChoice, XdpChoice, XdpCounter, XdpMode, XdpState, XdpStates, XdpTable};

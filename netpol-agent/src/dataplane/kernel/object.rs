@@ -8,7 +8,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, TestRunOptions,
     maps::Map,
-    programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SchedClassifier, TestRun},
+    programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SchedClassifier, TestRun, Xdp},
     sys::{BpfHelper, is_helper_supported},
 };
 use netpol_common::{limits, names};
@@ -72,7 +72,7 @@ pub enum LoadError {
     /// The object lacks a map or program, or it has another type: agent and object are of different versions.
     #[error("the kernel object has no {what} {name}")]
     Missing {
-        /// "map", "classifier" or "cgroup program".
+        /// "map", "classifier", "cgroup program" or "XDP program".
         what: &'static str,
         /// Its name.
         name: String,
@@ -99,7 +99,8 @@ pub struct RunContext {
 /// What became of the packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RunOutcome {
-    /// The TC action: -1 go on, 2 drop, 7 redirect.
+    /// The TC action: -1 go on, 2 drop, 7 redirect. Of [`names::FROM_WIRE`] the XDP action: 2 go on, 3 back by the same
+    /// interface, 4 redirect.
     pub action: i32,
     /// The packet afterwards.
     pub packet: Vec<u8>,
@@ -225,12 +226,33 @@ impl Object {
         }
     }
 
+    /// Loads and verifies the program for the uplinks themselves. Apart from the others, since nothing depends on it.
+    ///
+    /// # Errors
+    /// [`LoadError::Program`].
+    pub fn load_wire_program(&mut self) -> Result<(), LoadError> {
+        let name = names::FROM_WIRE;
+        self.wire_program()?.load().map_err(|source| LoadError::Program { name, source })
+    }
+
+    /// The program for the uplinks themselves, to be attached to one.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`].
+    pub fn wire_program(&mut self) -> Result<&mut Xdp, LoadError> {
+        match self.ebpf.program_mut(names::FROM_WIRE) {
+            Some(Program::Xdp(program)) => Ok(program),
+            _ => Err(LoadError::Missing { what: "XDP program", name: names::FROM_WIRE.into() }),
+        }
+    }
+
     /// Per program, how many instructions the verifier walked; `None` before kernel 5.16.
     #[must_use]
     pub fn verified_instructions(&self) -> Vec<(&'static str, Option<u32>)> {
         Self::PROGRAMS
             .into_iter()
             .chain(names::SOCKET_PROGRAMS)
+            .chain([names::FROM_WIRE])
             .map(|name| {
                 let info = self.ebpf.program(name).and_then(|program| program.info().ok());
                 (name, info.and_then(|info| info.verified_instruction_count()))
@@ -250,21 +272,24 @@ impl Object {
     ) -> Result<RunOutcome, RunError> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| RunError { program: program.into(), source };
-        let Some(Program::SchedClassifier(classifier)) = self.ebpf.program(program) else {
-            return Err(failed("no such classifier".into()));
-        };
         let RunContext { ifindex, ingress_ifindex, repeat } = context;
-        let skb = skb_context(ifindex, ingress_ifindex);
         let mut out = vec![0u8; packet.len() + 256];
-        let result = classifier
-            .test_run(TestRunOptions {
-                data_in: Some(packet),
-                data_out: Some(&mut out),
-                ctx_in: Some(&skb),
-                repeat,
-                ..TestRunOptions::default()
-            })
-            .map_err(|error| failed(error.into()))?;
+        let options =
+            TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), repeat, ..Default::default() };
+        let result = match self.ebpf.program(program) {
+            Some(Program::SchedClassifier(program)) => {
+                let skb = skb_context(ifindex, ingress_ifindex);
+                program.test_run(TestRunOptions { ctx_in: Some(&skb), ..options })
+            }
+            // Without a context the frame comes in by loopback: kernels before 5.15 take none.
+            Some(Program::Xdp(program)) if ifindex == 0 => program.test_run(options),
+            Some(Program::Xdp(program)) => {
+                let frame = frame_context(packet.len(), ifindex);
+                program.test_run(TestRunOptions { ctx_in: Some(&frame), ..options })
+            }
+            _ => return Err(failed("no such program".into())),
+        };
+        let result = result.map_err(|error| failed(error.into()))?;
         out.truncate(result.data_size_out as usize);
         Ok(RunOutcome { action: result.return_value.cast_signed(), packet: out, duration: result.duration })
     }
@@ -289,5 +314,11 @@ fn skb_context(ifindex: u32, ingress_ifindex: u32) -> Vec<u8> {
     let mut words = [0u32; 11];
     words[9] = ingress_ifindex;
     words[10] = ifindex;
+    bytemuck::cast_slice(&words).to_vec()
+}
+
+/// A `struct xdp_md`: where the frame begins and ends, metadata, and the interface.
+fn frame_context(len: usize, ifindex: u32) -> Vec<u8> {
+    let words = [0, u32::try_from(len).unwrap_or(u32::MAX), 0, ifindex, 0, 0];
     bytemuck::cast_slice(&words).to_vec()
 }

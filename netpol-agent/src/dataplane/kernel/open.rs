@@ -8,12 +8,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, NodeServices,
     NodeServicesState, Object, PinError, Ring, RunError, Sizes, Stats, Timeouts, UplinkOptions, Uplinks,
-    WatchError, clock, layout,
+    WatchError, XdpCounter, XdpStates, clock, layout,
     links::{self, Links},
     pins::{self, Pins},
     sockets, stale,
     takeover::Start,
     watch::{self, Look, Started},
+    xdp::Xdp,
 };
 use crate::dataplane;
 
@@ -34,6 +35,8 @@ pub struct KernelOptions {
     pub timeouts: Timeouts,
     /// Entries of the connection tables that one pod may fill.
     pub quota: u32,
+    /// Entries of the connection tables that clients outside may fill with connections to no pod of this node.
+    pub outside_quota: u32,
     /// Where clients from outside come in.
     pub uplinks: UplinkOptions,
 }
@@ -62,6 +65,10 @@ pub struct Kernel {
     pub mode: AttachMode,
     /// Whether the node's own processes reach Services.
     pub node_services: NodeServicesState,
+    /// What became of XDP on the uplinks.
+    pub xdp: XdpStates,
+    /// What it has sent on.
+    pub xdp_sent: XdpCounter,
     /// Keeps other agents off the pin directory.
     pub lock: Lock,
 }
@@ -103,8 +110,17 @@ impl Kernel {
     ///
     /// If anything of it fails. What enforced before does so still.
     pub fn open(options: &KernelOptions) -> Result<Self, OpenError> {
-        let KernelOptions { pin_dir, netns_dir, sizes, attach, node_services, timeouts, quota, uplinks } =
-            options;
+        let KernelOptions {
+            pin_dir,
+            netns_dir,
+            sizes,
+            attach,
+            node_services,
+            timeouts,
+            quota,
+            outside_quota,
+            uplinks,
+        } = options;
         let pins = Pins::open(pin_dir)?;
         layout::check_pinned(pins.maps(), sizes)?;
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
@@ -115,13 +131,17 @@ impl Kernel {
         let links = Links::open(&mut object, pins.links(), *attach)?;
         let mode = links.mode();
         let start = Start { now: clock::jiffies(&object)?, quota: *quota };
-        let uplinks = Uplinks::open(pins.maps(), uplinks.clone())?;
+        let xdp = Xdp::open(&mut object, pins.maps(), uplinks.xdp)?;
+        let xdp_states = xdp.states();
+        let uplinks = Uplinks::open(pins.maps(), uplinks.clone(), xdp)?;
         let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links, uplinks, start)?;
         let mut maps = Maps::new(&mut object)?;
         maps.limit_connections(*quota);
+        maps.limit_outside(*outside_quota)?;
         if matches!(node_services, NodeServicesState::On(_)) {
             maps.tell_of_members(stale::start(pins.maps()));
         }
+        let xdp_sent = XdpCounter::new(&mut object)?;
         Ok(Self {
             known,
             changes,
@@ -134,6 +154,8 @@ impl Kernel {
             maps,
             mode,
             node_services,
+            xdp: xdp_states,
+            xdp_sent,
             lock: Lock(pins),
         })
     }

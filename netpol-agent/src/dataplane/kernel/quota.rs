@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use netpol_common::names;
+use netpol_common::{conntrack::OUTSIDE, names};
 
 use super::{
     Object,
@@ -18,12 +18,23 @@ use crate::dataplane::Error;
 pub(super) struct Quotas {
     map: Arc<Mutex<Hash<u32, u64>>>,
     limit: u64,
+    outside: u64,
 }
 
 impl Quotas {
     /// Takes the map out of a loaded object. No pod has a limit so far.
     pub(super) fn new(object: &mut Object) -> Result<Self, Error> {
-        Ok(Self { map: Arc::new(Mutex::new(hash(object, names::QUOTA)?.0)), limit: i64::MAX as u64 })
+        Ok(Self {
+            map: Arc::new(Mutex::new(hash(object, names::QUOTA)?.0)),
+            limit: i64::MAX as u64,
+            outside: i64::MAX as u64,
+        })
+    }
+
+    /// From now on clients outside may fill `entries`, all together, with what goes to no pod of this node.
+    pub(super) fn limit_outside(&mut self, entries: u32) -> Result<(), Error> {
+        self.outside = entries.into();
+        put(&mut self.map(), &OUTSIDE, &self.outside, names::QUOTA)
     }
 
     /// From now on each pod may fill `entries` (a translated connection fills two).
@@ -31,9 +42,9 @@ impl Quotas {
         self.limit = entries.into();
     }
 
-    /// Entries that one pod may fill.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
+    /// Entries that may be filled by one owner: [`OUTSIDE`], or a pod.
+    pub(super) fn limit(&self, owner: u32) -> u64 {
+        if owner == OUTSIDE { self.outside } else { self.limit }
     }
 
     /// A pod that has filled none yet, unless it is known already.
@@ -56,7 +67,7 @@ impl Quotas {
         let mut map = self.map();
         for (ifindex, before) in read(&map, names::QUOTA, |ifindex| ifindex)? {
             // May be negative: a limit that was lowered.
-            let left = self.limit.wrapping_sub(filled.get(&ifindex).copied().unwrap_or(0));
+            let left = self.limit(ifindex).wrapping_sub(filled.get(&ifindex).copied().unwrap_or(0));
             if left != before {
                 put(&mut map, &ifindex, &left, names::QUOTA)?;
             }

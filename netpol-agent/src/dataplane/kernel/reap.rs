@@ -24,6 +24,8 @@ pub(super) trait Key: Pod + Eq + std::hash::Hash {
     fn protocol(&self) -> u8;
     /// The key of the other entry of a translated connection.
     fn other(&self, entry: &CtEntry) -> Self;
+    /// The key that a connection to the backend itself has, where this is a back entry's.
+    fn beside(&self) -> Self;
     /// `first` and `second` are entries as they were read; the same for a connection that has one.
     fn reap(first: (Self, &CtEntry), second: (Self, &CtEntry)) -> Self::Reap;
 }
@@ -41,7 +43,11 @@ macro_rules! key {
             }
             fn other(&self, entry: &CtEntry) -> Self {
                 let tuple = self.tuple(entry.flags);
-                Self::of(&entry.partner(&tuple))
+                let key = Self::of(&entry.partner(&tuple));
+                if entry.partner_is_beside() { key.beside() } else { key }
+            }
+            fn beside(&self) -> Self {
+                (*self).beside()
             }
             fn reap(first: (Self, &CtEntry), second: (Self, &CtEntry)) -> $reap {
                 $reap {

@@ -134,7 +134,8 @@ impl<K: Pod> Table<K> {
     }
 }
 
-fn epoch(pins: &Path) -> Result<u32, Error> {
+/// The epoch of now.
+pub(super) fn epoch(pins: &Path) -> Result<u32, Error> {
     let failed = |source: MapError| error("bpf_map_lookup_elem", names::CONFIG, source);
     let map: Array<MapData, Abi<Config>> = Array::try_from(pinned(pins, names::CONFIG)?).map_err(failed)?;
     Ok(map.get(&0, 0).map_err(failed)?.0.epoch)

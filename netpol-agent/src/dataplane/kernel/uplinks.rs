@@ -14,7 +14,8 @@ use super::{
     netlink::Netlink,
     object::pin_path,
     table::{self, Hash},
-    ways_out::{self, UplinkOptions},
+    ways_out::{self, UplinkOptions, WayOut},
+    xdp::{Candidate, Xdp},
 };
 use crate::dataplane::Error;
 
@@ -23,6 +24,8 @@ pub struct Uplinks {
     table: Hash<u32, UplinkRow>,
     rows: BTreeMap<u32, UplinkRow>,
     options: UplinkOptions,
+    /// Absent where interfaces are said by hand.
+    xdp: Option<Xdp>,
     /// Something has happened that can make an interface an uplink, or no longer one.
     dirty: bool,
 }
@@ -34,19 +37,19 @@ impl Uplinks {
     ///
     /// If the object lacks it, or it cannot be read.
     pub fn new(object: &mut Object) -> Result<Self, Error> {
-        Self::over(table::hash(object, names::UPLINK)?.0, UplinkOptions::default())
+        Self::over(table::hash(object, names::UPLINK)?.0, UplinkOptions::default(), None)
     }
 
     /// With the rows that an agent before left there.
-    pub(super) fn open(pins: &Path, options: UplinkOptions) -> Result<Self, Error> {
+    pub(super) fn open(pins: &Path, options: UplinkOptions, xdp: Xdp) -> Result<Self, Error> {
         let open = |source: MapError| table::error("open", names::UPLINK, source);
         let data = MapData::from_pin(pin_path(pins, names::UPLINK)).and_then(Map::from_map_data);
-        Self::over(HashMap::try_from(data.map_err(open)?).map_err(open)?, options)
+        Self::over(HashMap::try_from(data.map_err(open)?).map_err(open)?, options, Some(xdp))
     }
 
-    fn over(table: Hash<u32, UplinkRow>, options: UplinkOptions) -> Result<Self, Error> {
+    fn over(table: Hash<u32, UplinkRow>, options: UplinkOptions, xdp: Option<Xdp>) -> Result<Self, Error> {
         let rows = table::read(&table, names::UPLINK, |ifindex| ifindex)?;
-        Ok(Self { table, rows, options, dirty: true })
+        Ok(Self { table, rows, options, xdp, dirty: true })
     }
 
     /// Says what an uplink is like.
@@ -88,15 +91,22 @@ impl Uplinks {
         let gone: Vec<u32> =
             self.rows.keys().copied().filter(|ifindex| !found.contains_key(ifindex)).collect();
         for ifindex in gone {
+            if let Some(xdp) = &mut self.xdp {
+                xdp.detach(ifindex);
+            }
             links.detach_uplink(ifindex)?;
             self.delete(ifindex)?;
             tracing::info!(ifindex, "no uplink any more");
         }
-        for (ifindex, (name, row)) in found {
+        for (ifindex, WayOut { name, is_veth, mac, row }) in found {
             let new = !self.rows.contains_key(&ifindex);
             self.put(ifindex, row)?;
             if !links.is_uplink(ifindex) {
                 links.attach_uplink(ifindex)?;
+            }
+            // After the programs that do what it leaves.
+            if let Some(xdp) = &mut self.xdp {
+                xdp.attach(Candidate { ifindex, name: &name, is_veth, mac });
             }
             if new {
                 tracing::info!(ifindex, name, "an uplink");

@@ -15,6 +15,7 @@ use netlink_packet_route::{
 use netpol_common::uplink::UplinkRow;
 
 use super::{
+    XdpChoice,
     netlink::{Netlink, NetlinkError},
     veth,
 };
@@ -26,11 +27,13 @@ pub struct UplinkOptions {
     pub choice: UplinkChoice,
     /// First and last source port for connections from outside to backends of other nodes.
     pub ports: (u16, u16),
+    /// Which of them get the XDP program.
+    pub xdp: XdpChoice,
 }
 
 impl Default for UplinkOptions {
     fn default() -> Self {
-        Self { choice: UplinkChoice::Auto, ports: UplinkRow::PORTS }
+        Self { choice: UplinkChoice::Auto, ports: UplinkRow::PORTS, xdp: XdpChoice::default() }
     }
 }
 
@@ -57,12 +60,21 @@ impl FromStr for UplinkChoice {
     }
 }
 
-/// Names and rows of the uplinks. Only interfaces with Ethernet headers can be one: the programs read packets from there on.
+/// An interface that leads out of the node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct WayOut {
+    pub(super) name: String,
+    pub(super) is_veth: bool,
+    pub(super) mac: [u8; 6],
+    pub(super) row: UplinkRow,
+}
+
+/// The uplinks by index. Only interfaces with Ethernet headers can be one: the programs read packets from there on.
 pub(super) fn find(
     netlink: &mut Netlink,
     options: &UplinkOptions,
     no_pods: &BTreeSet<u32>,
-) -> Result<BTreeMap<u32, (String, UplinkRow)>, NetlinkError> {
+) -> Result<BTreeMap<u32, WayOut>, NetlinkError> {
     let mut found = BTreeMap::new();
     if options.choice == UplinkChoice::Off {
         return Ok(found);
@@ -73,7 +85,8 @@ pub(super) fn find(
     for answer in &answers {
         let Message::NewLink(link) = answer else { continue };
         let ifindex = link.header.index;
-        let (name, is_bridge) = describe(link);
+        let Description { name, kind, mac } = describe(link);
+        let is_bridge = kind == Some(InfoKind::Bridge);
         if link.header.link_layer_type != LinkLayerType::Ether || !no_pods.contains(&ifindex) {
             continue;
         }
@@ -84,7 +97,8 @@ pub(super) fn find(
             UplinkChoice::Named(names) => names.contains(&name),
         };
         if is_one {
-            found.insert(ifindex, (name, row(own, options.ports)));
+            let is_veth = kind == Some(InfoKind::Veth);
+            found.insert(ifindex, WayOut { name, is_veth, mac, row: row(own, options.ports) });
         }
     }
     Ok(found)
@@ -102,18 +116,30 @@ fn row(addresses: &[IpAddr], (first_port, last_port): (u16, u16)) -> UplinkRow {
     row
 }
 
-fn describe(link: &LinkMessage) -> (String, bool) {
-    let (mut name, mut is_bridge) = (String::new(), false);
+#[derive(Default)]
+struct Description {
+    name: String,
+    kind: Option<InfoKind>,
+    mac: [u8; 6],
+}
+
+fn describe(link: &LinkMessage) -> Description {
+    let mut found = Description::default();
     for attribute in &link.attributes {
         match attribute {
-            LinkAttribute::IfName(text) => name.clone_from(text),
+            LinkAttribute::IfName(text) => found.name.clone_from(text),
+            LinkAttribute::Address(mac) => found.mac = mac.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::LinkInfo(infos) => {
-                is_bridge |= infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)));
+                for info in infos {
+                    if let LinkInfo::Kind(of) = info {
+                        found.kind = Some(of.clone());
+                    }
+                }
             }
             _ => {}
         }
     }
-    (name, is_bridge)
+    found
 }
 
 /// Global addresses by interface, without those that are about to go.

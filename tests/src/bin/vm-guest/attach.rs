@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::kernel::{
-    AttachMode, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkOptions,
+    AttachMode, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkChoice, UplinkOptions, XdpChoice,
 };
 use netpol_common::{direction::Direction, reason::DropReason, stats};
 use netpol_tests::bed::Netns;
@@ -18,7 +18,7 @@ use super::{ip, sockets};
 const NAMESPACES: &str = "/run/netns";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Attaches to one pod's interface and sends from it. The pod has no row, so the packet must be dropped as pending. Then has this machine's own
+/// Attaches to an uplink, and to one pod's interface and sends from it. The pod has no row, so the packet must be dropped as pending. Then has this machine's own
 /// processes reach Services.
 ///
 /// # Errors
@@ -28,6 +28,10 @@ pub(super) fn attach() -> Result<AttachMode> {
     ip("link add host0 type veth peer name eth0 netns /run/netns/pod")?;
     ip("addr add 10.1.1.1/24 dev host0")?;
     ip("link set host0 up")?;
+    // An uplink.
+    ip("link add up0 type veth peer name up1")?;
+    ip("link set up0 up")?;
+    ip("link set up1 up")?;
     pod.ip(&["addr add 10.1.1.2/24 dev eth0", "link set lo up", "link set eth0 up"].map(str::to_owned))?;
     let mut kernel = Kernel::open(&KernelOptions {
         pin_dir: "/sys/fs/bpf/netpol".into(),
@@ -37,8 +41,15 @@ pub(super) fn attach() -> Result<AttachMode> {
         node_services: NodeServices::Auto(None),
         timeouts: Timeouts::default(),
         quota: netpol_common::limits::CT,
-        uplinks: UplinkOptions::default(),
+        outside_quota: netpol_common::limits::CT,
+        uplinks: UplinkOptions {
+            choice: UplinkChoice::Named(["up0".to_owned()].into()),
+            xdp: XdpChoice::Native,
+            ..UplinkOptions::default()
+        },
     })?;
+    let xdp = kernel.xdp.summary();
+    ensure!(xdp == "up0 native", "XDP on the uplink: {xdp}");
     ensure!(kernel.known.len() == 1, "one interface leads to a pod, found {:?}", kernel.known);
 
     let pending = || -> Result<u64> {

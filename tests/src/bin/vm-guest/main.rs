@@ -74,6 +74,7 @@ fn load_programs() -> Result<()> {
     let mut object =
         Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() }).map_err(shortened)?;
     object.load_socket_programs().map_err(shortened)?;
+    object.load_wire_program().map_err(shortened)?;
     for (name, instructions) in object.verified_instructions() {
         let count = instructions.map_or_else(|| "-".to_owned(), |count| count.to_string());
         println!("VMPROGRAM {name} {count}");

@@ -1,7 +1,11 @@
+use std::net::IpAddr;
+
 use netpol_agent::dataplane::{Backend, Frontend, Op, SourceRange};
 use netpol_common::{
     direction::Direction::Ingress,
+    endpoint::{EndpointRow, flags as endpoint},
     net::proto,
+    policy::SlotId,
     reason::DropReason,
     service::{FrontendRow, ServiceRow, flags},
     uplink::UplinkRow,
@@ -9,22 +13,57 @@ use netpol_common::{
 use netpol_tests::packet::{
     ETHERNET,
     Hook::FromPod,
-    SYN, SYN_ACK,
+    PSH_ACK, SYN, SYN_ACK,
     Uplink::FromNetdev,
-    Verdict::{HandOver, Pass},
-    World, reset_of, tcp, udp, unreachable_of,
+    Verdict::{self, HandOver, Pass},
+    World, open, reset_of, slot_for_pods, tcp, udp, unreachable_of,
 };
 
 use crate::table::{
-    Expect::{Drop, Opens, OpensTranslated, Translated},
+    Expect::{Counts, Drop, Known, Opens, OpensTranslated, Translated},
     row, send_all,
 };
 
-use super::{FAR, NODE_PORT, SVC, in_a_node, judged::own_address_is_judged, sent, uplink_of};
+use super::{FAR, NODE_PORT, SVC, in_a_node, sent, uplink_of};
 
 #[test]
 fn policy_of_the_backend_judges_the_clients_own_address() {
-    in_a_node(|lab, w, o| own_address_is_judged(lab, w, &o, 0, SYN, Drop(DropReason::Policy, Ingress)));
+    in_a_node(|lab, w, o| {
+        o.settle(lab, &[w.b], 1, 0)?;
+        let slot = SlotId(0x51);
+        lab.write(slot_for_pods(slot))?;
+        let isolated = EndpointRow { slot_in: slot, flags: open().flags | endpoint::ISOLATED_IN, ..open() };
+        lab.write([Op::PutEndpoint(lab.pods[1], isolated)])?;
+        let up = lab.uplink;
+        let (vip, b) = (World::at(o.node, NODE_PORT), World::at(w.b, 8080));
+        // A pod of another node is in the class that the rule names, the client is in none.
+        let (c, pod) = (World::at(o.client, 4000), World::at(w.remote, 4000));
+        send_all(
+            lab,
+            vec![
+                row("a client", FromNetdev(up), tcp(c, vip, SYN, b""), Drop(DropReason::Policy, Ingress)),
+                row(
+                    "a pod elsewhere",
+                    FromNetdev(up),
+                    tcp(pod, vip, SYN, b""),
+                    OpensTranslated(HandOver, tcp(pod, b, SYN, b"")),
+                ),
+            ],
+        )?;
+        lab.write([
+            Op::PutEndpoint(lab.pods[1], EndpointRow { slot_in: SlotId(0x99), ..isolated }),
+            Op::AdvanceEpoch,
+        ])?;
+        send_all(
+            lab,
+            vec![row(
+                "when policy has changed",
+                FromNetdev(up),
+                tcp(pod, vip, PSH_ACK, b""),
+                Drop(DropReason::Policy, Ingress),
+            )],
+        )
+    });
 }
 
 #[test]
@@ -118,6 +157,10 @@ fn source_ports_run_out_one_backend_at_a_time() {
         let up = lab.uplink;
         let vip = World::at(o.node, NODE_PORT);
         let from = |port| tcp(World::at(o.client, port), vip, SYN, b"");
+        let neighbour = match o.client {
+            IpAddr::V4(_) => [203, 0, 113, 10].into(),
+            IpAddr::V6(_) => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 10].into(),
+        };
         let n = World::at(o.node, first_port);
         let b = World::at(o.elsewhere, 8080);
         let another = Backend { addr: o.elsewhere, port: 8081 };
@@ -131,6 +174,18 @@ fn source_ports_run_out_one_backend_at_a_time() {
                     OpensTranslated(HandOver, sent(tcp(n, b, SYN, b""))),
                 ),
                 row("none is left", FromNetdev(up), from(2), Drop(DropReason::NoPort, Ingress)),
+                row(
+                    "nor for another client with the same port",
+                    FromNetdev(up),
+                    tcp(World::at(neighbour, 1), vip, SYN, b""),
+                    Drop(DropReason::NoPort, Ingress),
+                ),
+                row(
+                    "the first one is answered",
+                    FromNetdev(up),
+                    tcp(b, n, SYN_ACK, b""),
+                    Translated(HandOver, sent(tcp(vip, World::at(o.client, 1), SYN_ACK, b""))),
+                ),
             ],
         )?;
         lab.write([
@@ -194,5 +249,66 @@ fn a_client_of_nobody_is_told_and_one_of_another_node_is_not() {
         let silent =
             |packet| row("silence", FromNetdev(up), packet, Drop(DropReason::NoLocalBackend, Ingress));
         send_all(lab, vec![silent(syn), silent(datagram)])
+    });
+}
+
+#[test]
+fn clients_outside_fill_their_part_of_the_table_and_no_more() {
+    in_a_node(|lab, w, o| {
+        o.settle(lab, &[o.elsewhere], 0, 0)?;
+        // Room for one translated connection.
+        lab.maps.limit_outside(2)?;
+        let (up, vip) = (lab.uplink, World::at(o.node, NODE_PORT));
+        let ask = |port| udp(World::at(o.client, port), vip, b"?");
+        let first = lab.send(FromNetdev(up), &ask(1))?;
+        assert_eq!(first.verdict, HandOver, "{:?}", first.counted);
+        let over = |port| {
+            row(
+                "over",
+                FromNetdev(up),
+                ask(port),
+                Counts(Verdict::Drop, &["table-full ingress", "over-quota"]),
+            )
+        };
+        send_all(lab, vec![over(2), over(3)])?;
+        let again = lab.send(FromNetdev(up), &ask(1))?;
+        assert_eq!(again.verdict, HandOver, "who is there stays: {:?}", again.counted);
+        // Others have room of their own: a pod that answers clients outside, and what pods ask.
+        let (a, b) = (World::at(w.a, 4000), World::at(w.b, 8080));
+        lab.write([
+            Op::WriteBackends { base: 200, backends: vec![Backend { addr: w.b, port: 8080 }] },
+            Op::PutService(FAR, ServiceRow::new(200, 1, 1).expect("in range")),
+        ])?;
+        let opened = OpensTranslated(HandOver, udp(World::at(o.client, 2), b, b"?"));
+        send_all(
+            lab,
+            vec![
+                row("to a pod of this node", FromNetdev(up), ask(2), opened),
+                row("a pod", FromPod(lab.pods[0]), udp(a, World::at(o.client, 53), b"?"), Opens(Pass)),
+            ],
+        )
+    });
+}
+
+#[test]
+fn other_ports_of_a_cluster_address_are_refused_and_the_nodes_own_are_its_own() {
+    in_a_node(|lab, w, o| {
+        o.settle(lab, &[w.b], 1, 0)?;
+        let up = lab.uplink;
+        let whole = FrontendRow { flags: flags::WHOLE, ..FrontendRow::default() };
+        lab.write([Op::PutFrontend(Frontend::whole(w.service), whole)])?;
+        let c = World::at(o.client, 4000);
+        let l4 = ETHERNET + if o.node.is_ipv4() { 20 } else { 40 };
+        let asked = tcp(c, World::at(w.service, 81), SYN, b"");
+        let seen = lab.send(FromNetdev(up), &asked)?;
+        assert_eq!(seen.verdict, HandOver, "{:?}", seen.counted);
+        assert_eq!(seen.packet, sent(reset_of(&asked, l4)));
+        let ports = [22, 10_250, NODE_PORT + 1];
+        let own =
+            |port| row("its own", FromNetdev(up), tcp(c, World::at(o.node, port), SYN, b""), Known(Pass));
+        send_all(lab, ports.map(own).into())?;
+        let datagram =
+            |port| row("its own", FromNetdev(up), udp(c, World::at(o.node, port), b"?"), Known(Pass));
+        send_all(lab, ports.map(datagram).into())
     });
 }

@@ -2,15 +2,18 @@
 
 mod admission;
 mod anew;
+mod beside;
 mod judged;
 mod mid_flow;
 mod reports;
+mod sctp;
 mod translation;
+mod wire;
 
 use std::{fs, net::IpAddr, process::Command};
 
 use anyhow::{Result, ensure};
-use netpol_agent::dataplane::{Backend, Frontend, Op};
+use netpol_agent::dataplane::{Backend, Frontend, Member, Op};
 use netpol_common::{
     net::proto,
     service::{FrontendRow, ServiceRow, flags},
@@ -61,6 +64,7 @@ impl Outside {
         let backends: Vec<_> = backends.iter().map(|addr| Backend { addr: *addr, port: 8080 }).collect();
         let base = 100;
         let all = u32::try_from(backends.len())?;
+        lab.write(backends.iter().map(|backend| Op::PutMember(Member { svc: SVC, backend: *backend })))?;
         lab.write([
             Op::WriteBackends { base, backends },
             Op::PutService(FAR, ServiceRow::new(base, local, all).expect("in range")),

@@ -1,0 +1,5 @@
+//! Ways to a Service, with several of them at once (needs root).
+
+mod one_port;
+mod talk;
+mod uplinks;
