@@ -27,7 +27,10 @@ pub fn admit<F: Apart + Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i
     let epoch = settings::read().epoch;
     let tuple = case.packet.tuple;
     let frontend = if case.beside == 0 { F::frontend(tuple.dst, tuple.dport, tuple.proto) } else { None };
-    if frontend.is_none() && case.beside == 0 {
+    let served = frontend.is_some();
+    // A value on both ways: 5.10 refuses to read what only one of them wrote.
+    let row = frontend.unwrap_or_default();
+    if !served && case.beside == 0 {
         return if service::is_whole::<F>(&tuple.dst) { Err(DropReason::NoBackend) } else { Ok(NEXT) };
     }
     peer::look_up::<F>(&tuple.src, &mut case.ends.src);
@@ -35,9 +38,9 @@ pub fn admit<F: Apart + Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i
         return Err(DropReason::Spoofed);
     }
     let met_late = tuple.proto == proto::TCP && !case.packet.opens();
-    let (mut plain, mut svc) = (flags::OUTSIDE, 0);
+    let mut plain = flags::OUTSIDE;
     (case.nat_src, case.nat_sport) = (tuple.src, tuple.sport);
-    if let Some(row) = frontend {
+    if served {
         service::lets_in::<F>(&row, tuple.src)?;
         let among = service::backends(row.far)?;
         if met_late && !(service::is_settled(&row, among) && tcp::goes_on(case.packet.tcp_flags)) {
@@ -45,7 +48,6 @@ pub fn admit<F: Apart + Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i
         }
         (case.nat_dst, case.nat_dport) =
             service::choose::<F>(&row, among, &tuple.src, (tuple.sport, tuple.proto))?;
-        svc = row.svc;
     } else if met_late || tuple.proto == proto::SCTP {
         return Err(DropReason::Collision);
     } else {
@@ -76,7 +78,7 @@ pub fn admit<F: Apart + Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i
         }
     }
     case.lend();
-    Ok(F::enter_arrived(skb.raw(), epoch, plain, svc))
+    Ok(F::enter_arrived(skb.raw(), epoch, plain, row.svc))
 }
 
 /// Makes the entries of the case's connection, from another source port if that is taken. What comes next.
