@@ -20,6 +20,7 @@ mod events;
 #[cfg(feature = "fault-points")]
 mod fault_points;
 mod health;
+mod kept;
 mod pending;
 mod problems;
 mod reconcile;

@@ -7,7 +7,10 @@ use std::{
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::health::{Checks, Told};
+use super::{
+    health::{Checks, Told},
+    kept::Kept,
+};
 use crate::{
     dataplane::kernel::{Fill, Jiffies, Look},
     engine::{
@@ -24,7 +27,7 @@ pub struct Shared {
     engine: Arc<RwLock<Engine>>,
     status: Arc<RwLock<Status>>,
     /// Every object as the source delivered it, for the reference evaluator.
-    manifests: Arc<RwLock<BTreeMap<ObjectRef, Manifest>>>,
+    manifests: Arc<RwLock<Kept>>,
     /// Policies that were deleted, as long as the engine remembers them.
     deleted: Arc<RwLock<BTreeMap<Name, NetworkPolicy>>>,
     look: Look,
@@ -152,7 +155,7 @@ impl Shared {
     pub fn world(&self) -> World {
         let engine = self.engine();
         let manifests = self.manifests.read().unwrap_or_else(PoisonError::into_inner);
-        let mut world: World = manifests.values().cloned().collect();
+        let mut world: World = manifests.manifests().collect();
         let deleted = self.deleted.read().unwrap_or_else(PoisonError::into_inner);
         let kept = deleted.iter().filter(|(name, _)| engine.is_kept(name));
         world.kept = kept.map(|(_, policy)| policy.clone()).collect();
@@ -164,7 +167,7 @@ impl Shared {
 
     pub(super) fn keep(&self, manifest: &Manifest) {
         let mut manifests = self.manifests.write().unwrap_or_else(PoisonError::into_inner);
-        manifests.insert(model::reference(manifest), manifest.clone());
+        manifests.insert(&model::reference(manifest), manifest);
     }
 
     pub(super) fn forget(&self, object: &ObjectRef) {

@@ -105,6 +105,12 @@ impl Agent {
         fs::read_to_string(&self.log).unwrap_or_else(|e| format!("{}: {e}", self.log.display()))
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it is still running.
     ///
     /// # Errors

@@ -37,8 +37,11 @@ impl Bed {
         self.api.as_ref().map(|api| &api.server)
     }
 
-    /// A file that tells a node's agent where the server is; the server is started with the first one.
-    pub(super) fn kubeconfig(&mut self, node: &str) -> Result<PathBuf> {
+    /// The API server of the bed, started if need be.
+    ///
+    /// # Errors
+    /// If it cannot listen on a node.
+    pub fn start_api_server(&mut self) -> Result<ApiServer> {
         if self.api.is_none() {
             let runtime = self.runtime().clone();
             let server = ApiServer::new()?;
@@ -47,6 +50,12 @@ impl Bed {
             self.objects.serve(&server)?;
             self.api = Some(Api { server, _answering: answering });
         }
+        self.api_server().cloned().context("the bed has no API server")
+    }
+
+    /// A file that tells a node's agent where the server is.
+    pub(super) fn kubeconfig(&mut self, node: &str) -> Result<PathBuf> {
+        self.start_api_server()?;
         Ok(kubeconfig(self.node(node)?))
     }
 }

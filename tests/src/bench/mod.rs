@@ -6,10 +6,12 @@
 
 mod change;
 mod connections;
+mod crowd;
 mod kube_proxy;
 mod packet;
 mod policed;
 mod pulse;
+mod scale;
 mod series;
 mod services;
 mod traffic;
@@ -17,5 +19,6 @@ mod traffic;
 pub use change::changes;
 pub use connections::connections;
 pub use packet::packets;
+pub use scale::scale;
 pub use series::{Report, Series};
 pub use services::services;

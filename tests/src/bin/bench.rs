@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use netpol_tests::bench::{Report, changes, connections, packets, services};
+use netpol_tests::bench::{Report, changes, connections, packets, scale, services};
 
 /// Measures nanoseconds per packet, connections between two pods with and without netpol, connections to Services beside
 /// kube-proxy's rules, and how soon a change of policy reaches the packets.
@@ -35,6 +35,8 @@ enum Part {
     Services,
     /// From a change of policy to its effect.
     Changes,
+    /// Memory and time to sync in a large cluster.
+    Scale,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,10 @@ fn run() -> Result<()> {
     if wanted(Part::Changes) {
         eprintln!("From the rename of a manifest to the packets that are judged by it …");
         changes(arguments.quick, &mut report)?;
+    }
+    if wanted(Part::Scale) {
+        eprintln!("An agent beside the API server of a large cluster …");
+        scale(arguments.quick, &mut report)?;
     }
     print(&report);
     if let Some(path) = arguments.json {

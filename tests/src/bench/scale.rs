@@ -1,0 +1,97 @@
+//! An agent in a large cluster: how much memory it takes, and how soon after its start everything is in force.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{
+    Report, Series,
+    crowd::{self, Crowd},
+};
+use crate::{
+    bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Source},
+    flows::status,
+};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Pods of the agent's own node, of one namespace each.
+const OWN_PODS: usize = 20;
+/// Bytes of a MiB, and of the kB of /proc.
+const MIB: f64 = 1024.0;
+
+/// Starts an agent beside an API server that holds a large cluster, several times: on a node where nothing is pinned, and
+/// again over the tables of the one before.
+///
+/// # Errors
+/// If the bed cannot be built, or the agent does not come to be in sync.
+pub fn scale(quick: bool, report: &mut Report) -> Result<()> {
+    let crowd = if quick { Crowd::LARGE.part(10) } else { Crowd::LARGE };
+    let nodes = vec![NodeSpec::new("node1", Cni::Ptp)];
+    let mut bed = Bed::build(&ClusterSpec { nodes, outside: Vec::new(), families: vec![Family::V4] })?;
+    for n in 0..OWN_PODS {
+        bed.apply(&[
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": crowd::namespace(n)}),
+            json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "own", "namespace": crowd::name(n), "labels": crowd::labels(n)},
+                "spec": {"nodeName": "node1", "containers": [{"name": "c"}]},
+            }),
+        ])?;
+    }
+    let server = bed.start_api_server()?;
+    crowd.objects().try_for_each(|object| server.put(object))?;
+    let sizes = format!("{} pods, {} Services", crowd.pods, crowd.services);
+    eprintln!("  {sizes}, {} endpoints, {} policies", crowd.endpoints(), crowd.policies);
+    let mut all = ["cold", "restart"].map(Measured::new);
+    for _ in 0..if quick { 1 } else { 5 } {
+        for measured in &mut all {
+            measured.take(&mut bed)?;
+        }
+        bed.clean_up_node("node1")?;
+    }
+    all.iter().flat_map(|measured| &measured.0).for_each(|series| report.add(series));
+    Ok(())
+}
+
+/// Time until it is in sync, processor time until then, resident memory then, and at its most.
+struct Measured([Series; 4]);
+
+impl Measured {
+    fn new(how: &str) -> Self {
+        let names = [("sync", "s"), ("cpu", "s"), ("resident", "MiB"), ("resident_peak", "MiB")];
+        Self(names.map(|(name, unit)| Series::new(format!("scale.{how}.{name}"), unit)))
+    }
+
+    fn take(&mut self, bed: &mut Bed) -> Result<()> {
+        let begin = Instant::now();
+        bed.start_agents(&AgentOptions { source: Source::Server, ..AgentOptions::default() })?;
+        bed.await_agents(PATIENCE)?;
+        let sync = begin.elapsed().as_secs_f64();
+        let agent = bed.take_agent("node1")?;
+        let pid = status(&agent).map(|_| agent.id())?;
+        let memory = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let values = [sync, cpu_seconds(pid)?, field(&memory, "VmRSS:")?, field(&memory, "VmHWM:")?];
+        self.0.iter_mut().zip(values).for_each(|(series, value)| series.rounds.push(value));
+        agent.stop().map(drop)
+    }
+}
+
+/// A field of `/proc/PID/status` in kB, as MiB.
+fn field(status: &str, name: &str) -> Result<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())?;
+    Ok(kilobytes / MIB)
+}
+
+/// User and system time of a process (fields 14 and 15 of `/proc/PID/stat`).
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').context("/proc/PID/stat")?.1;
+    let ticks: Vec<f64> =
+        fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / rustix::param::clock_ticks_per_second() as f64)
+}
