@@ -30,6 +30,7 @@ fn act(command: Command) -> Result<()> {
             let filter = EnvFilter::try_new(&args.log).context("--log")?;
             let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
             log.with_ansi(stderr().is_terminal()).init();
+            kernel::give_back_what_is_free();
             Ok(runtime::run(&args)?)
         }
         Command::Cleanup(args) => kernel::cleanup(&args.pin_dir).context("cleanup is not complete"),

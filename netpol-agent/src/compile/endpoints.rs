@@ -27,7 +27,7 @@ impl Compiler {
     pub(super) fn endpoints_in(&self, namespace: &str) -> Vec<Name> {
         let from = Name::new(namespace, "");
         let names = self.endpoints.range(from..).map(|(name, _)| name);
-        names.take_while(|name| name.namespace == namespace).cloned().collect()
+        names.take_while(|name| *name.namespace == *namespace).cloned().collect()
     }
 
     /// Gives each pod the slots that its policies make, and returns the slots that were not in use before.

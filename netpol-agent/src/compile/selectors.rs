@@ -61,7 +61,7 @@ impl Selectors {
     ) -> impl Iterator<Item = FeatureId> + 'a {
         let own = pod.labels.iter().map(|(k, v)| Anchor::Label(k.clone(), v.clone()));
         let around = namespace.iter().map(|(k, v)| Anchor::NamespaceLabel(k.clone(), v.clone()));
-        let fixed = [Anchor::Namespace(pod.name.namespace.clone()), Anchor::Nothing];
+        let fixed = [Anchor::Namespace(pod.name.namespace.to_string()), Anchor::Nothing];
         own.chain(around)
             .chain(fixed)
             .filter_map(|anchor| self.by_anchor.get(&anchor))
@@ -74,7 +74,7 @@ impl Selectors {
 /// Whether a selector matches a pod, given the labels of its namespace.
 pub(super) fn matches(selector: &PodSelector, pod: &Pod, namespace: &Labels) -> bool {
     let in_namespace = match &selector.namespaces {
-        Namespaces::Named(name) => *name == pod.name.namespace,
+        Namespaces::Named(name) => **name == *pod.name.namespace,
         Namespaces::Labelled(labels) => labels.matches(namespace),
     };
     in_namespace && selector.pods.matches(&pod.labels)

@@ -66,7 +66,7 @@ fn index() -> Index {
         uid: String::new(),
         created_s: 0,
         node: Some("node1".into()),
-        labels: Labels::new(),
+        labels: Labels::default(),
         addresses: vec![addr],
         host_network: false,
         ended: false,

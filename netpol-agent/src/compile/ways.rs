@@ -85,7 +85,7 @@ pub(super) fn balanced(
         members: if asks { choice.members.into_iter().collect() } else { BTreeSet::new() },
         ranges: if restricted { ranges(service, v4, index) } else { BTreeSet::new() },
         maglev: ways.values().any(|way| way.flags & flags::MAGLEV != 0),
-        never_empty: service.name.namespace == "default" && service.name.name == "kubernetes",
+        never_empty: &*service.name.namespace == "default" && &*service.name.name == "kubernetes",
         ways,
     }
 }

@@ -10,7 +10,7 @@ fn only(explanation: &Explanation) -> &Way {
 fn the_fixture_is_in_force() {
     let states: Vec<_> =
         Fixture::new().endpoints().iter().map(|e| (e.pod.clone().unwrap().name, e.state)).collect();
-    assert_eq!(states, [("db-0".to_owned(), EndpointState::Ready), ("web".to_owned(), EndpointState::Ready)]);
+    assert_eq!(states, [("db-0".into(), EndpointState::Ready), ("web".into(), EndpointState::Ready)]);
 }
 
 #[test]

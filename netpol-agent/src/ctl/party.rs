@@ -65,7 +65,7 @@ impl Words {
             Self::Pod(name) => {
                 let pod =
                     find_pod(world, name).ok_or_else(|| ExplainError::Unknown(format!("pod {name}")))?;
-                let party = Party::Pod { namespace: name.namespace.clone(), name: name.name.clone() };
+                let party = Party::Pod { namespace: name.namespace.to_string(), name: name.name.to_string() };
                 End::of_pod(pod, party, addresses_of(pod))
                     .ok_or_else(|| ExplainError::NoAddress(format!("pod {name}")))
             }

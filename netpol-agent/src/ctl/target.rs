@@ -66,7 +66,7 @@ fn through_service(
 ) -> Result<Target, ExplainError> {
     let named = |service: &&Service| {
         let namespace = service.metadata.namespace.as_deref().unwrap_or("default");
-        service.metadata.name.as_deref() == Some(&name.name) && namespace == name.namespace
+        service.metadata.name.as_deref() == Some(&name.name) && namespace == &*name.namespace
     };
     let service =
         world.services.iter().find(named).ok_or_else(|| ExplainError::Unknown(format!("service {name}")))?;

@@ -145,8 +145,8 @@ fn exchange<K: Ord + Clone>(
 }
 
 fn pod_ref(pod: &Pod) -> PodRef {
-    let Pod { name, uid, node, labels, .. } = pod.clone();
-    PodRef { pod: name, uid, node, labels }
+    let Pod { name, uid, node, labels, .. } = pod;
+    PodRef { pod: name.clone(), uid: uid.clone(), node: node.clone(), labels: labels.clone() }
 }
 
 /// A map that remembers what was removed from it last.

@@ -141,5 +141,5 @@ impl Engine {
 }
 
 pub(super) fn reference(kind: &str, name: &Name) -> ObjectRef {
-    ObjectRef { kind: kind.to_owned(), namespace: name.namespace.clone(), name: name.name.clone() }
+    name.of_kind(kind)
 }

@@ -1,10 +1,11 @@
 //! What the engine tells about itself: plain data for status, records and tables.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use netpol_common::direction::Direction;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::model::Labels;
 pub use crate::model::Name;
 
 /// A rule of a policy, as a connection or a drop names it.
@@ -43,7 +44,7 @@ pub struct PodRef {
     /// `spec.nodeName`
     pub node: Option<String>,
     /// `metadata.labels`
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 /// Who has an address.

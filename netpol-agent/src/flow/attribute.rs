@@ -107,14 +107,14 @@ fn party((address, port): (IpAddr, u16), names: &dyn Names) -> PartyRecord {
 }
 
 fn set_pod(party: &mut PartyRecord, pod: &Name) {
-    party.namespace = Some(pod.namespace.clone());
-    party.pod = Some(pod.name.clone());
+    party.namespace = Some(pod.namespace.to_string());
+    party.pod = Some(pod.name.to_string());
 }
 
 fn policies(event: &Decoded, names: &dyn Names) -> Vec<PolicyRecord> {
     let of = |name: &Name, rule: Option<&str>| PolicyRecord {
-        namespace: name.namespace.clone(),
-        name: name.name.clone(),
+        namespace: name.namespace.to_string(),
+        name: name.name.to_string(),
         rule: rule.map(str::to_owned),
         kept: names.is_kept(name),
     };

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::*;
 use crate::flow::decode::Ends;
@@ -31,7 +31,7 @@ impl Names for Known {
 }
 
 fn pod(name: &str) -> PodRef {
-    PodRef { pod: Name::new("shop", name), uid: String::new(), node: None, labels: BTreeMap::new() }
+    PodRef { pod: Name::new("shop", name), uid: String::new(), node: None, labels: Arc::default() }
 }
 
 fn address(text: &str) -> IpAddr {

@@ -95,9 +95,9 @@ impl Index {
 
     /// Whether the namespace that a pod was made in is being deleted, or has been.
     fn outlives_its_namespace(&self, pod: &Pod) -> bool {
-        match self.namespaces.get(&pod.name.namespace) {
+        match self.namespaces.get(&*pod.name.namespace) {
             Some(namespace) => namespace.terminating || is_older(pod, namespace.created_s),
-            None => self.ending.gone.contains_key(&pod.name.namespace),
+            None => self.ending.gone.contains_key(&*pod.name.namespace),
         }
     }
 

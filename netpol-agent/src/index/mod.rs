@@ -10,6 +10,7 @@ mod interfaces;
 mod node;
 mod owners;
 mod problems;
+mod shared;
 
 use std::{
     borrow::Cow,
@@ -21,6 +22,8 @@ pub use dirty::Dirty;
 pub use endpoints::{Endpoint, Hint};
 use ipnet::IpNet;
 pub use node::{NodePortAddresses, ServiceSettings};
+
+use shared::Shared;
 
 use crate::{
     dataplane::Interface,
@@ -43,7 +46,8 @@ pub struct Index {
     /// Slices by the Service they belong to.
     slices_of: BTreeMap<Name, BTreeSet<Name>>,
     /// Pods that policies can see, by the addresses they say are theirs.
-    claims: BTreeMap<IpAddr, BTreeSet<Name>>,
+    claims: BTreeMap<IpAddr, Vec<Name>>,
+    labels: Shared,
     interfaces: BTreeMap<u32, Interface>,
     /// Interfaces by the addresses found on them.
     holders: BTreeMap<IpAddr, BTreeSet<u32>>,
@@ -68,6 +72,7 @@ impl Index {
             slices: BTreeMap::new(),
             slices_of: BTreeMap::new(),
             claims: BTreeMap::new(),
+            labels: Shared::default(),
             interfaces: BTreeMap::new(),
             holders: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -140,35 +145,48 @@ impl Index {
     }
 
     fn set_pod(&mut self, name: &Name, new: Option<Pod>) {
-        let old = self.pods.get(name);
-        if old == new.as_ref() {
+        if self.pods.get(name) == new.as_ref() {
             return;
         }
-        let (old, new_ref) = (old.cloned(), new.clone());
-        for pod in [old.as_ref(), new_ref.as_ref()].into_iter().flatten() {
+        let old = self.pods.remove(name);
+        for pod in [&old, &new].into_iter().flatten() {
             self.touch_services_of(pod);
         }
         if let Some(pod) = old.filter(Pod::policed) {
             for addr in pod.addresses {
                 self.touch_address(addr);
-                remove(&mut self.claims, addr, name);
+                self.unclaim(addr, name);
             }
         }
-        match new {
-            Some(pod) => {
-                if pod.policed() {
-                    for addr in &pod.addresses {
-                        self.claims.entry(*addr).or_default().insert(name.clone());
-                        self.touch_address(*addr);
-                    }
+        if let Some(mut pod) = new {
+            pod.labels = self.labels.share(pod.labels);
+            if pod.policed() {
+                for addr in &pod.addresses {
+                    self.claim(*addr, name);
+                    self.touch_address(*addr);
                 }
-                self.pods.insert(name.clone(), pod);
             }
-            None => {
-                self.pods.remove(name);
-            }
+            self.pods.insert(pod.name.clone(), pod);
         }
         self.dirty.pods.insert(name.clone());
+    }
+
+    /// Few addresses are claimed by more than one.
+    fn claim(&mut self, addr: IpAddr, name: &Name) {
+        let claims = self.claims.entry(addr).or_default();
+        if let Err(at) = claims.binary_search(name) {
+            claims.reserve_exact(1);
+            claims.insert(at, name.clone());
+        }
+    }
+
+    fn unclaim(&mut self, addr: IpAddr, name: &Name) {
+        if let Some(claims) = self.claims.get_mut(&addr) {
+            claims.retain(|other| other != name);
+            if claims.is_empty() {
+                self.claims.remove(&addr);
+            }
+        }
     }
 
     fn set_slice(&mut self, name: &Name, new: Option<Slice>) {
@@ -247,7 +265,7 @@ impl Index {
 
 /// The values of one namespace.
 fn within<'a, V>(map: &'a BTreeMap<Name, V>, namespace: &'a str) -> impl Iterator<Item = &'a V> {
-    map.range(Name::new(namespace, "")..).take_while(move |(n, _)| n.namespace == namespace).map(|(_, v)| v)
+    map.range(Name::new(namespace, "")..).take_while(move |(n, _)| *n.namespace == *namespace).map(|(_, v)| v)
 }
 
 /// Takes a value out of a map of sets, and the set with its last value.

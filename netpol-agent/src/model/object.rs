@@ -70,7 +70,7 @@ impl Namespace {
     pub fn unlabelled(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            labels: Labels::from([(NAMESPACE_LABEL.to_owned(), name.to_owned())]),
+            labels: Labels::new([(NAMESPACE_LABEL.to_owned(), name.to_owned())].into()),
             created_s: 0,
             terminating: false,
             terminating_since_s: 0,
@@ -83,14 +83,14 @@ impl Object {
     #[must_use]
     pub fn reference(&self) -> ObjectRef {
         let (kind, namespace, name) = match self {
-            Self::Namespace(n) => ("Namespace", "", &n.name),
-            Self::Node(n) => ("Node", "", &n.name),
-            Self::Pod(p) => ("Pod", p.name.namespace.as_str(), &p.name.name),
-            Self::Policy(p) => ("NetworkPolicy", p.name.namespace.as_str(), &p.name.name),
-            Self::Service(s) => ("Service", s.name.namespace.as_str(), &s.name.name),
-            Self::Slice(s) => ("EndpointSlice", s.name.namespace.as_str(), &s.name.name),
-            Self::ServiceCidr(c) => ("ServiceCIDR", "", &c.name),
+            Self::Namespace(n) => ("Namespace", "", n.name.as_str()),
+            Self::Node(n) => ("Node", "", n.name.as_str()),
+            Self::Pod(p) => ("Pod", &*p.name.namespace, &*p.name.name),
+            Self::Policy(p) => ("NetworkPolicy", &*p.name.namespace, &*p.name.name),
+            Self::Service(s) => ("Service", &*s.name.namespace, &*s.name.name),
+            Self::Slice(s) => ("EndpointSlice", &*s.name.namespace, &*s.name.name),
+            Self::ServiceCidr(c) => ("ServiceCIDR", "", c.name.as_str()),
         };
-        ObjectRef { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.clone() }
+        ObjectRef { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }

@@ -1,7 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// `metadata.labels`
-pub type Labels = BTreeMap<String, String>;
+/// `metadata.labels`. Shared by all pods that have the same: those of one workload.
+pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// A label selector that could be read. One form for one meaning where that is cheap: `matchLabels` are `In` with one
 /// value, the order of requirements and doubles do not count.

@@ -101,8 +101,8 @@ impl State for Agent {
         for policy in &mut policies {
             let is_its = |object: &ObjectRef| {
                 object.kind == "NetworkPolicy"
-                    && object.namespace == policy.policy.namespace
-                    && object.name == policy.policy.name
+                    && *object.namespace == *policy.policy.namespace
+                    && *object.name == *policy.policy.name
             };
             policy.problems += problems.iter().filter(|p| p.object.as_ref().is_some_and(is_its)).count();
         }

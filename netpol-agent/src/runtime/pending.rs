@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     engine::view::{EndpointView, PendingReason},
-    model::{Level, Name, ObjectRef, Problem},
+    model::{Level, Name, Problem},
 };
 
 /// Since when each pod, and each interface without one, is pending.
@@ -65,11 +65,7 @@ impl Pending {
     }
 
     fn problem(&self, endpoint: &EndpointView, reason: PendingReason) -> Problem {
-        let pod = endpoint.pod.as_ref().map(|pod| ObjectRef {
-            kind: "Pod".to_owned(),
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-        });
+        let pod = endpoint.pod.as_ref().map(|pod| pod.of_kind("Pod"));
         let interface = match (&pod, &endpoint.interface) {
             (None, Some(name)) => format!("interface {name} "),
             _ => String::new(),

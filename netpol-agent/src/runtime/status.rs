@@ -160,7 +160,9 @@ impl Shared {
         let kept = deleted.iter().filter(|(name, _)| engine.is_kept(name));
         world.kept = kept.map(|(_, policy)| policy.clone()).collect();
         let closed = engine.closed_by_inheritance().into_iter();
-        let closed = closed.map(|(Name { namespace, name }, d)| (ObjectName { namespace, name }, d));
+        let closed = closed.map(|(pod, d)| {
+            (ObjectName { namespace: pod.namespace.to_string(), name: pod.name.to_string() }, d)
+        });
         world.closed = closed.collect();
         world
     }

@@ -229,8 +229,8 @@ fn check_rule(judged: bool, verdict: &Verdict, rule: RuleId, attribution: &Attri
         Verdict::Allowed { rules, .. } => {
             let named = attribution.rule(rule).with_context(|| format!("nobody knows rule {rule:?}"))?;
             let found = rules.iter().any(|rule| {
-                rule.policy.namespace == named.policy.namespace
-                    && rule.policy.name == named.policy.name
+                *rule.policy.namespace == *named.policy.namespace
+                    && *rule.policy.name == *named.policy.name
                     && rule.index == named.index
                     && rule.path == named.path
             });

@@ -149,7 +149,7 @@ fn a_policy_applied_again_is_the_sources_word() {
     bed.settle();
     bed.apply(&policy("shop/all", ALL));
     let kept: Vec<_> = bed.engine.policies().into_iter().map(|view| (view.policy.name, view.kept)).collect();
-    assert_eq!(kept, [("all".to_owned(), false), ("db".to_owned(), true)]);
+    assert_eq!(kept, [("all".into(), false), ("db".into(), true)]);
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Bed {
             },
             crate::dataplane::judge::Verdict::Denied(slot) => {
                 let slot = self.engine.attribution().slot(slot).expect("a slot in force has a name");
-                let names: Vec<&str> = slot.policies.iter().map(|p| p.name.as_str()).collect();
+                let names: Vec<&str> = slot.policies.iter().map(|p| &*p.name).collect();
                 format!("denied by {}", names.join(" "))
             }
             crate::dataplane::judge::Verdict::Pending => "pending".into(),

@@ -29,15 +29,14 @@ fn endpoints_and_policies_tell_who_isolates_whom() {
     assert_eq!((later.state, later.ifindex), (EndpointState::Pending, None));
     assert_eq!((stranger.pod.clone(), stranger.state), (None, EndpointState::Pending));
     let policies = bed.engine.policies();
-    let counts: Vec<_> =
-        policies.iter().map(|p| (p.policy.name.as_str(), p.pods, p.rules_in, p.egress)).collect();
+    let counts: Vec<_> = policies.iter().map(|p| (&*p.policy.name, p.pods, p.rules_in, p.egress)).collect();
     assert_eq!(counts, [("in", 2, 1, false), ("nobody", 0, 0, false), ("out", 2, 0, true)]);
 }
 
 #[test]
 fn whatever_is_pending_says_why() {
     let why = |bed: &Bed, who: &str| {
-        let is_it = |e: &EndpointView| e.pod.as_ref().map_or("-", |pod| pod.name.as_str()) == who;
+        let is_it = |e: &EndpointView| e.pod.as_ref().map_or("-", |pod| &*pod.name) == who;
         let endpoint = bed.engine.endpoints().into_iter().find(is_it).expect("a pod or an interface");
         assert_eq!(endpoint.state == EndpointState::Pending, endpoint.pending.is_some());
         endpoint.pending
@@ -129,7 +128,7 @@ fn numbers_and_addresses_have_names_also_after_their_objects_are_gone() {
         assert_eq!(names.slot(slot).expect("a name").policies, [Name::new("shop", "p")]);
         assert_eq!(names.interface(10).expect("a name").pod, Name::new("shop", "db"));
         let who = |addr| names.address(super::ip(addr)).cloned();
-        assert!(matches!(who("10.0.0.10"), Some(Identity::Pod(pod)) if pod.pod.name == "db"));
+        assert!(matches!(who("10.0.0.10"), Some(Identity::Pod(pod)) if &*pod.pod.name == "db"));
         assert_eq!(who("10.96.0.1"), Some(Identity::Service(Name::new("shop", "web"))));
         assert_eq!(who("172.18.0.2"), Some(Identity::Node("node2".into())));
         assert_eq!(who("8.8.8.8"), None);

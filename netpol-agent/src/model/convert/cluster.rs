@@ -5,13 +5,13 @@ use super::{address, name_of, report::Report};
 use crate::model::{NAMESPACE_LABEL, Namespace, Node, ServiceCidr};
 
 pub(super) fn namespace(object: &v1::Namespace) -> Namespace {
-    let name = name_of(&object.metadata).name;
+    let name = name_of(&object.metadata).name.to_string();
     let mut labels = object.metadata.labels.clone().unwrap_or_default();
     labels.insert(NAMESPACE_LABEL.to_owned(), name.clone());
     let (meta, phase) = (&object.metadata, object.status.as_ref().and_then(|s| s.phase.as_deref()));
     Namespace {
         name,
-        labels,
+        labels: labels.into(),
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         terminating: meta.deletion_timestamp.is_some() || phase == Some("Terminating"),
         terminating_since_s: meta.deletion_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
@@ -41,7 +41,12 @@ pub(super) fn node(object: &v1::Node, report: &mut Report<'_>) -> Node {
     let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     let leaving =
         object.metadata.deletion_timestamp.is_some() || taints.iter().any(|taint| taint.key == LEAVING);
-    Node { name: name_of(&object.metadata).name, addresses, leaving, zone: zone.cloned().unwrap_or_default() }
+    Node {
+        name: name_of(&object.metadata).name.to_string(),
+        addresses,
+        leaving,
+        zone: zone.cloned().unwrap_or_default(),
+    }
 }
 
 pub(super) fn service_cidr(object: &ServiceCIDR, report: &mut Report<'_>) -> ServiceCidr {
@@ -55,5 +60,5 @@ pub(super) fn service_cidr(object: &ServiceCIDR, report: &mut Report<'_>) -> Ser
             }
         }
     }
-    ServiceCidr { name: name_of(&object.metadata).name, nets }
+    ServiceCidr { name: name_of(&object.metadata).name.to_string(), nets }
 }

@@ -41,8 +41,11 @@ pub fn reference(manifest: &Manifest) -> ObjectRef {
         Manifest::EndpointSlice(o) => ("EndpointSlice", &o.metadata, true),
         Manifest::ServiceCidr(o) => ("ServiceCIDR", &o.metadata, false),
     };
-    let Name { namespace, name } = name_of(meta);
-    ObjectRef { kind: kind.to_owned(), namespace: if namespaced { namespace } else { String::new() }, name }
+    let mut reference = name_of(meta).of_kind(kind);
+    if !namespaced {
+        reference.namespace.clear();
+    }
+    reference
 }
 
 /// Reads an object that came from `origin` (for example a file).

@@ -12,7 +12,7 @@ pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
         uid: meta.uid.clone().unwrap_or_default(),
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         node: spec.and_then(|s| s.node_name.clone()).filter(|n| !n.is_empty()),
-        labels: meta.labels.clone().unwrap_or_default(),
+        labels: meta.labels.clone().unwrap_or_default().into(),
         addresses: addresses(status, report),
         host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
         ended: matches!(phase, Some("Succeeded" | "Failed")),

@@ -10,7 +10,7 @@ use super::{
     port_number, protocol,
     report::Report,
 };
-use crate::model::{LoadBalancing, Outside, Service, ServicePort, TargetPort};
+use crate::model::{Labels, LoadBalancing, Outside, Service, ServicePort, TargetPort};
 
 /// Labels that hand a Service to somebody else.
 const FOREIGN: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
@@ -38,7 +38,7 @@ pub(super) fn service(object: &v1::Service, report: &mut Report<'_>) -> Service 
         outside: if balanced { outside(object, spec, report) } else { Outside::default() },
         addresses,
         // Unlike a policy, a Service without a selector selects nobody.
-        selector: spec.selector.clone().filter(|s| !s.is_empty()),
+        selector: spec.selector.clone().filter(|s| !s.is_empty()).map(Labels::new),
         local_only,
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         affinity_s: affinity(spec, report),

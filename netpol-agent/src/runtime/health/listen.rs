@@ -10,7 +10,7 @@ use tokio::{
 use super::{Checks, answer, probes::answer_all};
 use crate::{
     compile::HealthCheck,
-    model::{Level, ObjectRef, Problem},
+    model::{Level, Problem},
     runtime::status::Shared,
 };
 
@@ -84,11 +84,7 @@ fn problem(check: &HealthCheck, address: SocketAddr, error: &io::Error) -> Probl
     Problem {
         level: Level::Error,
         origin: String::new(),
-        object: Some(ObjectRef {
-            kind: "Service".to_owned(),
-            namespace: check.service.namespace.clone(),
-            name: check.service.name.clone(),
-        }),
+        object: Some(check.service.of_kind("Service")),
         field: "spec.healthCheckNodePort".to_owned(),
         message: format!("{address}: {error}; load balancers get no answer there"),
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::wanted::{Cut, Wanted};
 use crate::{
-    model::{Name, ObjectRef, Problem},
+    model::{Name, Problem},
     source::{
         SourceEvent,
         read_object::{Read, read_object},
@@ -122,8 +122,7 @@ impl Collection {
     fn forget<W: Wanted>(&mut self, name: Name) -> SourceEvent {
         self.known.remove(&name);
         self.problems.remove(&name);
-        let Name { namespace, name } = name;
-        SourceEvent::Delete(ObjectRef { kind: W::KIND.to_owned(), namespace, name })
+        SourceEvent::Delete(name.of_kind(W::KIND))
     }
 }
 
