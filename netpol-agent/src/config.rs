@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// Socket for netpolctl
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    /// Folder where the CNI plugin meets the agent: a socket, and a record of each pod that it has wired
+    #[arg(long, value_name = "DIR", default_value = netpol_cni::DEFAULT_DIR)]
+    pub cni_dir: PathBuf,
     /// Hand packets between pods of this node over directly, past the host's routing and netfilter
     #[arg(long, default_value = "auto")]
     pub fast_path: FastPath,

@@ -44,7 +44,8 @@ pub(crate) fn run(paths: &Paths, runner: Runner, args: &[String]) -> Result<()> 
 /// # Errors
 /// If they do not build.
 pub(crate) fn build(paths: &Paths, profile: Profile) -> Result<()> {
-    let packages = ["--package", "netpol-agent", "--package", "netpol-tests", "--bins"];
+    let packages =
+        ["--package", "netpol-agent", "--package", "netpol-cni", "--package", "netpol-tests", "--bins"];
     command::run(build::cargo(paths, "build").args(packages).args(profile.cargo_args()))
 }
 

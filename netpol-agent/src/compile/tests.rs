@@ -73,6 +73,7 @@ fn index() -> Index {
         ready: true,
         terminating: false,
         named_ports: Vec::new(),
+        mirror_of: None,
     }));
     let rule = |i: usize| Rule {
         peers: Peers::Of(vec![Peer::Pods(PodSelector {

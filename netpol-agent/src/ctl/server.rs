@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
-        UnixListener, UnixStream,
+        UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::JoinSet,
@@ -26,8 +26,7 @@ const MAX_REQUEST: u64 = 64 * 1024;
 /// # Errors
 /// If no connection can be taken any more.
 pub async fn serve<S: State>(socket: Socket, state: Arc<S>) -> io::Result<()> {
-    let Socket { listener, file: _file } = socket;
-    let listener = UnixListener::from_std(listener)?;
+    let (listener, _file) = socket.listen()?;
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {

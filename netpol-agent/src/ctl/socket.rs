@@ -44,13 +44,13 @@ pub enum SocketError {
 /// A listening socket. Its file goes with it.
 #[derive(Debug)]
 pub struct Socket {
-    pub(super) listener: UnixListener,
-    pub(super) file: File,
+    listener: UnixListener,
+    file: File,
 }
 
 /// The socket's name in the file system.
 #[derive(Debug)]
-pub(super) struct File(PathBuf);
+struct File(PathBuf);
 
 impl Drop for File {
     fn drop(&mut self) {
@@ -87,6 +87,14 @@ impl Socket {
         let listener = UnixListener::from(socket);
         listener.set_nonblocking(true).map_err(|e| refused("listen at", e))?;
         Ok(Self { listener, file })
+    }
+}
+
+impl Socket {
+    /// For a task that takes connections, and what keeps the file.
+    pub(crate) fn listen(self) -> io::Result<(tokio::net::UnixListener, impl Drop)> {
+        let Self { listener, file } = self;
+        Ok((tokio::net::UnixListener::from_std(listener)?, file))
     }
 }
 

@@ -18,8 +18,8 @@ pub use crate::plan::{Plan, Refusal, Shortage};
 use crate::{
     compile::Compiler,
     dataplane::{Capacity, Interface, Op, Rows},
-    index::{Dirty, Index, ServiceSettings},
-    model::{Converted, Object, ObjectRef},
+    index::{Dirty, Index, ServiceSettings, Wired},
+    model::{Converted, Name, Object, ObjectRef},
     plan::{Planned, Planner},
 };
 
@@ -103,6 +103,16 @@ impl Engine {
     pub fn interface_gone(&mut self, ifindex: u32) {
         self.gone.insert(ifindex);
         self.index.interface_gone(ifindex);
+    }
+
+    /// The CNI plugin tells of a pod's interface.
+    pub fn wire(&mut self, pod: &Name, wired: Wired) {
+        self.index.wire(pod, wired);
+    }
+
+    /// The CNI plugin tells that a pod's interface is gone.
+    pub fn unwire(&mut self, pod: &Name, attachment: &str) {
+        self.index.unwire(pod, attachment);
     }
 
     /// Source and interfaces have been delivered once. Before, a plan contains nothing but the closing of interfaces.

@@ -4,7 +4,7 @@ use netpol_common::direction::Direction;
 
 use super::{
     Engine,
-    view::{EndpointState, EndpointView, Name, PendingReason, PolicyView},
+    view::{EndpointState, EndpointView, Name, PendingReason, PolicyView, Progress},
 };
 use crate::{
     dataplane::Interface,
@@ -21,6 +21,23 @@ impl Engine {
             local.iter().filter_map(|pod| self.index.interface_of(pod)).map(|i| i.ifindex).collect();
         let strangers = self.index.interfaces().filter(|i| !matched.contains(&i.ifindex));
         pods.chain(strangers.map(|interface| self.stranger(interface))).collect()
+    }
+
+    /// How far a pod has come that the CNI plugin calls by this name and UID.
+    #[must_use]
+    pub fn progress(&self, name: &Name, uid: &str) -> Progress {
+        let Some(pod) = self.index.pod(name) else { return Progress::Unknown };
+        if !pod.may_be(uid) {
+            return Progress::Another(pod.uid.clone());
+        }
+        if !self.index.is_local(pod) {
+            return Progress::Elsewhere;
+        }
+        let EndpointView { state, pending, .. } = self.endpoint(pod);
+        match (pending, self.index.interface_of(pod)) {
+            (None, Some(interface)) => Progress::Policed { state, netns: interface.netns.clone() },
+            (reason, _) => Progress::Pending(reason.unwrap_or(PendingReason::NoInterface)),
+        }
     }
 
     fn why_pending(&self, pod: &Pod) -> PendingReason {

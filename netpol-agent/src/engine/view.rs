@@ -142,6 +142,26 @@ impl PendingReason {
     }
 }
 
+/// How far a pod has come that is being started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// The source has not told of it.
+    Unknown,
+    /// The source tells of a pod with its name and this UID.
+    Another(String),
+    /// It is another node's, has ended, or uses its node's network.
+    Elsewhere,
+    /// It is closed.
+    Pending(PendingReason),
+    /// Its policy is in the maps, or another one of it that is about to be replaced.
+    Policed {
+        /// Ready or changing.
+        state: EndpointState,
+        /// File name of the network namespace that its interface leads to.
+        netns: String,
+    },
+}
+
 /// A pod of this node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EndpointView {

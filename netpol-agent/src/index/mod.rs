@@ -11,6 +11,7 @@ mod node;
 mod owners;
 mod problems;
 mod shared;
+mod wired;
 
 use std::{
     borrow::Cow,
@@ -22,6 +23,7 @@ pub use dirty::Dirty;
 pub use endpoints::{Endpoint, Hint};
 use ipnet::IpNet;
 pub use node::{NodePortAddresses, ServiceSettings};
+pub use wired::Wired;
 
 use shared::Shared;
 
@@ -49,6 +51,8 @@ pub struct Index {
     claims: BTreeMap<IpAddr, Vec<Name>>,
     labels: Shared,
     interfaces: BTreeMap<u32, Interface>,
+    /// Pods whose interface the CNI plugin has told of.
+    wired: BTreeMap<Name, wired::Lender>,
     /// Interfaces by the addresses found on them.
     holders: BTreeMap<IpAddr, BTreeSet<u32>>,
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
@@ -74,6 +78,7 @@ impl Index {
             claims: BTreeMap::new(),
             labels: Shared::default(),
             interfaces: BTreeMap::new(),
+            wired: BTreeMap::new(),
             holders: BTreeMap::new(),
             problems: BTreeMap::new(),
             dirty: Dirty::default(),
@@ -92,7 +97,10 @@ impl Index {
                 }
             }
             Object::Node(new) => self.set_node(&new.name.clone(), Some(new)),
-            Object::Pod(new) => self.set_pod(&new.name.clone(), Some(new)),
+            Object::Pod(new) => {
+                let pod = self.lend(new);
+                self.set_pod(&pod.name.clone(), Some(pod));
+            }
             Object::Policy(new) => {
                 self.policy_applied(&new.name);
                 self.dirty.policies.insert(new.name.clone());

@@ -9,6 +9,8 @@ pub struct Pod {
     pub name: Name,
     /// `metadata.uid`, empty if the source has none.
     pub uid: String,
+    /// Of a static pod, `kubernetes.io/config.mirror`: what its kubelet calls it, which is not the UID that the API server gave.
+    pub mirror_of: Option<String>,
     /// Seconds since 1970 of `metadata.creationTimestamp`, 0 if the source has none.
     pub created_s: i64,
     /// `spec.nodeName`
@@ -45,6 +47,12 @@ impl Pod {
     #[must_use]
     pub fn policed(&self) -> bool {
         !self.host_network && !self.ended
+    }
+    /// Whether the kubelet may call it by this UID; nobody knows without one.
+    #[must_use]
+    pub fn may_be(&self, uid: &str) -> bool {
+        let own = self.mirror_of.as_ref().unwrap_or(&self.uid);
+        uid.is_empty() || own.is_empty() || own == uid
     }
     /// The numbers that a name stands for under a protocol. Policies mean all of them, a Service the first.
     pub fn numbers_of(&self, name: &str, proto: u8) -> impl Iterator<Item = u16> {

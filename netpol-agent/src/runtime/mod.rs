@@ -7,6 +7,7 @@
 //! | reconcile | the engine's writing side, the maps | events in, operations out |
 //! | events, one per ring | a ring | events in, named records out |
 //! | control socket | nothing | answers `netpolctl` |
+//! | plugins | what the CNI plugin has told | answers the plugin once a pod is policed |
 //! | problems | | what is wrong with objects, and who is pending for too long, into the log, once |
 //! | health | ports where load balancers ask | tells them whether this node has backends |
 //! | probes | `--healthz-bind` | tells whether the agent and the node are well |
@@ -22,6 +23,7 @@ mod fault_points;
 mod health;
 mod kept;
 mod pending;
+mod plugins;
 mod problems;
 mod reconcile;
 mod status;
@@ -48,6 +50,7 @@ use crate::{
 
 use agent::Agent;
 use health::Probes;
+use plugins::Plugins;
 use reconcile::Reconciler;
 pub use status::{Shared, Status};
 
@@ -110,8 +113,9 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         address: args.healthz_bind.map(|address| address.to_string()).unwrap_or_default(),
         source,
     })?;
+    let plugins = Plugins::open(args)?;
     let kernel = Kernel::open(&args.kernel())?;
-    let result = runtime.block_on(live(args, source, (socket, probes), kernel));
+    let result = runtime.block_on(live(args, source, (socket, plugins, probes), kernel));
     runtime.shutdown_timeout(LAST_WORDS);
     result
 }
@@ -126,7 +130,7 @@ async fn open(args: &RunArgs) -> Result<Feed, source::Error> {
 async fn live(
     args: &RunArgs,
     source: Feed,
-    (socket, probes): (Socket, Probes),
+    (socket, plugins, probes): (Socket, Plugins, Probes),
     kernel: Kernel,
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
@@ -155,6 +159,7 @@ async fn live(
 
     let mut engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
     engine.configure(args.service_settings());
+    plugins.recall(&mut engine);
     let (shared, asked) = Shared::new(engine, look);
     tracing::info!(
         node = args.node.as_str(),
@@ -198,6 +203,7 @@ async fn live(
     let problems = tokio::spawn(problems::run(shared.clone(), args.pending_deadline));
     let health = tokio::spawn(health::run(shared.clone()));
     let probes = tokio::spawn(probes.run(shared.clone()));
+    let plugins = tokio::spawn(plugins.run(shared.clone()));
     let serve = tokio::spawn(ctl::serve(socket, Arc::new(agent)));
     let result = tokio::select! {
         ended = source => match ended {
@@ -211,6 +217,10 @@ async fn live(
         ended = serve => match ended {
             Ok(result) => result.map_err(RunError::Serve).and(Err(RunError::Ended("the control socket"))),
             Err(error) => panicked(error, "the control socket"),
+        },
+        ended = plugins => match ended {
+            Ok(result) => result.map_err(RunError::Serve).and(Err(RunError::Ended("the socket for CNI plugins"))),
+            Err(error) => panicked(error, "the socket for CNI plugins"),
         },
         ended = health => ended_or_panicked(ended, "the health checks"),
         ended = probes => match ended {

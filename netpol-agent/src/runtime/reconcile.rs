@@ -12,7 +12,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::Shared;
+use super::{
+    Shared,
+    status::{Asked, Wired},
+};
 use crate::{
     dataplane::{
         self, Dataplane, Interface, Op,
@@ -58,7 +61,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         mut source: Receiver<Vec<SourceEvent>>,
         known: Vec<Change>,
         mut changes: UnboundedReceiver<Change>,
-        mut asked: Receiver<oneshot::Sender<()>>,
+        mut asked: Receiver<Asked>,
     ) -> Ended {
         for change in known {
             self.change(change);
@@ -75,7 +78,10 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                     Some(change) => self.change(change),
                     None => return Ended::Discovery,
                 },
-                Some(done) = asked.recv() => waiting = Some(done),
+                Some(Asked { wiring, done }) = asked.recv() => {
+                    wiring.into_iter().for_each(|wired| self.wire(wired));
+                    waiting = Some(done);
+                }
                 () = at(retry) => {}
             }
             // Nothing is waited for: the source tells together what belongs together. What has come while the last change was
@@ -135,6 +141,14 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 self.gone.insert(ifindex);
                 self.shared.engine_mut().interface_gone(ifindex);
             }
+        }
+    }
+
+    fn wire(&mut self, wired: Wired) {
+        let mut engine = self.shared.engine_mut();
+        match wired {
+            Wired::Up(pod, wired) => engine.wire(&pod, wired),
+            Wired::Down(pod, attachment) => engine.unwire(&pod, &attachment),
         }
     }
 

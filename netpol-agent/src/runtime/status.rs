@@ -5,7 +5,7 @@ use std::{
 };
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
     health::{Checks, Told},
@@ -17,6 +17,7 @@ use crate::{
         Engine, Refusal,
         view::{EndpointView, PendingReason},
     },
+    index,
     model::{self, Manifest, Name, ObjectRef, Problem},
     oracle::{ObjectName, World},
 };
@@ -31,9 +32,28 @@ pub struct Shared {
     /// Policies that were deleted, as long as the engine remembers them.
     deleted: Arc<RwLock<BTreeMap<Name, NetworkPolicy>>>,
     look: Look,
-    reconciler: mpsc::Sender<oneshot::Sender<()>>,
+    reconciler: mpsc::Sender<Asked>,
     settled: Arc<Notify>,
+    /// Counts what the loop has acted on.
+    turns: watch::Sender<u64>,
     told: Arc<Told>,
+}
+
+/// Something that the loop is asked to act on at once.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// What the CNI plugin tells.
+    pub(super) wiring: Option<Wired>,
+    /// Told when everything that was sent before has been acted on.
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// What the CNI plugin tells of a pod's interface.
+#[derive(Clone, Debug)]
+pub(super) enum Wired {
+    Up(Name, index::Wired),
+    /// With the name of the attachment.
+    Down(Name, String),
 }
 
 /// How the agent is doing.
@@ -65,7 +85,7 @@ pub struct Status {
 
 impl Shared {
     /// And what the loop is asked through.
-    pub(super) fn new(engine: Engine, look: Look) -> (Self, mpsc::Receiver<oneshot::Sender<()>>) {
+    pub(super) fn new(engine: Engine, look: Look) -> (Self, mpsc::Receiver<Asked>) {
         let (reconciler, asked) = mpsc::channel(16);
         (
             Self {
@@ -76,6 +96,7 @@ impl Shared {
                 look,
                 reconciler,
                 settled: Arc::default(),
+                turns: watch::Sender::new(0),
                 told: Arc::default(),
             },
             asked,
@@ -88,8 +109,22 @@ impl Shared {
         if !self.look.now().await {
             return false;
         }
+        self.ask(None).await
+    }
+
+    /// As [`Shared::caught_up`], with something that the CNI plugin has told before.
+    pub(super) async fn caught_up_with(&self, wiring: Wired) -> bool {
+        self.look.now().await && self.ask(Some(wiring)).await
+    }
+
+    /// Returns when the loop has acted on something that the CNI plugin tells.
+    pub(super) async fn tell(&self, wiring: Wired) -> bool {
+        self.ask(Some(wiring)).await
+    }
+
+    async fn ask(&self, wiring: Option<Wired>) -> bool {
         let (done, wait) = oneshot::channel();
-        self.reconciler.send(done).await.is_ok() && wait.await.is_ok()
+        self.reconciler.send(Asked { wiring, done }).await.is_ok() && wait.await.is_ok()
     }
 
     /// The engine, to look at. A panic elsewhere does not make what it knows unreadable.
@@ -146,8 +181,14 @@ impl Shared {
         self.settled.notified().await;
     }
 
+    /// Changes whenever the loop has acted on something. For any number of tasks.
+    pub(super) fn turns(&self) -> watch::Receiver<u64> {
+        self.turns.subscribe()
+    }
+
     pub(super) fn announce_settled(&self) {
         self.settled.notify_one();
+        self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
     }
 
     /// Every object that the source has delivered and not taken back, and what is in force all the same.

@@ -79,7 +79,9 @@ impl Agent {
             .arg("--pin-dir")
             .arg(pin_dir(node))
             .arg("--socket")
-            .arg(&socket);
+            .arg(&socket)
+            .arg("--cni-dir")
+            .arg(node.folder.join("plugin"));
         match kubeconfig {
             Some(file) => command.arg("--source=kube").arg("--kubeconfig").arg(file),
             None => command.arg("--source").arg(format!("dir:{}", bed.manifests().display())),

@@ -57,7 +57,7 @@ pub(super) fn delete(node: &Node, pod: &Attachment) -> Result<()> {
     call(node, pod, "DEL").map(drop)
 }
 
-fn plugins() -> PathBuf {
+pub(super) fn plugins() -> PathBuf {
     env::var_os("CNI_PATH").map_or_else(|| PLUGINS.into(), PathBuf::from)
 }
 

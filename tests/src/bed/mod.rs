@@ -8,6 +8,7 @@
 mod agent;
 mod api;
 mod cgroup;
+mod chain;
 mod cleanup;
 mod cni;
 mod dir;
@@ -36,6 +37,7 @@ use tokio::runtime::{Handle, Runtime};
 
 pub use agent::{Agent, AgentOptions, program};
 pub use api::Source;
+pub use chain::{Called, Chain, Container, sandbox};
 pub use fabric::{Node, Outside};
 pub use keep::hold;
 pub use netns::Netns;

@@ -6,8 +6,9 @@ use super::tree::Tree;
 const ARROWS: &[(&str, &[&str])] = &[
     ("netpol-common", &[]),
     ("netpol-ebpf", &["netpol-common"]),
-    ("netpol-agent", &["netpol-common"]),
-    ("tests", &["netpol-agent", "netpol-common"]),
+    ("netpol-cni", &[]),
+    ("netpol-agent", &["netpol-cni", "netpol-common"]),
+    ("tests", &["netpol-agent", "netpol-cni", "netpol-common"]),
     ("tests/fuzz", &["netpol-agent", "netpol-common", "netpol-tests"]),
     ("xtask", &[]),
 ];
@@ -52,6 +53,7 @@ mod tests {
         let tree = Tree::of(&[
             ("netpol-common/Cargo.toml", plain),
             ("netpol-ebpf/Cargo.toml", plain),
+            ("netpol-cni/Cargo.toml", plain),
             (
                 "netpol-agent/Cargo.toml",
                 "[package]\nname = \"netpol-agent\"\n[dev-dependencies]\nnetpol-tests.workspace = true\n",

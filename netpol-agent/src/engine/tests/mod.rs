@@ -14,6 +14,7 @@ mod service_changes;
 mod service_ways;
 mod services;
 mod status;
+mod wired;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,6 +3,9 @@ use k8s_openapi::api::core::v1;
 use super::{address, name_of, port_number, protocol, report::Report};
 use crate::model::{NamedPort, Pod};
 
+/// Its value is the static pod's UID (`pkg/kubelet/types`, `ConfigMirrorAnnotationKey`).
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
     let (meta, spec, status) = (&object.metadata, object.spec.as_ref(), object.status.as_ref());
     let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
@@ -10,6 +13,7 @@ pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
     Pod {
         name: name_of(meta),
         uid: meta.uid.clone().unwrap_or_default(),
+        mirror_of: meta.annotations.as_ref().and_then(|a| a.get(MIRROR)).cloned(),
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         node: spec.and_then(|s| s.node_name.clone()).filter(|n| !n.is_empty()),
         labels: meta.labels.clone().unwrap_or_default().into(),

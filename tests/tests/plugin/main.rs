@@ -1,0 +1,5 @@
+//! The chained CNI plugin: real plugins before it, a real agent behind it.
+
+mod commands;
+mod ground;
+mod starting;
