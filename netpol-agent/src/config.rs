@@ -12,6 +12,7 @@ use crate::{
         UplinkOptions, XdpChoice,
     },
     index::{NodePortAddresses, ServiceSettings},
+    install::{CniFolders, InstallCniArgs},
     model::LoadBalancing,
     source::KubeOptions,
 };
@@ -32,6 +33,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Remove every program and map that an agent has left behind: pods are open afterwards
     Cleanup(CleanupArgs),
+    /// Chain the CNI plugin to the one that the node's container runtime uses
+    InstallCni(InstallCniArgs),
+    /// Take the CNI plugin out again
+    UninstallCni(CniFolders),
 }
 
 /// Arguments of `run`.

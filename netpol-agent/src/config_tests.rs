@@ -5,7 +5,7 @@ fn run(extra: &[&str]) -> Result<RunArgs, String> {
     let cli = Cli::try_parse_from(args.iter().chain(extra)).map_err(|error| error.to_string())?;
     match cli.command {
         Command::Run(args) => Ok(*args),
-        Command::Cleanup(_) => Err("cleanup".into()),
+        other => Err(format!("{other:?}")),
     }
 }
 

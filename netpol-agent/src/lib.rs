@@ -18,6 +18,7 @@ pub mod dataplane;
 pub mod engine;
 pub mod flow;
 pub mod index;
+pub mod install;
 pub mod model;
 pub mod oracle;
 pub mod plan;

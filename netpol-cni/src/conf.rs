@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The versions of the specification that are spoken.
-pub(crate) const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+pub const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// Time that the kubelet's watch and the agent's may be apart, with room to spare; it is over long before the kubelet gives up.
 const TIMEOUT_S: u64 = 10;

@@ -13,6 +13,7 @@ mod previous;
 pub mod protocol;
 mod records;
 
+pub use conf::VERSIONS;
 pub use plugin::main;
 pub use records::Records;
 

@@ -10,6 +10,7 @@ use clap::Parser;
 use netpol_agent::{
     config::{Cli, Command},
     dataplane::kernel,
+    install::{self, CniFolders, Done},
     runtime,
 };
 use tracing_subscriber::EnvFilter;
@@ -27,12 +28,37 @@ pub(crate) fn main() -> ExitCode {
 fn act(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => {
-            let filter = EnvFilter::try_new(&args.log).context("--log")?;
-            let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-            log.with_ansi(stderr().is_terminal()).init();
+            log(&args.log)?;
             kernel::give_back_what_is_free();
             Ok(runtime::run(&args)?)
         }
         Command::Cleanup(args) => kernel::cleanup(&args.pin_dir).context("cleanup is not complete"),
+        Command::InstallCni(args) => {
+            let what = args.install().context("where is this program?")?;
+            if args.watch {
+                log(&args.log)?;
+                return Ok(install::follow(&what)?);
+            }
+            say(install::install(&what)?, "installed");
+            Ok(())
+        }
+        Command::UninstallCni(CniFolders { conf_dir, bin_dir }) => {
+            say(install::uninstall(&conf_dir, &bin_dir)?, "removed");
+            Ok(())
+        }
     }
+}
+
+fn say(done: Done, what: &str) {
+    match done {
+        Done::Changed => println!("{} is {what}", netpol_cni::TYPE),
+        Done::Nothing => println!("{} is {what} already", netpol_cni::TYPE),
+    }
+}
+
+fn log(filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).context("--log")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    log.with_ansi(stderr().is_terminal()).init();
+    Ok(())
 }

@@ -17,7 +17,9 @@ pub(super) fn endpoints(all: &[EndpointView]) -> String {
         let isolation = |isolated: bool, policies: &[Name]| {
             if isolated { names(policies) } else { "open".to_owned() }
         };
-        let (ingress, egress) = if endpoint.state == EndpointState::Pending {
+        let (ingress, egress) = if endpoint.pending == Some(PendingReason::NoVeth) {
+            ("not policed".to_owned(), "not policed".to_owned())
+        } else if endpoint.state == EndpointState::Pending {
             ("closed".to_owned(), "closed".to_owned())
         } else {
             (

@@ -81,6 +81,8 @@ pub enum PendingReason {
     NoAddress,
     /// No interface with the pod's addresses was found.
     NoInterface,
+    /// It has an interface that has no side on this node: it is not policed.
+    NoVeth,
     /// An interface was found, and no Pod of this node has its addresses.
     NoPod,
     /// Interface and pod do not belong together beyond doubt.
@@ -97,10 +99,11 @@ pub enum PendingReason {
 
 impl PendingReason {
     /// Every one of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotSynced,
         Self::NoAddress,
         Self::NoInterface,
+        Self::NoVeth,
         Self::NoPod,
         Self::Contested,
         Self::Refused,
@@ -116,6 +119,7 @@ impl PendingReason {
             Self::NotSynced => "not-synced",
             Self::NoAddress => "no-address",
             Self::NoInterface => "no-interface",
+            Self::NoVeth => "no-veth",
             Self::NoPod => "no-pod",
             Self::Contested => "contested",
             Self::Refused => "refused",
@@ -132,6 +136,9 @@ impl PendingReason {
             Self::NotSynced => "the source has not delivered everything yet",
             Self::NoAddress => "the Pod has no address in its status yet",
             Self::NoInterface => "no interface with its addresses was found",
+            Self::NoVeth => {
+                "its interface has no side on this node (macvlan, ipvlan, a device of its own): policies do not hold for it"
+            }
             Self::NoPod => "no pod of this node has its addresses",
             Self::Contested => "other pods or interfaces have its addresses too",
             Self::Refused => "its rows do not fit into the maps",

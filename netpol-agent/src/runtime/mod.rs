@@ -140,6 +140,7 @@ async fn live(
         known,
         changes,
         look,
+        unpoliced,
         drops,
         flows,
         stats,
@@ -160,7 +161,7 @@ async fn live(
     let mut engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
     engine.configure(args.service_settings());
     plugins.recall(&mut engine);
-    let (shared, asked) = Shared::new(engine, look);
+    let (shared, asked) = Shared::new(engine, look, unpoliced);
     tracing::info!(
         node = args.node.as_str(),
         source = %args.source,

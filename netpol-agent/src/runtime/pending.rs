@@ -76,7 +76,8 @@ impl Pending {
             object: pod,
             field: String::new(),
             message: format!(
-                "{interface}has been pending, and closed, for more than {:?}: {}",
+                "{interface}has been {} for more than {:?}: {}",
+                if reason == PendingReason::NoVeth { "open" } else { "pending, and closed," },
                 self.deadline,
                 reason.message()
             ),

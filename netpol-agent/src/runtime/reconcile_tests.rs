@@ -10,7 +10,11 @@ use tokio::{
 
 use super::*;
 use crate::{
-    dataplane::{Capacity, Error, Op, Rows, fake::Fake, kernel::Look},
+    dataplane::{
+        Capacity, Error, Op, Rows,
+        fake::Fake,
+        kernel::{Look, Unpoliced},
+    },
     engine::Engine,
     model::Manifest,
     runtime::{Status, health::Checks},
@@ -99,7 +103,7 @@ impl Bench {
                 done.send(()).unwrap();
             }
         });
-        let (shared, asked) = Shared::new(engine, look);
+        let (shared, asked) = Shared::new(engine, look, Unpoliced::default());
         let (source, batches) = mpsc::channel(8);
         let (changes, receiver) = mpsc::unbounded_channel();
         let reconciler = Reconciler::new(shared.clone(), dataplane.clone());

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::SystemTime,
 };
@@ -12,7 +13,7 @@ use super::{
     kept::Kept,
 };
 use crate::{
-    dataplane::kernel::{Fill, Jiffies, Look},
+    dataplane::kernel::{Fill, Jiffies, Look, Unpoliced},
     engine::{
         Engine, Refusal,
         view::{EndpointView, PendingReason},
@@ -32,6 +33,7 @@ pub struct Shared {
     /// Policies that were deleted, as long as the engine remembers them.
     deleted: Arc<RwLock<BTreeMap<Name, NetworkPolicy>>>,
     look: Look,
+    unpoliced: Unpoliced,
     reconciler: mpsc::Sender<Asked>,
     settled: Arc<Notify>,
     /// Counts what the loop has acted on.
@@ -85,7 +87,7 @@ pub struct Status {
 
 impl Shared {
     /// And what the loop is asked through.
-    pub(super) fn new(engine: Engine, look: Look) -> (Self, mpsc::Receiver<Asked>) {
+    pub(super) fn new(engine: Engine, look: Look, unpoliced: Unpoliced) -> (Self, mpsc::Receiver<Asked>) {
         let (reconciler, asked) = mpsc::channel(16);
         (
             Self {
@@ -94,6 +96,7 @@ impl Shared {
                 manifests: Arc::default(),
                 deleted: Arc::default(),
                 look,
+                unpoliced,
                 reconciler,
                 settled: Arc::default(),
                 turns: watch::Sender::new(0),
@@ -147,7 +150,13 @@ impl Shared {
             let owner = endpoint.ifindex.and_then(|ifindex| filled.get(&ifindex));
             endpoint.connections = owner.copied().unwrap_or(0);
         }
-        // That a write failed is not known to the engine.
+        // What the engine does not know: that discovery has found an interface, and can put no programs on it.
+        for endpoint in endpoints.iter_mut().filter(|e| e.pending == Some(PendingReason::NoInterface)) {
+            if endpoint.addresses.iter().any(|addr| self.unpoliced(*addr).is_some()) {
+                endpoint.pending = Some(PendingReason::NoVeth);
+            }
+        }
+        // And that a write failed.
         if self.status().failure.is_some() {
             let unwritten = endpoints.iter_mut().filter(|e| e.pending == Some(PendingReason::NotWritten));
             unwritten.for_each(|endpoint| endpoint.pending = Some(PendingReason::WriteFailed));
@@ -163,6 +172,11 @@ impl Shared {
         problems.extend(unheard);
         problems.extend(self.engine().problems());
         problems
+    }
+
+    /// What has an address that no program can police, in words.
+    pub(super) fn unpoliced(&self, addr: IpAddr) -> Option<String> {
+        self.unpoliced.what(addr)
     }
 
     /// What load balancers are told.

@@ -8,6 +8,7 @@ mod limits;
 mod maps;
 mod newcomers;
 mod node;
+mod repair;
 mod restart;
 mod soak;
 mod uplinks;

@@ -1,21 +1,15 @@
 //! What the plugin says, and what becomes of its pods when the agent is away or comes back.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::{fs, thread};
 
-use netpol_agent::ctl::{
-    Client,
-    api::{EndpointState, EndpointView, Request, Response},
-};
+use netpol_agent::ctl::api::{EndpointState, EndpointView};
 use netpol_tests::bed::{
     AgentOptions, Bed, Called, Chain, Container, Family, Netns, Node, object_ref, sandbox,
 };
 use netpol_tests::flows::status;
 use serde_json::{Value, json};
 
-use crate::ground::{PATIENCE, bed, container, plugin_dir, ptp, unstarted};
+use crate::ground::{bed, container, endpoints, eventually, plugin_dir, ptp, unstarted};
 
 struct Started {
     netns: Netns,
@@ -46,23 +40,9 @@ impl Started {
     }
 }
 
-fn endpoints(bed: &Bed) -> Vec<EndpointView> {
-    let mut client = Client::connect(&bed.agents()[0].socket).unwrap();
-    let views = |response| if let Response::Endpoints(views) = response { Some(views) } else { None };
-    client.ask(&Request::Endpoints, views).unwrap()
-}
-
 fn is_ready(bed: &Bed, name: &str) -> bool {
     let is_its = |e: &EndpointView| e.pod.as_ref().is_some_and(|pod| pod.name == name);
     endpoints(bed).iter().any(|e| is_its(e) && e.state == EndpointState::Ready)
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn records(bed: &Bed) -> usize {

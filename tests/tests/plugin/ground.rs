@@ -1,7 +1,16 @@
 //! A node with an agent, and chains that end with the plugin.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
+use netpol_agent::ctl::{
+    Client,
+    api::{EndpointView, Request, Response},
+};
 use netpol_tests::bed::{
     AgentOptions, Bed, Chain, ClusterSpec, Cni, Container, Family, Netns, Node, NodeSpec,
 };
@@ -65,4 +74,19 @@ pub(crate) fn unstarted(name: &str, uid: &str, app: &str) -> Value {
         "spec": {"nodeName": "node1", "containers": [{"name": "c"}]},
         "status": {"phase": "Pending"},
     })
+}
+
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub(crate) fn endpoints(bed: &Bed) -> Vec<EndpointView> {
+    let mut client = Client::connect(&bed.agents()[0].socket).unwrap();
+    let views = |response| if let Response::Endpoints(views) = response { Some(views) } else { None };
+    client.ask(&Request::Endpoints, views).unwrap()
 }

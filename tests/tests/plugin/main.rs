@@ -2,4 +2,6 @@
 
 mod commands;
 mod ground;
+mod installing;
 mod starting;
+mod unpoliced;

@@ -1,5 +1,9 @@
 //! Which interfaces of the node lead to pods. Programs are put on one before anything else is asked about it.
 
+mod adopt;
+mod strangers;
+mod verify;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -9,7 +13,6 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use netpol_common::{endpoint::EndpointRow, names};
 
 use super::{
-    inherit::{Ends, Pod},
     links::{LinkError, Links},
     monitor::Event,
     namespaces::{NamespaceError, Namespaces},
@@ -17,10 +20,12 @@ use super::{
     nopod::NoPods,
     object::pin_path,
     table::{self, Hash},
-    takeover::{Start, Taken, TakeoverError, take_over},
+    takeover::Start,
     uplinks::Uplinks,
     veth::{self, Link, Veth},
 };
+pub use strangers::Unpoliced;
+
 use crate::dataplane::{self, Interface};
 
 /// What discovery has found.
@@ -84,6 +89,11 @@ pub(super) struct Discovery {
     pins: PathBuf,
     /// Until the first look around.
     start: Option<Start>,
+    /// Somebody may have taken programs away.
+    unsure: bool,
+    /// Namespaces of pods in which something may have changed that no veth tells of.
+    strange: bool,
+    unpoliced: Unpoliced,
 }
 
 impl Discovery {
@@ -118,6 +128,9 @@ impl Discovery {
             changes: Vec::new(),
             pins: pins.into(),
             start: Some(start),
+            unsure: false,
+            strange: true,
+            unpoliced: Unpoliced::default(),
         })
     }
 
@@ -133,13 +146,15 @@ impl Discovery {
                 self.note_doubts(|veth| veth.nsid == Some(nsid) && veth.peer == ifindex);
             }
             Event::Addresses(nsid) => {
+                self.strange |= !self.seen.values().any(|seen| seen.veth.nsid == Some(nsid));
                 self.dirty.extend(
                     self.seen.values().filter(|seen| seen.veth.nsid == Some(nsid)).map(|s| s.veth.ifindex),
                 );
             }
             Event::Node => self.uplinks.note(),
             Event::Namespaces => self.note_namespaces(),
-            Event::Lost => self.lost = true,
+            Event::Programs => self.unsure = true,
+            Event::Lost => (self.lost, self.unsure) = (true, true),
         }
     }
 
@@ -220,7 +235,7 @@ impl Discovery {
         };
         if self.namespaces_dirty || self.dirty.iter().any(unknown) {
             self.namespaces.scan(&mut self.netlink)?;
-            self.namespaces_dirty = false;
+            (self.namespaces_dirty, self.strange) = (false, true);
             self.note_renamed();
         }
         let dirty = self.dirty.clone();
@@ -254,6 +269,12 @@ impl Discovery {
         }
         if let Err(error) = self.uplinks.settle(&mut self.netlink, &mut self.links, self.no_pods.rows()) {
             failure = Some(error);
+        }
+        if let Err(error) = self.verify() {
+            failure = Some(error);
+        }
+        if let Err(error) = self.look_at_strangers() {
+            failure = Some(error.into());
         }
         match failure {
             Some(error) => Err(error),
@@ -290,54 +311,6 @@ impl Discovery {
         }
         self.note_namespaces();
         Ok(())
-    }
-
-    /// Enters the connections of the pods that were there before netpol, whose interfaces are about to be closed.
-    fn inherit(&mut self, start: Start) {
-        match self.try_inherit(start) {
-            Ok(Taken { entries, left }) => {
-                for (ifindex, entries) in entries {
-                    let name = self.seen.get(&ifindex).map(|seen| seen.veth.name.as_str());
-                    tracing::info!(ifindex, name, entries, "connections of a pod taken over");
-                }
-                if left > 0 {
-                    tracing::warn!(
-                        connections = left,
-                        "no room to take over: judged as connections that are under way"
-                    );
-                }
-            }
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "no connections taken over: they are judged as connections that are under way"
-            ),
-        }
-    }
-
-    fn try_inherit(&mut self, start: Start) -> Result<Taken, TakeoverError> {
-        let mut ends = Ends::default();
-        let mut newcomers = 0;
-        for seen in self.seen.values_mut() {
-            let Veth { ifindex, peer, nsid, .. } = seen.veth;
-            let Some(nsid) = nsid.filter(|nsid| self.namespaces.name(*nsid).is_some()) else { continue };
-            let pod = Pod { ifindex, newcomer: !seen.attached };
-            seen.adopting = pod.newcomer;
-            newcomers += usize::from(pod.newcomer);
-            ends.add_pod(pod, veth::peer_addresses(&mut self.netlink, nsid, peer)?);
-        }
-        if newcomers == 0 {
-            return Ok(Taken::default());
-        }
-        ends.add_node(veth::own_addresses(&mut self.netlink)?);
-        take_over(&self.pins, &ends, start)
-    }
-
-    /// From now on no pod is one whose connections are older than its programs.
-    pub(super) fn end_adoption(&mut self) {
-        for (ifindex, seen) in self.seen.iter_mut().filter(|(_, seen)| seen.adopting) {
-            seen.adopting = false;
-            self.dirty.insert(*ifindex);
-        }
     }
 
     /// Whether what comes in by an interface comes from no pod. A veth says so only once something can come: before, its

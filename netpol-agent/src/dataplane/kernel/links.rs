@@ -170,6 +170,36 @@ impl Links {
         self.uplinks.contains(&ifindex)
     }
 
+    /// The uplinks that this process has put its programs on.
+    pub(super) fn uplinks(&self) -> Vec<u32> {
+        self.uplinks.iter().copied().collect()
+    }
+
+    /// Whether the programs are on an interface still.
+    pub(super) fn is_whole(&mut self, ifindex: u32, hooks: [Hook; 2]) -> Result<bool, LinkError> {
+        for hook in hooks {
+            let is_there = match self.mode {
+                AttachMode::Tcx => self.is_linked(ifindex, hook)?,
+                AttachMode::Clsact => clsact::is_attached(&mut self.netlink, ifindex, hook)?,
+            };
+            if !is_there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_linked(&self, ifindex: u32, hook: Hook) -> Result<bool, LinkError> {
+        match bpf::open_pin(&pin_path(&self.dir, ifindex, hook)) {
+            Ok(link) => {
+                let at = bpf::tcx_interface(link.as_fd());
+                Ok(at.map_err(failed("BPF_OBJ_GET_INFO_BY_FD", hook, ifindex))? == Some(ifindex))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed("BPF_OBJ_GET", hook, ifindex)(error)),
+        }
+    }
+
     /// Forgets whether the programs are on an uplink: the next `attach_uplink` looks.
     pub(super) fn doubt_uplink(&mut self, ifindex: u32) {
         self.uplinks.remove(&ifindex);

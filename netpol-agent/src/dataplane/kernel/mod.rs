@@ -47,7 +47,7 @@ mod xdp;
 
 pub use clock::{Clock, Jiffies};
 pub use connections::{ConnectionKey, Connections};
-pub use discover::{Change, DiscoverError};
+pub use discover::{Change, DiscoverError, Unpoliced};
 pub use gc::{Conntrack, Fill, Progress};
 pub use heap::give_back_what_is_free;
 pub use judge::{Judgement, judge};

@@ -12,8 +12,8 @@ use super::{
     veth::Link,
 };
 
-/// Multicast groups (`enum rtnetlink_groups`): LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID.
-const GROUPS: [u32; 6] = [1, 5, 7, 9, 11, 28];
+/// Multicast groups (`enum rtnetlink_groups`): LINK, TC, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NSID.
+const GROUPS: [u32; 7] = [1, 4, 5, 7, 9, 11, 28];
 /// A burst of notifications that may wait to be read.
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// Longer than any notification (the kernel allocates a page or two for one).
@@ -32,6 +32,8 @@ pub(super) enum Event {
     Addresses(i32),
     /// The node's own addresses or default routes have changed.
     Node,
+    /// A filter or a qdisc of the node is gone.
+    Programs,
     /// A namespace got or lost its number.
     Namespaces,
     /// Notifications were lost or not understood: nothing is known for sure.
@@ -180,6 +182,7 @@ fn decode(bytes: &[u8], nsid: Option<i32>) -> impl Iterator<Item = Event> {
             (Message::NewRoute(route) | Message::DelRoute(route), None) => {
                 (route.header.destination_prefix_length == 0).then_some(Event::Node)
             }
+            (Message::DelTrafficFilter(_) | Message::DelQueueDiscipline(_), None) => Some(Event::Programs),
             (Message::NewNsId(_) | Message::DelNsId(_), None) => Some(Event::Namespaces),
             _ => None,
         }

@@ -59,12 +59,18 @@ impl Namespaces {
         self.by_nsid.get(&nsid).map(String::as_str)
     }
 
+    /// Number and file name of each.
+    pub(super) fn all(&self) -> impl Iterator<Item = (i32, &str)> {
+        self.by_nsid.iter().map(|(nsid, name)| (*nsid, name.as_str()))
+    }
+
     /// Whether the last scan met a file that no namespace is mounted on (yet).
     pub(super) fn unfinished(&self) -> bool {
         self.unfinished
     }
 
-    /// Asks for the number of every namespace in the folder. One without a number has no interface that leads here.
+    /// Asks for the number of every namespace in the folder. One without has no interface that leads here (yet), and gets one: without it
+    /// nothing is heard of what else it has.
     pub(super) fn scan(&mut self, netlink: &mut Netlink) -> Result<(), NamespaceError> {
         let list = |source| failed(&self.dir, "list the directory")(source);
         let mut paths = fs::read_dir(&self.dir)
@@ -92,7 +98,7 @@ impl Namespaces {
             if (metadata.dev(), metadata.ino()) == self.own {
                 continue;
             }
-            match number(netlink, &file) {
+            match numbered(netlink, &file) {
                 Ok(Some(nsid)) => {
                     by_nsid.entry(nsid).or_insert_with(|| name.to_owned());
                 }
@@ -103,6 +109,22 @@ impl Namespaces {
         }
         self.by_nsid = by_nsid;
         Ok(())
+    }
+}
+
+/// The number of a namespace, after it was given one if need be. `EINVAL`: the file is no network namespace.
+fn numbered(netlink: &mut Netlink, file: &File) -> Result<Option<i32>, NetlinkError> {
+    if let Some(nsid) = number(netlink, file)? {
+        return Ok(Some(nsid));
+    }
+    let mut request = NsidMessage::default();
+    request.attributes.push(NsidAttribute::Fd(file.as_raw_fd().cast_unsigned()));
+    // Any that is free (rtnl_net_newid() of net/core/net_namespace.c).
+    request.attributes.push(NsidAttribute::Id(-1));
+    match netlink.change("give a namespace a number", Message::NewNsId(request), 0) {
+        // A veth has come meanwhile, and brought one along.
+        Err(error) if !error.is(libc::EEXIST) => Err(error),
+        _ => number(netlink, file),
     }
 }
 

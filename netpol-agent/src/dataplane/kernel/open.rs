@@ -7,8 +7,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, NodeServices,
-    NodeServicesState, Object, PinError, Ring, RunError, Sizes, Stats, Timeouts, UplinkOptions, Uplinks,
-    WatchError, XdpCounter, XdpStates, clock, layout,
+    NodeServicesState, Object, PinError, Ring, RunError, Sizes, Stats, Timeouts, Unpoliced, UplinkOptions,
+    Uplinks, WatchError, XdpCounter, XdpStates, clock, layout,
     links::{self, Links},
     pins::{self, Pins},
     sockets, stale,
@@ -51,6 +51,8 @@ pub struct Kernel {
     pub changes: UnboundedReceiver<Change>,
     /// Has it look at once.
     pub look: Look,
+    /// Pods that cannot be policed.
+    pub unpoliced: Unpoliced,
     /// Events of dropped packets.
     pub drops: Ring,
     /// Events of forwarded connections.
@@ -134,7 +136,8 @@ impl Kernel {
         let xdp = Xdp::open(&mut object, pins.maps(), uplinks.xdp)?;
         let xdp_states = xdp.states();
         let uplinks = Uplinks::open(pins.maps(), uplinks.clone(), xdp)?;
-        let Started { known, changes, look } = watch::start(netns_dir, pins.maps(), links, uplinks, start)?;
+        let Started { known, changes, look, unpoliced } =
+            watch::start(netns_dir, pins.maps(), links, uplinks, start)?;
         let mut maps = Maps::new(&mut object)?;
         maps.limit_connections(*quota);
         maps.limit_outside(*outside_quota)?;
@@ -146,6 +149,7 @@ impl Kernel {
             known,
             changes,
             look,
+            unpoliced,
             drops: Ring::new(&mut object, names::DROP)?,
             flows: Ring::new(&mut object, names::FLOW)?,
             stats: Stats::new(&mut object)?,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressMessage, AddressScope},
@@ -97,6 +98,54 @@ pub(super) fn list(netlink: &mut Netlink) -> Result<Vec<Veth>, NetlinkError> {
             Link::Other(_) => None,
         })
         .collect())
+}
+
+/// `IFLA_TARGET_NETNSID` of include/uapi/linux/if_link.h.
+const IFLA_TARGET_NETNSID: u16 = 46;
+
+/// The interfaces of a namespace with a number, without loopback: index, name, and kind in words.
+pub(super) fn others_in(
+    netlink: &mut Netlink,
+    nsid: i32,
+) -> Result<Vec<(u32, String, String)>, NetlinkError> {
+    let mut request = LinkMessage::default();
+    let target = DefaultNla::new(IFLA_TARGET_NETNSID, nsid.to_ne_bytes().to_vec());
+    request.attributes.push(LinkAttribute::Other(target));
+    let answers = match netlink.dump("list a namespace's interfaces", &Message::GetLink(request)) {
+        Ok(answers) => answers,
+        // It has gone meanwhile.
+        Err(error) if error.is(libc::EINVAL) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(answers
+        .iter()
+        .filter_map(|answer| match answer {
+            Message::NewLink(message) if !message.header.flags.contains(LinkFlags::Loopback) => {
+                Some(described(message))
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+fn described(message: &LinkMessage) -> (u32, String, String) {
+    let (mut name, mut kind) = (String::new(), "a device of the node".to_owned());
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name.clone_from(text),
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(InfoKind::Veth) => kind = "a veth that leads to no node".to_owned(),
+                        LinkInfo::Kind(other) => kind = format!("of kind {other}"),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    (message.header.index, name, kind)
 }
 
 /// One interface as it is now; `None` if it is gone.

@@ -9,7 +9,7 @@ use tokio::sync::{
 };
 
 use super::{
-    discover::{Change, DiscoverError, Discovery, Settled},
+    discover::{Change, DiscoverError, Discovery, Settled, Unpoliced},
     links::Links,
     monitor::{Event, Monitor},
     netlink::NetlinkError,
@@ -21,6 +21,9 @@ use super::{
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// And after many of them.
 const RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// How often it is made sure that nobody has taken programs away: of a link the kernel does not tell.
+const VERIFY: Duration = Duration::from_millis(500);
 
 /// How long connections may be older than the programs of a pod that ran before: most speak within that time, and then have
 /// their entries.
@@ -53,6 +56,7 @@ pub(super) struct Started {
     /// What changes after that, in order. Dropping it ends discovery; the programs stay.
     pub(super) changes: UnboundedReceiver<Change>,
     pub(super) look: Look,
+    pub(super) unpoliced: Unpoliced,
 }
 
 /// Asks discovery to look now.
@@ -95,6 +99,7 @@ pub(super) fn start(
     let failed = |source| WatchError::Notify { path: netns_dir.into(), source };
     let mut watcher = notify::recommended_watcher(move |event| forward(event, &files)).map_err(failed)?;
     watcher.watch(netns_dir, RecursiveMode::NonRecursive).map_err(failed)?;
+    let unpoliced = discovery.unpoliced();
     let (known, settled) = discovery.settle();
     let settled = settled? == Settled::Yes;
     let (sender, changes) = mpsc::unbounded_channel();
@@ -107,7 +112,7 @@ pub(super) fn start(
             drop(watcher);
         })
         .map_err(WatchError::Thread)?;
-    Ok(Started { known, changes, look })
+    Ok(Started { known, changes, look, unpoliced })
 }
 
 fn forward(event: notify::Result<notify::Event>, files: &UnboundedSender<()>) {
@@ -145,6 +150,8 @@ impl Follower {
         let mut retry = RETRY_FIRST;
         let adoption = tokio::time::sleep(ADOPTION);
         tokio::pin!(adoption);
+        let mut verify = tokio::time::interval(VERIFY);
+        verify.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let mut asked = None;
             tokio::select! {
@@ -160,8 +167,10 @@ impl Follower {
                     let events = self.monitor.pending();
                     self.note(events);
                     self.discovery.note_namespaces();
+                    self.discovery.doubt_programs();
                     asked = Some(look);
                 }
+                _ = verify.tick() => self.discovery.doubt_programs(),
                 () = tokio::time::sleep(retry), if !self.settled => {}
                 () = &mut adoption, if !adoption.is_elapsed() => self.discovery.end_adoption(),
                 () = self.sender.closed() => return,

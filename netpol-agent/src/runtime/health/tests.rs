@@ -8,7 +8,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    dataplane::{Capacity, Rows, kernel::Look},
+    dataplane::{
+        Capacity, Rows,
+        kernel::{Look, Unpoliced},
+    },
     engine::Engine,
     model::Name,
     runtime::status::Shared,
@@ -29,7 +32,7 @@ fn shared() -> Shared {
         service_nets: 0,
     };
     let (look, _) = Look::channel();
-    Shared::new(Engine::new("node1", none, Rows::default()), look).0
+    Shared::new(Engine::new("node1", none, Rows::default()), look, Unpoliced::default()).0
 }
 
 fn check(port: u16) -> HealthCheck {

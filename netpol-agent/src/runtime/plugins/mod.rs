@@ -122,6 +122,11 @@ impl Desk {
                 }
                 Err(why) => why,
             };
+            if let Some(what) = wiring.addresses.iter().find_map(|addr| shared.unpoliced(*addr)) {
+                return Answer::Refused(format!(
+                    "{what}, with no side on this node: netpol can only police pods that a veth leads to"
+                ));
+            }
             match timeout_at(deadline, turns.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Answer::Failed(ENDS.to_owned()),
