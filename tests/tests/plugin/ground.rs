@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+pub(crate) const FORBIDDEN: u16 = 7001;
+pub(crate) const ALLOWED: u16 = 7002;
+
 /// Node and outside host, with the agent at work.
 pub(crate) fn bed(families: &[Family]) -> Bed {
     let spec = ClusterSpec {
@@ -89,4 +92,16 @@ pub(crate) fn endpoints(bed: &Bed) -> Vec<EndpointView> {
     let mut client = Client::connect(&bed.agents()[0].socket).unwrap();
     let views = |response| if let Response::Endpoints(views) = response { Some(views) } else { None };
     client.ask(&Request::Endpoints, views).unwrap()
+}
+
+/// Who starts may send to the allowed port of the world, and may not be sent to.
+pub(crate) fn policy() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "starting", "namespace": "t"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "starting"}}, "policyTypes": ["Ingress", "Egress"],
+            "egress": [{"ports": [{"protocol": "UDP", "port": ALLOWED}]}],
+        },
+    })
 }

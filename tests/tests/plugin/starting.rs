@@ -2,107 +2,23 @@
 
 use std::{
     env,
-    net::{IpAddr, SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::{self, JoinHandle},
+    net::{IpAddr, SocketAddr},
+    thread,
     time::{Duration, Instant},
 };
 
-use netpol_tests::bed::{Bed, Family, Netns, Place, object_ref, sandbox};
+use netpol_tests::bed::{Bed, Family, Place, object_ref, sandbox};
 use serde_json::{Value, json};
 
-use crate::ground::{bed, container, ptp, unstarted};
+use crate::{
+    ground::{ALLOWED, FORBIDDEN, bed, container, policy, ptp, unstarted},
+    sound::{Ear, Mouth},
+};
 
 /// How often a pod starts, unless the environment says otherwise.
 const STARTS: usize = 20;
 const STARTS_VARIABLE: &str = "NETPOL_STARTS";
-const FORBIDDEN: u16 = 7001;
-const ALLOWED: u16 = 7002;
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Counts datagrams that come in.
-struct Ear {
-    heard: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ear {
-    fn at(netns: &Netns, port: u16) -> Self {
-        let socket = netns.enter(|| Ok(UdpSocket::bind(("::", port))?)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let (heard, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let (counter, ends) = (heard.clone(), stop.clone());
-        let thread = thread::spawn(move || {
-            while !ends.load(Ordering::Relaxed) {
-                if socket.recv(&mut [0; 64]).is_ok() {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        Self { heard, stop, thread: Some(thread) }
-    }
-
-    fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Ear {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-/// Sends to all of the targets, again and again, whether there is a way or not.
-struct Mouth {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
-}
-
-impl Mouth {
-    fn to(netns: &Netns, targets: Vec<SocketAddr>) -> Self {
-        let sockets =
-            netns.enter(|| Ok((UdpSocket::bind("0.0.0.0:0")?, UdpSocket::bind("[::]:0")?))).unwrap();
-        let stop = Arc::<AtomicBool>::default();
-        let ends = stop.clone();
-        let thread = thread::spawn(move || {
-            let mut sent = 0;
-            while !ends.load(Ordering::Relaxed) {
-                for to in &targets {
-                    let socket = if to.is_ipv4() { &sockets.0 } else { &sockets.1 };
-                    sent += u64::from(socket.send_to(b"x", to).is_ok());
-                }
-                thread::sleep(Duration::from_micros(50));
-            }
-            sent
-        });
-        Self { stop, thread }
-    }
-
-    fn close(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
-}
-
-/// Who starts may send to the allowed port of the world, and may not be sent to.
-fn policy() -> Value {
-    json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-        "metadata": {"name": "starting", "namespace": "t"},
-        "spec": {
-            "podSelector": {"matchLabels": {"app": "starting"}}, "policyTypes": ["Ingress", "Egress"],
-            "egress": [{"ports": [{"protocol": "UDP", "port": ALLOWED}]}],
-        },
-    })
-}
 
 fn targets(bed: &Bed, places: &[Place], port: u16) -> Vec<SocketAddr> {
     let addresses = places.iter().flat_map(|place| bed.addresses(place).unwrap());
