@@ -41,7 +41,7 @@ impl Started {
 }
 
 fn is_ready(bed: &Bed, name: &str) -> bool {
-    let is_its = |e: &EndpointView| e.pod.as_ref().is_some_and(|pod| pod.name == name);
+    let is_its = |e: &EndpointView| e.pod.as_ref().is_some_and(|pod| &*pod.name == name);
     endpoints(bed).iter().any(|e| is_its(e) && e.state == EndpointState::Ready)
 }
 
