@@ -118,18 +118,21 @@ impl Fabric {
         Ok(fabric)
     }
 
-    /// Programs on the bridge's ends of all cables, as long as what is returned is held: with empty maps each lets every frame pass. A
-    /// veth takes frames of programs only where it has one itself.
-    pub(super) fn carry_frames(&self, folder: &Path) -> Result<Object> {
+    /// Programs on the bridge's ends of the cables of all hosts, or of these nodes, as long as what is returned is held: with empty
+    /// maps each lets every frame pass. A veth takes frames of programs only where it has one itself.
+    pub(super) fn carry_frames(&self, folder: &Path, only: Option<&[&str]>) -> Result<Object> {
         let hosts = self.nodes.iter().map(|n| &n.netns).chain(self.outside.iter().map(|o| &o.netns));
         hosts.into_iter().try_for_each(|host| host.enter(|| features::set("eth0", CHECKSUMS, false)))?;
         let mut object = passing()?;
         let program = object.wire_program()?;
+        let wanted = |name: &str| only.is_none_or(|only| only.contains(&name));
+        let nodes = (1..).zip(&self.nodes).filter(|(_, node)| wanted(&node.name));
+        let nodes = nodes.map(|(number, _)| port('n', number));
+        let outside = (FIRST_OUTSIDE..).zip(&self.outside).filter(|_| only.is_none());
+        let ports = nodes.chain(outside.map(|(number, _)| port('o', number)));
         Netns::open("fabric", &bridged(folder))?.enter(|| {
-            let nodes = (1..).zip(&self.nodes).map(|(number, _)| port('n', number));
-            let outside = (FIRST_OUTSIDE..).zip(&self.outside).map(|(number, _)| port('o', number));
             let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-            for port in nodes.chain(outside) {
+            for port in ports {
                 let ifindex = rustix::net::netdevice::name_to_index(&socket, &port)?;
                 program.attach_to_if_index(ifindex, Default::default()).context(port)?;
             }

@@ -142,7 +142,16 @@ impl Bed {
     /// # Errors
     /// If the kernel refuses.
     pub fn carry_frames(&mut self) -> Result<()> {
-        self.carriers = Some(Carriers(Box::new(self.fabric.carry_frames(&self.folder)?)));
+        self.carriers = Some(Carriers(Box::new(self.fabric.carry_frames(&self.folder, None)?)));
+        Ok(())
+    }
+
+    /// The same for the cables of these nodes alone. Other hosts' cables are as they are, but for the checksums.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn carry_frames_of(&mut self, nodes: &[&str]) -> Result<()> {
+        self.carriers = Some(Carriers(Box::new(self.fabric.carry_frames(&self.folder, Some(nodes))?)));
         Ok(())
     }
 

@@ -7,7 +7,9 @@
 mod change;
 mod connections;
 mod crowd;
+mod in_force;
 mod kube_proxy;
+mod node_ports;
 mod packet;
 mod policed;
 mod pulse;
@@ -18,6 +20,7 @@ mod traffic;
 
 pub use change::changes;
 pub use connections::connections;
+pub use node_ports::node_ports;
 pub use packet::packets;
 pub use scale::scale;
 pub use series::{Report, Series};

@@ -1,18 +1,16 @@
 //! Connections from pod to pod of one node by way of a Service, and without one: netpol beside the rules of kube-proxy.
 
 use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
-    process::Command,
+    net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
 
 use super::{
     Report, Series,
-    kube_proxy::{self, Service},
+    in_force::{By, FRONTEND_PORT, crowd_around, put_in_force, v4},
+    kube_proxy::Service,
     policed::{PROBE, SERVED, pod, policies},
     traffic::{Ends, Load, last_cpu, measure},
 };
@@ -23,6 +21,7 @@ use crate::{
 
 /// Who translates: each has a node of its own.
 const VARIANTS: [&str; 4] = ["netpol", "nftables", "nftables_again", "iptables"];
+const BY: [By; 4] = [By::Netpol, By::Nftables, By::Nftables, By::Iptables];
 /// How many Services there are.
 const SIZES: [usize; 3] = [1, 1_000, 10_000];
 const START: Duration = Duration::from_secs(120);
@@ -30,7 +29,6 @@ const START: Duration = Duration::from_secs(120);
 const CONNECTIONS: &str = "262144";
 /// The Service whose one endpoint is the server on the variant's node.
 const OWN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 200, 1), FRONTEND_PORT);
-const FRONTEND_PORT: u16 = 80;
 
 /// What is asked for.
 const LOADS: [(&str, Load, Way); 4] = [
@@ -58,7 +56,7 @@ pub fn services(quick: bool, report: &mut Report) -> Result<()> {
     let mut all: Vec<Vec<Series>> = LOADS.map(|(load, ..)| empty(load, "")).into();
     for size in SIZES {
         for at in 0..VARIANTS.len() {
-            translate(&bed, at, &services_of(&bed, at, size)?)?;
+            put_in_force(&bed, &node_name(VARIANTS[at]), BY[at], &services_of(&bed, at, size)?)?;
         }
         bed.await_agents(START)?;
         for ((name, load, way), pooled) in LOADS.iter().zip(&mut all) {
@@ -131,70 +129,9 @@ fn build() -> Result<Bed> {
 
 /// `size` Services, a variant's own in the middle.
 fn services_of(bed: &Bed, at: usize, size: usize) -> Result<Vec<Service>> {
-    let server = v4(&bed.pod(&pod_name("server", at))?.addresses)?;
-    let own =
-        Service { name: "own".to_owned(), frontend: OWN, endpoints: vec![SocketAddrV4::new(server, SERVED)] };
-    let mut services: Vec<Service> = (1..size).map(crowd).collect();
-    services.insert(services.len() / 2, own);
-    Ok(services)
-}
-
-/// A Service of others, with two endpoints elsewhere.
-fn crowd(n: usize) -> Service {
-    let (high, low) = ((n / 250) as u8, (n % 250) as u8 + 1);
-    let endpoint = |subnet: u8| SocketAddrV4::new(Ipv4Addr::new(10, 244 - subnet, high, low), 8080);
-    Service {
-        name: format!("crowd{n}"),
-        frontend: SocketAddrV4::new(Ipv4Addr::new(10, 96, high, low), FRONTEND_PORT),
-        endpoints: vec![endpoint(1), endpoint(2)],
-    }
-}
-
-/// Puts a variant's Services in force.
-fn translate(bed: &Bed, at: usize, services: &[Service]) -> Result<()> {
-    let node = bed.node(&node_name(VARIANTS[at]))?;
-    match VARIANTS[at] {
-        "netpol" => write(bed, services),
-        "iptables" => node.netns.feed(&mut Command::new("iptables-restore"), &kube_proxy::iptables(services)),
-        _ => {
-            let rules = kube_proxy::nftables(services, v4(&node.addresses)?);
-            node.netns.feed(Command::new("nft").args(["-f", "-"]), &rules)
-        }
-    }
-    .with_context(|| format!("{} Services for {}", services.len(), VARIANTS[at]))
-}
-
-/// Has the folder of manifests hold these Services and no others.
-fn write(bed: &Bed, services: &[Service]) -> Result<()> {
-    let items: Vec<Value> = services.iter().flat_map(objects).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-    let (draft, place) = (bed.folder().join("services.draft"), bed.manifests().join("services.json"));
-    fs::write(&draft, list.to_string()).and_then(|()| fs::rename(&draft, &place))?;
-    Ok(())
-}
-
-fn objects(service: &Service) -> [Value; 2] {
-    let Service { name, frontend, endpoints } = service;
-    let to = endpoints.first().map_or(SERVED, SocketAddrV4::port);
-    let ready: Vec<Value> =
-        endpoints.iter().map(|e| json!({"addresses": [e.ip()], "conditions": {"ready": true}})).collect();
-    [
-        json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": name, "namespace": "bench"},
-            "spec": {
-                "clusterIP": frontend.ip(), "clusterIPs": [frontend.ip()],
-                "ports": [{"port": frontend.port(), "targetPort": to, "protocol": "TCP"}],
-            },
-        }),
-        json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": name, "namespace": "bench", "labels": {"kubernetes.io/service-name": name}},
-            "addressType": "IPv4",
-            "ports": [{"port": to, "protocol": "TCP"}],
-            "endpoints": ready,
-        }),
-    ]
+    let server = SocketAddrV4::new(v4(&bed.pod(&pod_name("server", at))?.addresses)?, SERVED);
+    let own = Service { name: "own".to_owned(), frontend: OWN, node_port: None, endpoints: vec![server] };
+    Ok(crowd_around(vec![own], size, false))
 }
 
 fn node_name(variant: &str) -> String {
@@ -203,12 +140,4 @@ fn node_name(variant: &str) -> String {
 
 fn pod_name(role: &str, at: usize) -> String {
     format!("bench/{role}-{}", node_name(VARIANTS[at]))
-}
-
-fn v4(addresses: &[IpAddr]) -> Result<Ipv4Addr> {
-    let found = addresses.iter().find_map(|addr| match addr {
-        IpAddr::V4(addr) => Some(*addr),
-        IpAddr::V6(_) => None,
-    });
-    found.context("no IPv4 address")
 }

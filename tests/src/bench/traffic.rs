@@ -25,6 +25,9 @@ pub(super) enum Load {
     Rr,
     /// Connect, one byte there and back, close.
     Crr,
+    /// The same, closed by the client first: the server keeps nothing of a connection that has ended, and whoever translates may use its
+    /// port for the next one at once.
+    CrrLeft,
     /// As much as goes over one TCP connection.
     Stream,
     /// One byte there and back by UDP.
@@ -46,6 +49,7 @@ impl Load {
         match self {
             Self::Rr => "rr",
             Self::Crr => "crr",
+            Self::CrrLeft => "crr_left",
             Self::Stream => "stream",
             Self::UdpRr => "udp_rr",
         }
@@ -53,7 +57,7 @@ impl Load {
 
     pub(super) const fn unit(self) -> &'static str {
         match self {
-            Self::Rr | Self::Crr | Self::UdpRr => "1/s",
+            Self::Rr | Self::Crr | Self::CrrLeft | Self::UdpRr => "1/s",
             Self::Stream => "MB/s",
         }
     }
@@ -128,7 +132,7 @@ enum Listening {
 
 fn listen(load: Load, addr: SocketAddr) -> Result<Listening> {
     Ok(match load {
-        Load::Rr | Load::Crr | Load::Stream => {
+        Load::Rr | Load::Crr | Load::CrrLeft | Load::Stream => {
             let listener = TcpListener::bind(addr)?;
             // Holds for accepting too: a server does not wait for a client that has failed.
             SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
@@ -141,13 +145,16 @@ fn listen(load: Load, addr: SocketAddr) -> Result<Listening> {
 fn serve(listening: &Listening, load: Load, stop: &AtomicBool) -> Result<()> {
     match listening {
         // A connection that says nothing ends the server: that is how the client says goodbye.
-        Listening::Tcp(listener) if load == Load::Crr => loop {
+        Listening::Tcp(listener) if matches!(load, Load::Crr | Load::CrrLeft) => loop {
             let mut connection = accept(listener)?;
             let mut byte = [0];
             if connection.read(&mut byte)? == 0 {
                 return Ok(());
             }
             connection.write_all(&byte)?;
+            if load == Load::CrrLeft {
+                ensure!(connection.read(&mut byte)? == 0, "more than one byte");
+            }
         },
         Listening::Tcp(listener) => {
             let mut connection = accept(listener)?;
@@ -205,13 +212,15 @@ fn ask(load: Load, addr: SocketAddr, duration: Duration) -> Result<f64> {
                 Ok(1.0)
             })
         }
-        Load::Crr => {
+        Load::Crr | Load::CrrLeft => {
             let result = rate(duration, || {
                 let mut connection = connect(addr)?;
                 connection.write_all(&[1])?;
                 connection.read_exact(&mut byte)?;
-                // The server closes first: TIME_WAIT stays there, and the client's ports are free again.
-                ensure!(connection.read(&mut byte)? == 0, "more than one byte");
+                if load == Load::Crr {
+                    // The server closes first: TIME_WAIT stays there, and the client's ports are free again.
+                    ensure!(connection.read(&mut byte)? == 0, "more than one byte");
+                }
                 Ok(1.0)
             });
             drop(connect(addr)?);

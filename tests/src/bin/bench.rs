@@ -5,10 +5,10 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use netpol_tests::bench::{Report, changes, connections, packets, scale, services};
+use netpol_tests::bench::{Report, changes, connections, node_ports, packets, scale, services};
 
-/// Measures nanoseconds per packet, connections between two pods with and without netpol, connections to Services beside
-/// kube-proxy's rules, and how soon a change of policy reaches the packets.
+/// Measures nanoseconds per packet, connections between two pods with and without netpol, connections to Services and to
+/// node ports beside kube-proxy's rules, and how soon a change of policy reaches the packets.
 #[derive(Parser)]
 struct Arguments {
     /// Fewer and shorter rounds.
@@ -33,6 +33,8 @@ enum Part {
     Connections,
     /// Connections to Services, beside kube-proxy's rules.
     Services,
+    /// Connections from outside to node ports, beside kube-proxy's rules.
+    NodePorts,
     /// From a change of policy to its effect.
     Changes,
     /// Memory and time to sync in a large cluster.
@@ -67,6 +69,10 @@ fn run() -> Result<()> {
             "The same by way of a Service, beside rules as kube-proxy 1.36 writes them (nftables, iptables) …"
         );
         services(arguments.quick, &mut report)?;
+    }
+    if wanted(Part::NodePorts) {
+        eprintln!("From outside to a node port, by TC and with XDP in front, beside such rules …");
+        node_ports(arguments.quick, &mut report)?;
     }
     if wanted(Part::Changes) {
         eprintln!("From the rename of a manifest to the packets that are judged by it …");
