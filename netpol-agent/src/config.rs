@@ -11,7 +11,7 @@ use crate::{
         AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts, UplinkChoice,
         UplinkOptions, XdpChoice,
     },
-    index::{NodePortAddresses, ServiceSettings},
+    index::{ExternalMode, NodePortAddresses, ServiceSettings},
     install::{CniFolders, InstallCniArgs},
     model::LoadBalancing,
     source::KubeOptions,
@@ -120,6 +120,11 @@ pub struct RunArgs {
     /// takes up to 16,381 rows of --backends-max more)
     #[arg(long, value_name = "HOW", default_value = "random")]
     pub external_load_balancing: LoadBalancing,
+    /// How clients from outside reach backends of other nodes: snat (under this node's address, by which answers come back) or dsr
+    /// (under their own: their packets are sent on in packets from node to node, and the backend's node answers them directly).
+    /// The same on all nodes
+    #[arg(long, value_name = "HOW", default_value = "snat")]
+    pub external_mode: ExternalMode,
     /// Interfaces that clients from outside come in by: auto (those with a default route or an address of the node), off, or
     /// names: eth0,eth1
     #[arg(long, value_name = "NAMES", default_value = "auto")]
@@ -212,6 +217,10 @@ impl RunArgs {
             node_ports,
             external_ips: self.external_ips,
             external_load_balancing: self.external_load_balancing,
+            external_mode: match self.services {
+                ForServices::On => self.external_mode,
+                ForServices::Off => ExternalMode::Snat,
+            },
         }
     }
 

@@ -24,6 +24,8 @@ fn without_services_nothing_is_translated_anywhere() {
     let kernel = args.kernel();
     assert_eq!((kernel.node_services, kernel.uplinks.choice), (NodeServices::Off, UplinkChoice::Off));
     assert_eq!(args.hand_over(), Switch::Off);
+    let args = run(&["--services=off", "--external-mode=dsr"]).unwrap();
+    assert_eq!(args.service_settings().external_mode, ExternalMode::Snat);
     assert_eq!(run(&[]).unwrap().hand_over(), Switch::On);
 }
 
@@ -38,6 +40,7 @@ fn bad_values_are_named() {
         (["--ct-max", "10"], "10 is not in 1024..=16777216"),
         (["--snat-ports", "70-69"], "ports are FIRST-LAST"),
         (["--snat-ports", "61000"], "ports are FIRST-LAST"),
+        (["--external-mode", "direct"], "[possible values: snat, dsr]"),
         (["--xdp", "on"], "auto, native, generic or off"),
         (["--fast-path", "on"], "[possible values: auto, off]"),
     ] {

@@ -161,6 +161,9 @@ pub mod flags {
     /// Service: it has another source port towards the backend (`SNAT`), and its front entry stands under its own tuple beside
     /// the other connection's back entry ([`BESIDE`](super::BESIDE)).
     pub const BESIDE: u32 = 1 << 8;
+    /// Front entry without a back one, of a connection from outside whose packets are sent on to the backend's node as they are. Its
+    /// answers go straight to the client, so they are never seen here: it counts as answered from the start.
+    pub const DSR: u32 = 1 << 9;
     /// The connection is over: a new SYN opens a new one.
     #[must_use]
     pub const fn closed(flags: u32) -> bool {

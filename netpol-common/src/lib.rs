@@ -8,6 +8,7 @@
 //! - **Direction** is always as the pod sees it, never as the hook does.
 #![no_std]
 
+pub mod cluster;
 pub mod config;
 pub mod conntrack;
 pub mod direction;

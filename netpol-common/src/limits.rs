@@ -30,6 +30,8 @@ pub const AFFINITY: u32 = 65_536;
 pub const RANGE: u32 = 65_536;
 /// Prefixes that Services' addresses are taken from, per family.
 pub const SERVICE_NET: u32 = 1_024;
+/// Addresses of the cluster's nodes and pods, per family.
+pub const CLUSTER: u32 = 262_144;
 /// Backends of the arena, per family, over all services, with what waits for its grace period.
 pub const BACKEND: u32 = 524_288;
 /// Addresses that sockets of the node's own processes were told, and what they know them by (least recently used go first):

@@ -52,6 +52,10 @@ pub const RANGE6: &str = "np_range6";
 pub const SVCNET4: &str = "np_svcnet4";
 /// As [`SVCNET4`], IPv6.
 pub const SVCNET6: &str = "np_svcnet6";
+/// Addresses of the cluster, with `--external-mode=dsr` only: IPv4 address → [`ClusterRow4`](crate::cluster::ClusterRow4).
+pub const CLUSTER4: &str = "np_cluster4";
+/// As [`CLUSTER4`], IPv6 address → [`ClusterRow6`](crate::cluster::ClusterRow6).
+pub const CLUSTER6: &str = "np_cluster6";
 /// What sockets of the node's own processes were told instead of a Service's address,
 /// [`SocketKey`](crate::socket::SocketKey) → [`SocketRow`](crate::socket::SocketRow).
 pub const SOCK: &str = "np_sock";
@@ -69,10 +73,10 @@ pub const DROP: &str = "np_drop";
 pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
-pub const PINNED: [&str; 32] = [
+pub const PINNED: [&str; 34] = [
     CT4, CT6, QUOTA, EP, NO_POD, UPLINK, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6,
-    MEMBER4, MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, SOCK, FRAG4, FRAG6, CONFIG, STATS, DROP,
-    FLOW,
+    MEMBER4, MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, CLUSTER4, CLUSTER6, SOCK, FRAG4, FRAG6,
+    CONFIG, STATS, DROP, FLOW,
 ];
 
 /// Program on TC ingress of the host side of a pod's interface: what the pod sends.

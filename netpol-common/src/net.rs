@@ -154,6 +154,10 @@ pub mod proto {
     pub const TCP: u8 = 6;
     /// UDP (RFC 768).
     pub const UDP: u8 = 17;
+    /// IPv4 in IPv4 (RFC 2003).
+    pub const IPV4: u8 = 4;
+    /// IPv6 in IPv6 (RFC 2473).
+    pub const IPV6: u8 = 41;
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
     /// SCTP (RFC 9260).

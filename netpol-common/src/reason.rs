@@ -63,10 +63,12 @@ reasons! {
     NoRoute = 18, "no-route";
     /// No source port is left for a connection from outside to a backend of another node.
     NoPort = 19, "no-port";
+    /// An encapsulated packet for a pod that comes from no node of the cluster, or speaks of no Service that the pod answers for.
+    Encapsulation = 20, "encapsulation";
 }
 
 /// One more than the highest number: the size of tables indexed by reason. Index 0 stands for "forwarded".
-pub const COUNT: u32 = 20;
+pub const COUNT: u32 = 21;
 
 const _: () = {
     let mut i = 0;

@@ -5,7 +5,8 @@ use aya_ebpf::bindings::__sk_buff;
 
 use crate::{
     family::{Family, Ipv4, Ipv6},
-    outside, pipeline,
+    outside::{self, dsr},
+    pipeline,
 };
 
 macro_rules! apart {
@@ -67,6 +68,16 @@ apart! {
     new_arrived() = outside::new, np_new_arrived4, np_new_arrived6;
     /// `outside::enter`.
     enter_arrived(epoch, plain, svc) = outside::enter, np_enter_arrived4, np_enter_arrived6;
+    /// `outside::dsr::encapsulate`.
+    encapsulate() = dsr::encapsulate, np_encapsulate4, np_encapsulate6;
+    /// `outside::dsr::decapsulate`.
+    decapsulate() = dsr::decapsulate, np_decapsulate4, np_decapsulate6;
+    /// `outside::dsr::admit`.
+    new_forwarded() = dsr::admit, np_new_forwarded4, np_new_forwarded6;
+    /// `outside::dsr::relay`.
+    relay() = dsr::relay, np_relay4, np_relay6;
+    /// `outside::dsr::tell`.
+    tell() = dsr::tell, np_tell4, np_tell6;
     /// `outside::beside`.
     beside_arrived(settled) = outside::beside, np_beside_arrived4, np_beside_arrived6;
     /// `outside::report`.

@@ -36,6 +36,9 @@ pub struct Case<A> {
     pub ends: Ends,
     /// What policy said.
     pub decision: Decision,
+    /// 1 while a packet is looked at that another node has sent on as it is, else 0: whoever sets it takes it back. Not an argument,
+    /// which the verifier would keep apart on all ways.
+    forwarded: u32,
     /// As it came.
     pub packet: Packet<A>,
     /// Destination after service translation.
@@ -52,6 +55,14 @@ pub struct Case<A> {
     pub leave_by: u32,
     /// Whether its connection's entry stands beside another one's (1), or under its own tuple (0).
     pub beside: u32,
+    /// Which pod another node chose, if it has sent the packet on as it is. Written before the case of that packet is opened.
+    pub chosen: A,
+    /// Port of `chosen`.
+    pub chosen_port: Be16,
+    /// Type and code of the ICMP error that the packet becomes.
+    pub error: [u8; 2],
+    /// What that says of the size that fits.
+    pub fits: u16,
     /// The entry about to be inserted.
     pub entry: MaybeUninit<CtEntry>,
 }
@@ -109,6 +120,24 @@ impl<A: Address> Case<A> {
         let place = Case::<V6>::place()?;
         // SAFETY: in bounds and aligned, see `place`; written by `open`.
         Some(unsafe { (&mut (*place).ends, &mut (*place).decision) })
+    }
+
+    /// Says whether another node has sent the packet on as it is.
+    #[inline(always)]
+    pub fn mark_forwarded(forwarded: bool) {
+        const { assert!(offset_of!(Case<V4>, forwarded) == offset_of!(Case<V6>, forwarded)) };
+        if let Some(place) = Case::<V6>::place() {
+            // SAFETY: in bounds and aligned, see `place`; a word, and 0 before anybody has written it.
+            unsafe { (&raw mut (*place).forwarded).write_volatile(u32::from(forwarded)) };
+        }
+    }
+
+    /// Whether it has.
+    #[inline(always)]
+    pub fn is_forwarded() -> bool {
+        // SAFETY: as in `mark_forwarded`.
+        Case::<V6>::place()
+            .is_some_and(|place| unsafe { (&raw const (*place).forwarded).read_volatile() } != 0)
     }
 
     /// To be called before a global function that fetches the case itself.

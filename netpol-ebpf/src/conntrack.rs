@@ -274,6 +274,9 @@ fn enter_pair<F: Family>(owner: u32, svc: u32) -> u32 {
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };
     entry.svc = svc;
+    if entry.flags & flags::DSR != 0 {
+        return enter_front::<F>(case, owner);
+    }
     // The back entry first: once the front one is there, answers must find their way.
     let entered = enter_back::<F>(case, owner);
     if entered != TRACKED {

@@ -4,8 +4,8 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
-        bpf_fib_lookup,
+        __sk_buff, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_fib_lookup,
     },
     helpers::{
         self, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room,
@@ -174,8 +174,26 @@ impl Skb {
     /// Makes room for `len` bytes, zeroed, before the network header.
     #[inline(always)]
     pub fn make_room(&mut self, len: u32) -> Result<(), DropReason> {
+        self.adjust_room(len as i32, 0)
+    }
+
+    /// The same for another network header, with which the packet is one in a tunnel (`BPF_F_ADJ_ROOM_ENCAP_L3_…`). The packets of a
+    /// GSO packet stay as large as they are.
+    #[inline(always)]
+    pub fn make_outer_room(&mut self, len: u32, tunnel: u32) -> Result<(), DropReason> {
+        self.adjust_room(len as i32, tunnel | BPF_F_ADJ_ROOM_FIXED_GSO)
+    }
+
+    /// Cuts the first `len` bytes of the network header away, and what is behind them in its place.
+    #[inline(always)]
+    pub fn cut_room(&mut self, len: u32) -> Result<(), DropReason> {
+        self.adjust_room(-(len as i32), BPF_F_ADJ_ROOM_FIXED_GSO)
+    }
+
+    #[inline(always)]
+    fn adjust_room(&mut self, len: i32, flags: u32) -> Result<(), DropReason> {
         // SAFETY: the helper checks the length.
-        let rc = unsafe { bpf_skb_adjust_room(self.0, len as i32, BPF_ADJ_ROOM_MAC, 0) };
+        let rc = unsafe { bpf_skb_adjust_room(self.0, len, BPF_ADJ_ROOM_MAC, u64::from(flags)) };
         if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
     }
 

@@ -9,6 +9,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use netpol_common::{
+    cluster::{ClusterRow4, ClusterRow6},
     config::Config,
     conntrack::{CtEntry, CtKey4, CtKey6},
     endpoint::EndpointRow,
@@ -122,6 +123,13 @@ pub static SVCNET4: LpmTrie<V4, u32> = LpmTrie::with_max_entries(limits::SERVICE
 /// Written by the agent.
 #[map(name = "np_svcnet6")]
 pub static SVCNET6: LpmTrie<V6, u32> = LpmTrie::with_max_entries(limits::SERVICE_NET, BPF_F_NO_PREALLOC);
+
+/// Written by the agent. No row for no address: this node neither encapsulates nor takes encapsulated packets.
+#[map(name = "np_cluster4")]
+pub static CLUSTER4: HashMap<V4, ClusterRow4> = HashMap::with_max_entries(limits::CLUSTER, BPF_F_NO_PREALLOC);
+/// As `np_cluster4`.
+#[map(name = "np_cluster6")]
+pub static CLUSTER6: HashMap<V6, ClusterRow6> = HashMap::with_max_entries(limits::CLUSTER, BPF_F_NO_PREALLOC);
 
 /// Written by sockets of the node's own processes. Full: the row that was idle longest goes. Its process is shown the backend's
 /// address; an unconnected UDP socket gets any backend next time.

@@ -19,7 +19,7 @@ use crate::{
     family::{Family, Ipv4, Ipv6},
     forward::{self, DROP, NEXT, Way},
     icmp_error, judge, metrics, mid_flow,
-    outside::{self, Routed},
+    outside::{self, Routed, dsr::Tunnelled},
     parse::{Kind, Packet},
     partner,
     progs::Hook,
@@ -110,6 +110,9 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
     }
     if answer == OUTSIDE_ERROR {
         answer = F::report(raw);
+        if answer == outside::STRANGE {
+            return NEXT;
+        }
     }
     if answer == LEAVE {
         answer = F::leave(raw);
@@ -225,8 +228,12 @@ pub fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
 
 /// Judges a packet that belongs to no connection, and makes it one if it may.
 #[inline(always)]
-pub fn new<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+pub fn new<F: Tunnelled, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    // A node that translates its source would make it its own.
+    if FROM_POD && case.packet.tuple.proto == F::TUNNEL && F::own().is_some() {
+        return FAILED | DropReason::Encapsulation as i32;
+    }
     let skb = &Skb::from_raw(raw);
     next_of(admit::admit::<F>(skb, hook::<FROM_POD>(), case))
 }

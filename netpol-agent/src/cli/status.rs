@@ -76,6 +76,7 @@ fn summary(status: &Status) -> String {
         ("policies", status.policies.to_string()),
         ("services", status.services.to_string()),
         ("for the node", status.node_services.clone()),
+        ("from outside", status.external_mode.clone()),
         ("xdp", format!("{} ({} frames)", status.xdp, status.xdp_frames)),
         ("flow records", records),
     ];

@@ -11,6 +11,7 @@ use netpol_common::{
 };
 
 use super::{Balanced, PortOfService};
+use crate::dataplane::ClusterRow;
 
 /// What is wanted of one map, and which rows were touched since the last look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,4 +77,6 @@ pub struct Desired {
     pub whole: Table<IpAddr, ()>,
     /// `np_svcnet4`, `np_svcnet6`
     pub service_nets: Table<IpNet, ()>,
+    /// `np_cluster4`, `np_cluster6`
+    pub cluster: Table<IpAddr, ClusterRow>,
 }

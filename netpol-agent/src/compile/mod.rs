@@ -7,6 +7,7 @@ mod balanced;
 mod blocks;
 mod choice;
 mod classes;
+mod cluster;
 mod collision;
 mod desired;
 mod endpoints;
@@ -43,7 +44,7 @@ pub use policies::{RuleName, SlotName};
 pub use ring::ring;
 
 use crate::{
-    dataplane::Frontend,
+    dataplane::{ClusterRow, Frontend},
     index::{Dirty, Index},
     model::{Name, Policy},
 };
@@ -69,6 +70,8 @@ pub struct Compiler {
     port_sets: ports::PortSets,
     frontends: services::Frontends,
     checks: health::Checks,
+    /// Rows of nodes in `np_cluster`.
+    nodes: BTreeMap<IpAddr, ClusterRow>,
     rule_names: Table<RuleId, RuleName>,
     slot_names: Table<SlotId, SlotName>,
     desired: Desired,
@@ -104,6 +107,7 @@ impl Compiler {
             port_sets: ports::PortSets::default(),
             frontends: services::Frontends::default(),
             checks: health::Checks::default(),
+            nodes: BTreeMap::new(),
             rule_names: Table::default(),
             slot_names: Table::default(),
             desired: Desired::default(),
@@ -112,7 +116,7 @@ impl Compiler {
 
     /// Brings the rows up to date with the index.
     pub fn update(&mut self, index: &Index, dirty: Dirty) {
-        let Dirty { pods, addresses, policies, services, service_nets } = dirty;
+        let Dirty { pods, addresses, policies, services, service_nets, nodes } = dirty;
         let mut concerned = Concerned { addresses, prefixes: BTreeSet::new() };
         let claimed = pods.iter().filter_map(|name| index.pod(name)).filter(|pod| pod.policed());
         concerned.addresses.extend(claimed.flat_map(|pod| pod.addresses.iter().copied()));
@@ -124,6 +128,7 @@ impl Compiler {
         }
         let fresh_slots = self.compile_endpoints(&endpoints, index, &mut concerned);
         self.classify(&concerned, index);
+        self.compile_cluster(&concerned, nodes, index);
         for slot in fresh_slots {
             self.fill_slot(slot);
         }

@@ -9,7 +9,7 @@ use netpol_common::{net::proto, service::flags};
 use super::{Balanced, View, Way, WayKind, choice::choose};
 use crate::{
     dataplane::Frontend,
-    index::Index,
+    index::{ExternalMode, Index},
     model::{LoadBalancing, Service, ServicePort},
 };
 
@@ -76,8 +76,10 @@ pub(super) fn balanced(
         endpoints.retain(|(_, number), _| *number == port.port);
     }
     let choice = choose(endpoints.iter());
-    // Nobody else asks who may go on answering.
-    let asks = port.proto == proto::UDP || service.affinity_s > 0;
+    // Nobody else asks who may go on answering. Where backends answer clients directly, their nodes ask whose they are.
+    let directly = index.external_mode() == ExternalMode::Dsr
+        && ways.values().any(|way| way.flags & flags::EXTERNAL != 0);
+    let asks = port.proto == proto::UDP || service.affinity_s > 0 || directly;
     let restricted = ways.values().any(|way| way.flags & flags::SOURCE_RANGES != 0);
     Balanced {
         cluster: choice.cluster,

@@ -124,6 +124,9 @@ pub struct Status {
     /// Whether the node's own processes reach Services: `on` and the cgroup, or `off` and why.
     #[serde(default)]
     pub node_services: String,
+    /// How clients from outside reach backends of other nodes: `snat`, or `dsr` and how many nodes are known.
+    #[serde(default)]
+    pub external_mode: String,
     /// What became of XDP: each uplink with its mode, or with the reason why it is off.
     #[serde(default)]
     pub xdp: String,

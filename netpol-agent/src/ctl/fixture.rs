@@ -90,6 +90,7 @@ impl Fixture {
             members: many,
             ranges: many,
             service_nets: many,
+            cluster: many,
         };
         let mut dataplane = Fake::new(capacity);
         let mut engine = Engine::new("n1", capacity, dataplane.read().unwrap());

@@ -1,6 +1,6 @@
 //! What the agent knows as numbers, in OpenMetrics text. `docs/metrics.md` lists every metric.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use netpol_common::{
     direction::Direction,
@@ -163,7 +163,7 @@ fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usi
         (names::PORT, (rows.ports.len(), capacity.ports)),
         (names::SVC, (rows.services.len(), capacity.services)),
     ]);
-    for (v4, [peers, cidrs, frontends, backends, members, ranges, nets]) in [
+    for (v4, [peers, cidrs, frontends, backends, members, ranges, nets, cluster]) in [
         (
             true,
             [
@@ -174,6 +174,7 @@ fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usi
                 names::MEMBER4,
                 names::RANGE4,
                 names::SVCNET4,
+                names::CLUSTER4,
             ],
         ),
         (
@@ -186,6 +187,7 @@ fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usi
                 names::MEMBER6,
                 names::RANGE6,
                 names::SVCNET6,
+                names::CLUSTER6,
             ],
         ),
     ] {
@@ -210,6 +212,7 @@ fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usi
                     capacity.service_nets,
                 ),
             ),
+            (cluster, (count(&mut rows.cluster.keys().map(IpAddr::is_ipv4), v4), capacity.cluster)),
         ]);
     }
     fills

@@ -70,6 +70,7 @@ fn numbers_are_those_of_the_maps_and_counters() {
         members: 8,
         ranges: 8,
         service_nets: 8,
+        cluster: 8,
     };
     let numbers = Numbers {
         endpoints: &[],

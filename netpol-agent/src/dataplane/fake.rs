@@ -169,7 +169,7 @@ impl Dataplane for Fake {
             }
         }
         let Capacity { ports, policy, cidrs, peers, endpoints, frontends, services, .. } = self.capacity;
-        let Capacity { members, ranges, service_nets, .. } = self.capacity;
+        let Capacity { members, ranges, service_nets, cluster, .. } = self.capacity;
         let (rows, used) = (&mut self.rows, &mut self.used);
         let name = match op {
             Op::PutPort(key, rule) => put(&mut rows.ports, *key, *rule, names::PORT, ports, used)?,
@@ -222,6 +222,13 @@ impl Dataplane for Fake {
             }
             Op::DeleteServiceNet(net) => {
                 remove(&mut rows.service_nets, net, family(net.addr(), names::SVCNET4, names::SVCNET6), used)?
+            }
+            Op::PutCluster(addr, row) => {
+                let map = family(*addr, names::CLUSTER4, names::CLUSTER6);
+                put(&mut rows.cluster, *addr, *row, map, cluster, used)?
+            }
+            Op::DeleteCluster(addr) => {
+                delete(&mut rows.cluster, addr, family(*addr, names::CLUSTER4, names::CLUSTER6), used)?
             }
             Op::WriteBackends { base, backends } => {
                 self.write_backends(*base, backends)?;

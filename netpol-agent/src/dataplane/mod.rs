@@ -8,7 +8,7 @@ mod op;
 mod rows;
 
 pub use op::Op;
-pub use rows::{Backend, Capacity, Frontend, Interface, Member, Rows, SourceRange};
+pub use rows::{Backend, Capacity, ClusterRow, Frontend, Interface, Member, Rows, SourceRange};
 
 /// Something that holds the rows: the kernel's maps, or a fake in memory.
 pub trait Dataplane {

@@ -8,7 +8,7 @@ use netpol_common::{
     service::{FrontendRow, ServiceRow},
 };
 
-use super::{Backend, Frontend, Member, SourceRange};
+use super::{Backend, ClusterRow, Frontend, Member, SourceRange};
 
 /// One operation on the dataplane: data that says what to do, not how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +68,10 @@ pub enum Op {
     PutServiceNet(IpNet),
     /// Forgets such a prefix.
     DeleteServiceNet(IpNet),
+    /// Says who in the cluster an address is.
+    PutCluster(IpAddr, ClusterRow),
+    /// Forgets such an address.
+    DeleteCluster(IpAddr),
     /// Has every established connection judged again at its next packet.
     AdvanceEpoch,
     /// Returns when no packet can still be reading what was replaced before. Follows deletions from the service tables,

@@ -57,6 +57,15 @@ pub struct SourceRange {
     pub net: IpNet,
 }
 
+/// Who in the cluster an address is: [`netpol_common::cluster`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClusterRow {
+    /// One of [`netpol_common::cluster::kind`].
+    pub kind: u32,
+    /// The address that the row says, of the same family as its key.
+    pub addr: Option<IpAddr>,
+}
+
 /// The contents of the maps. IPv4 and IPv6 rows lie in one table here and in two in the kernel.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rows {
@@ -82,6 +91,8 @@ pub struct Rows {
     pub ranges: BTreeSet<SourceRange>,
     /// `np_svcnet4`, `np_svcnet6`
     pub service_nets: BTreeSet<IpNet>,
+    /// `np_cluster4`, `np_cluster6`
+    pub cluster: BTreeMap<IpAddr, ClusterRow>,
 }
 
 /// How many rows fit, per map (for maps of two families: per family).
@@ -109,6 +120,8 @@ pub struct Capacity {
     pub ranges: usize,
     /// `np_svcnet4`, `np_svcnet6`
     pub service_nets: usize,
+    /// `np_cluster4`, `np_cluster6`
+    pub cluster: usize,
 }
 
 /// The host side of a pod's interface, as found in the kernel.

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use netpol_common::direction::Direction;
+use netpol_common::{cluster::kind, direction::Direction};
 
 use super::{
     Engine,
@@ -8,10 +8,27 @@ use super::{
 };
 use crate::{
     dataplane::Interface,
+    index::ExternalMode,
     model::{ObjectRef, Pod, Policy, Problem},
 };
 
 impl Engine {
+    /// How clients from outside reach backends of other nodes, in words.
+    #[must_use]
+    pub fn external_mode(&self) -> String {
+        if self.index.external_mode() == ExternalMode::Snat {
+            return "snat".to_owned();
+        }
+        let rows = self.compiler.desired().cluster.rows();
+        let own = rows.values().filter(|row| row.kind == kind::OWN).filter_map(|row| row.addr);
+        let own: Vec<String> = own.map(|addr| addr.to_string()).collect();
+        if own.is_empty() {
+            return "snat: dsr needs an address of this node in its Node".to_owned();
+        }
+        let others = rows.values().filter(|row| row.kind == kind::NODE).count();
+        format!("dsr, from {}, {others} addresses of other nodes", own.join(" and "))
+    }
+
     /// The pods of this node, and the interfaces without a pod.
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {

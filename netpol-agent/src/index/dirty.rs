@@ -16,6 +16,8 @@ pub struct Dirty {
     pub services: BTreeSet<Name>,
     /// The prefixes that Services' addresses are taken from.
     pub service_nets: bool,
+    /// The nodes, their addresses, or what to do about them.
+    pub nodes: bool,
 }
 
 impl Index {

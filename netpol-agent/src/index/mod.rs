@@ -22,7 +22,7 @@ use std::{
 pub use dirty::Dirty;
 pub use endpoints::{Endpoint, Hint};
 use ipnet::IpNet;
-pub use node::{NodePortAddresses, ServiceSettings};
+pub use node::{ExternalMode, NodePortAddresses, ServiceSettings};
 pub use wired::Wired;
 
 use shared::Shared;

@@ -14,6 +14,18 @@ pub struct ServiceSettings {
     pub external_ips: bool,
     /// How backends are chosen of Services that are reached from outside and do not say.
     pub external_load_balancing: LoadBalancing,
+    /// How clients from outside reach backends of other nodes.
+    pub external_mode: ExternalMode,
+}
+
+/// How clients from outside reach backends of other nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum ExternalMode {
+    /// Under this node's address; answers come back by it
+    #[default]
+    Snat,
+    /// Under their own address; the backend's node answers them directly
+    Dsr,
 }
 
 /// Which addresses of the node have node ports.
@@ -31,6 +43,7 @@ impl Index {
     pub fn configure(&mut self, settings: ServiceSettings) {
         self.settings = settings;
         self.dirty.services.extend(self.services.keys().cloned());
+        self.dirty.nodes = true;
     }
 
     /// Whether `externalIPs` are served.
@@ -43,6 +56,12 @@ impl Index {
     #[must_use]
     pub fn external_load_balancing(&self) -> LoadBalancing {
         self.settings.external_load_balancing
+    }
+
+    /// How clients from outside reach backends of other nodes.
+    #[must_use]
+    pub fn external_mode(&self) -> ExternalMode {
+        self.settings.external_mode
     }
 
     /// The addresses of this node that node ports are served under.
@@ -81,7 +100,11 @@ impl Index {
 
     pub(super) fn set_node(&mut self, name: &str, new: Option<Node>) {
         // Who answers depends on this node's zone, and under which addresses on its own.
-        if name == self.node && self.nodes.get(name) != new.as_ref() {
+        if self.nodes.get(name) == new.as_ref() {
+            return;
+        }
+        self.dirty.nodes = true;
+        if name == self.node {
             self.dirty.services.extend(self.services.keys().cloned());
         }
         match new {

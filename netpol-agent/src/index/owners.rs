@@ -26,6 +26,11 @@ impl Index {
         self.claims.range(first..=last).map(|(addr, _)| *addr)
     }
 
+    /// All addresses that pods claim.
+    pub fn all_claimed(&self) -> impl Iterator<Item = IpAddr> {
+        self.claims.keys().copied()
+    }
+
     /// Whether a pod runs on this node with a network of its own.
     #[must_use]
     pub fn is_local(&self, pod: &Pod) -> bool {

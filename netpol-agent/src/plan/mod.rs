@@ -111,6 +111,17 @@ pub enum Refusal {
         /// What it needs.
         shortage: Shortage,
     },
+    /// There is no room for the row of an address of the cluster; further ones are not named.
+    #[error(
+        "the address {addr} of a node or pod of the cluster does not fit: {shortage}; what a node sends on from it is not taken, a \
+         backend there is not sent anything on, and a pod there may not reach other nodes' node ports"
+    )]
+    Cluster {
+        /// The address.
+        addr: IpAddr,
+        /// What it needs.
+        shortage: Shortage,
+    },
     /// Two contents have one number.
     #[error(transparent)]
     Collision(Collision),
@@ -133,7 +144,8 @@ impl Refusal {
             Self::Policy { shortage, .. }
             | Self::Service { shortage, .. }
             | Self::Address { shortage, .. }
-            | Self::ServiceNet { shortage, .. } => Some(*shortage),
+            | Self::ServiceNet { shortage, .. }
+            | Self::Cluster { shortage, .. } => Some(*shortage),
             Self::Collision(_) => None,
         }
     }
@@ -289,6 +301,8 @@ impl Planner {
             | Op::DeleteRange(_)
             | Op::PutServiceNet(_)
             | Op::DeleteServiceNet(_)
+            | Op::PutCluster(..)
+            | Op::DeleteCluster(_)
             | Op::AwaitGrace => self.services.applied(op),
             Op::AdvanceEpoch => self.epoch_owed = false,
         }
@@ -307,7 +321,9 @@ impl Planner {
             | Op::PutMember(_)
             | Op::PutRange(_)
             | Op::PutServiceNet(_)
-            | Op::DeleteServiceNet(_) => false,
+            | Op::DeleteServiceNet(_)
+            | Op::PutCluster(..)
+            | Op::DeleteCluster(_) => false,
             Op::WriteBackends { .. } | Op::WriteRing { .. } | Op::AdvanceEpoch | Op::AwaitGrace => false,
         }
     }

@@ -75,6 +75,7 @@ impl State for Agent {
             policies: engine.policies().len(),
             services: engine.services().len(),
             node_services: self.node_services.clone(),
+            external_mode: engine.external_mode(),
             xdp: self.xdp.summary(),
             xdp_frames: self.frames(),
             tables: ctl::table_fills(

@@ -89,6 +89,7 @@ const CAPACITY: Capacity = Capacity {
     members: 99,
     ranges: 99,
     service_nets: 99,
+    cluster: 99,
 };
 
 impl Bench {

@@ -3,8 +3,14 @@
 use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{conntrack::flags, logic::tcp, net::proto, policy::SlotId, reason::DropReason};
 
-use super::source::{self, Place};
-use super::{OPENED, Routed};
+use super::{
+    OPENED,
+    dsr::{self, Tunnelled},
+};
+use super::{
+    Routed,
+    source::{self, Place},
+};
 use crate::{
     apart::Apart,
     case::Case,
@@ -22,7 +28,7 @@ const SOURCE_TRIES: u32 = 32;
 
 /// Enters a connection, unless the packet is for no Service. What comes next.
 #[inline(always)]
-pub fn admit<F: Apart + Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i32, DropReason> {
+pub fn admit<F: Apart + Tunnelled>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i32, DropReason> {
     // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
     let epoch = settings::read().epoch;
     let tuple = case.packet.tuple;
@@ -67,6 +73,11 @@ pub fn admit<F: Apart + Routed>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i
     if case.ends.responder == 0 {
         match source::place::<F>(skb.raw(), case) {
             Place::Here => {}
+            Place::Elsewhere if frontend.is_some() && dsr::suits::<F>(case) => {
+                // Its answers pass by here never.
+                plain |= flags::DSR | flags::REPLIED;
+                case.nat_src = tuple.src;
+            }
             Place::Elsewhere => {
                 plain |= flags::SNAT;
                 // SCTP's checksum covers its ports.

@@ -33,7 +33,7 @@ pub const TOO_LARGE: i64 = BPF_FIB_LKUP_RET_FRAG_NEEDED as i64;
 const NOT_FORWARDED: i64 = BPF_FIB_LKUP_RET_NOT_FWDED as i64;
 
 /// What every link takes that takes IPv6 (RFC 8200 §5).
-const LEAST_MTU: u16 = 1280;
+pub const LEAST_MTU: u16 = 1280;
 
 /// The question how to get from `src` to `dst` by `ifindex`.
 #[inline(always)]
@@ -80,7 +80,7 @@ fn ask<F: Routed>(
 
 /// Length of each packet, from the network header on, of one that is several (GSO); else 0.
 #[inline(always)]
-fn segment<A: Address>(skb: &Skb, packet: &Packet<A>) -> u16 {
+pub fn segment<A: Address>(skb: &Skb, packet: &Packet<A>) -> u16 {
     const UDP_HEADER: u32 = 8;
     let payload = skb.gso_size();
     if payload == 0 {

@@ -6,6 +6,7 @@
 mod admit;
 mod answer;
 mod depart;
+pub mod dsr;
 mod report;
 mod source;
 mod uplink;
@@ -14,6 +15,7 @@ pub use admit::enter;
 pub use answer::{FOUND, NO_NEIGHBOUR, TOO_LARGE, answer, leave, route, uplink};
 use aya_ebpf::bindings::__sk_buff;
 pub use depart::leaves;
+use dsr::Tunnelled;
 use netpol_common::{config, conntrack::flags, direction::Direction, reason::DropReason};
 pub use report::report;
 pub use uplink::Routed;
@@ -30,7 +32,7 @@ use crate::{
     forward::{self, DROP, NEXT},
     judge, metrics,
     nat::{self, End},
-    parse::Kind,
+    parse::{Kind, Packet},
     partner,
     pipeline::{FAILED, LEAVE, TOO_BIG, asks_to_open, reopens},
     progs::Hook,
@@ -52,9 +54,18 @@ const SETTLED: i32 = 0x103;
 const OPENED: i32 = 0x104;
 /// Source and destination are translated: `both_ends` comes next.
 const BOTH_ENDS: i32 = 0x105;
-
 /// The entry under the packet's tuple is another connection's: `beside` comes next.
 const BESIDE: i32 = 0x106;
+/// The packet goes to the backend's node as it is: `encapsulate` comes next.
+const SEND_ON: i32 = 0x110;
+/// Another node has sent the packet on: `forwarded` comes next.
+const DECAPSULATED: i32 = 0x111;
+/// The ICMP error is about a packet from node to node: `relay` comes next.
+const RELAY: i32 = 0x112;
+/// The packet becomes the ICMP error about itself: `tell` comes next.
+const TELL: i32 = 0x114;
+/// The packet is for no Service: it passes.
+pub const STRANGE: i32 = 0x113;
 
 /// What becomes of a packet that comes in by an uplink: the TC action.
 #[inline(always)]
@@ -67,10 +78,18 @@ pub fn arrives(skb: &Skb) -> i32 {
 }
 
 #[inline(always)]
-fn stages<F: Apart + Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
-    let mut answer = F::arrived(raw, 0);
+fn stages<F: Apart + Tunnelled>(raw: *mut __sk_buff) -> i32 {
+    // Of a tunnel the packets themselves are for no Service.
+    let mut answer = if F::is_tunnel(&Skb::from_raw(raw)) { F::decapsulate(raw) } else { F::arrived(raw, 0) };
+    let sent_on = answer == DECAPSULATED;
+    if sent_on {
+        answer = forwarded::<F>(raw);
+    }
     if answer == ICMP_ERROR {
         answer = F::report(raw);
+        if sent_on && (answer == STRANGE || answer == SEND_ON || answer == RELAY) {
+            answer = FAILED | DropReason::Encapsulation as i32;
+        }
     }
     if answer == BESIDE {
         answer = F::beside_arrived(raw, 0);
@@ -78,8 +97,11 @@ fn stages<F: Apart + Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
     if answer == UNSETTLED {
         answer = F::known_arrived(raw);
     }
+    if answer == SEND_ON {
+        answer = F::encapsulate(raw);
+    }
     if answer == NEW {
-        answer = F::new_arrived(raw);
+        answer = if sent_on { F::new_forwarded(raw) } else { F::new_arrived(raw) };
     }
     if answer == OPENED {
         answer = opened::<F>(raw);
@@ -93,11 +115,23 @@ fn stages<F: Apart + Routed + refuse::Header>(raw: *mut __sk_buff) -> i32 {
     if answer == BOTH_ENDS {
         answer = both_ends::<F>(raw);
     }
+    if answer == SEND_ON {
+        answer = F::encapsulate(raw);
+    }
+    if answer == RELAY {
+        answer = F::relay(raw);
+    }
+    if answer == TELL {
+        answer = F::tell(raw);
+    }
     if answer == LEAVE {
         answer = F::leave(raw);
     }
     if answer == TOO_BIG {
         answer = too_big::<F>(raw);
+    }
+    if answer == STRANGE {
+        return NEXT;
     }
     if answer < UNSETTLED {
         return answer;
@@ -124,20 +158,34 @@ fn too_big<F: Apart>(raw: *mut __sk_buff) -> i32 {
     if answer == LEAVE { F::leave(raw) } else { answer }
 }
 
+/// Looks at a packet that another node has sent on. Whatever is for no Service is nothing that nodes send each other.
+#[inline(always)]
+fn forwarded<F: Apart>(raw: *mut __sk_buff) -> i32 {
+    Case::<F::Addr>::mark_forwarded(true);
+    let answer = F::arrived(raw, 0);
+    Case::<F::Addr>::mark_forwarded(false);
+    match answer {
+        STRANGE => FAILED | DropReason::Encapsulation as i32,
+        // The other node's choice came later than this one's.
+        SEND_ON => NEW,
+        answer => answer,
+    }
+}
+
 /// Parse, one lookup, translate. `settled`: this packet was judged a moment ago, whatever the epoch is by now.
 #[inline(always)]
-pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
+pub fn established<F: Tunnelled>(raw: *mut __sk_buff, settled: u32) -> i32 {
     let skb = &mut Skb::from_raw(raw);
     // What cannot be read is for no Service; a pod's program says what is to be said of it.
-    let Ok(packet) = F::parse(skb, Hook::ToPod) else { return NEXT };
+    let Ok(packet) = F::parse(skb, Hook::ToPod) else { return STRANGE };
     let mut answer = UNSETTLED;
     if packet.kind == Kind::Pass {
-        return NEXT;
+        return STRANGE;
     } else if packet.kind == Kind::IcmpError && settled == 0 {
         answer = ICMP_ERROR;
     } else if let Some(hit) = conntrack::find::<F>(&packet.tuple) {
         if hit.flags & flags::OUTSIDE == 0 {
-            return NEXT;
+            return STRANGE;
         }
         let config = settings::read();
         if !packet.is_sound() {
@@ -149,6 +197,7 @@ pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
             partner::follow::<F>(&packet.tuple, &hit, state);
             answer = match way(&hit) {
                 Ok(Ends::Both) => BOTH_ENDS,
+                Ok(Ends::None) => return aim::<F>(skb, &packet, &hit),
                 Ok(Ends::Destination) => {
                     let partner = forward::partner_destination::<F>(&hit);
                     let change = forward::change::<F>(&packet, End::Destination, partner);
@@ -163,8 +212,10 @@ pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
     } else if F::frontend(packet.tuple.dst, packet.tuple.dport, packet.tuple.proto).is_none()
         // Asked for the first segment of a connection only: datagrams of tunnels come this way too, each of them.
         && !(packet.opens() && service::is_whole::<F>(&packet.tuple.dst))
+        // A node port of another node.
+        && !Case::<F::Addr>::is_forwarded()
     {
-        return NEXT;
+        return STRANGE;
     } else {
         answer = NEW;
     }
@@ -177,8 +228,18 @@ pub fn established<F: Routed>(raw: *mut __sk_buff, settled: u32) -> i32 {
     }
 }
 
+/// Opens the case of a packet that goes to its backend's node as it is.
+#[inline(always)]
+fn aim<F: Tunnelled>(skb: &Skb, packet: &Packet<F::Addr>, hit: &Hit) -> i32 {
+    let Some(case) = Case::open::<F>(packet, Direction::Ingress, 0) else { return DROP };
+    case.uplink = skb.ifindex();
+    (case.nat_dst, case.nat_dport) = forward::partner_destination::<F>(hit);
+    SEND_ON
+}
+
 /// What of a packet is translated.
 enum Ends {
+    None,
     Destination,
     Both,
 }
@@ -187,6 +248,8 @@ enum Ends {
 fn way(hit: &Hit) -> Result<Ends, DropReason> {
     let snat = hit.flags & flags::SNAT != 0;
     match (hit.flags & flags::FRONT != 0, hit.reply, snat) {
+        // Nothing answers by this node what goes on as it is.
+        (true, false, false) if hit.flags & flags::DSR != 0 => Ok(Ends::None),
         (true, false, false) => Ok(Ends::Destination),
         // A backend elsewhere answers under the address it was given.
         (true, false, true) | (false, true, true) => Ok(Ends::Both),
@@ -257,7 +320,7 @@ pub fn known<F: Routed>(raw: *mut __sk_buff) -> i32 {
 
 /// Lets a client in, and makes its packet a connection.
 #[inline(always)]
-pub fn new<F: Apart + Routed>(raw: *mut __sk_buff) -> i32 {
+pub fn new<F: Apart + Tunnelled>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     match admit::admit::<F>(&Skb::from_raw(raw), case) {
         Ok(action) => action,

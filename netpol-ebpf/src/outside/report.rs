@@ -3,13 +3,12 @@
 use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{conntrack::flags, reason::DropReason};
 
-use super::Routed;
-use super::{answer::uplink, hand_on};
+use super::{RELAY, SEND_ON, STRANGE, answer::uplink, dsr::Tunnelled, hand_on};
 use crate::{
     case::Case,
     config as settings, conntrack,
     ctx::Skb,
-    forward::{self, DROP, NEXT},
+    forward::{self, DROP},
     icmp_error,
     nat::{Checks, End},
     pipeline::{FAILED, LEAVE},
@@ -18,7 +17,7 @@ use crate::{
 /// An ICMP error that came in by an uplink, or from the pod that answers the connection. One about no connection from
 /// outside passes.
 #[inline(always)]
-pub fn report<F: Routed>(raw: *mut __sk_buff) -> i32 {
+pub fn report<F: Tunnelled>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     match translated::<F>(&mut Skb::from_raw(raw), case) {
         Ok(action) => action,
@@ -27,15 +26,19 @@ pub fn report<F: Routed>(raw: *mut __sk_buff) -> i32 {
 }
 
 #[inline(always)]
-fn translated<F: Routed>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<i32, DropReason> {
+fn translated<F: Tunnelled>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<i32, DropReason> {
     let packet = &case.packet;
-    let Some(inner) = F::inner(skb, packet.l4 + 8) else { return Ok(NEXT) };
-    let Some(mut hit) = conntrack::find::<F>(&inner.tuple) else { return Ok(NEXT) };
+    let Some(inner) = F::inner(skb, packet.l4 + 8) else { return Ok(STRANGE) };
+    if case.uplink != 0 && inner.tuple.proto == F::TUNNEL {
+        case.nat_dst = inner.tuple.dst;
+        return Ok(RELAY);
+    }
+    let Some(mut hit) = conntrack::find::<F>(&inner.tuple) else { return Ok(STRANGE) };
     if case.uplink != 0 {
         hit = icmp_error::answer_to_client::<F>(&inner.tuple, hit);
     }
     if hit.flags & flags::OUTSIDE == 0 || hit.judged().is_denied() {
-        return Ok(NEXT);
+        return Ok(STRANGE);
     }
     let snat = hit.flags & flags::SNAT != 0;
     // The error goes against the quoted packet.
@@ -44,8 +47,13 @@ fn translated<F: Routed>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<i32,
         (true, true) => End::Source,
         // The backend, or a router behind it, reports on what the client sent.
         (false, false) if snat || case.uplink == 0 => End::Destination,
-        _ => return Ok(NEXT),
+        _ => return Ok(STRANGE),
     };
+    if hit.flags & flags::DSR != 0 {
+        // About an answer that the backend's node has made: it is told.
+        (case.nat_dst, case.nat_dport) = forward::partner_destination::<F>(&hit);
+        return Ok(if end == End::Source { SEND_ON } else { STRANGE });
+    }
     let mut checks = Checks { outer: packet.l3_check, inner: inner.l3_check };
     let (other, origin) = (forward::partner_destination::<F>(&hit), forward::partner_source::<F>(&hit));
     icmp_error::translate::<F>(skb, packet, &inner, &mut checks, end, other)?;

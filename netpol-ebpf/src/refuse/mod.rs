@@ -13,6 +13,8 @@ use netpol_common::{logic::tcp, net::proto, reason::DropReason, stats::Extra};
 
 use crate::{ctx::Skb, family::Family, forward::DROP, metrics, parse::Packet};
 pub use header::Header;
+pub use limit::admits;
+pub use unreachable::make as make_error;
 
 /// Makes the packet its own answer and hands it to the pod that sent it. The TC action; what must not be answered, or
 /// finds no answer, is dropped.
@@ -44,16 +46,16 @@ pub fn make<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> bool
 
 #[inline(always)]
 fn limited<F: Family + Header>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Result<(), DropReason> {
-    if !limit::admits(skb.ifindex()) {
+    if !admits(skb.ifindex()) {
         metrics::extra(Extra::Unrefused);
         return Err(DropReason::NoBackend);
     }
-    unreachable::make::<F>(skb, F::PORT_UNREACHABLE, 0, (packet.tuple.dst, packet.tuple.src))
+    make_error::<F>(skb, F::PORT_UNREACHABLE, 0, (packet.tuple.dst, packet.tuple.src))
 }
 
 /// Makes the packet, which goes from `src` to `dst` and not by a way that takes `mtu` bytes, the ICMP error that says so; `false`
 /// if there were too many of them lately.
 #[inline(always)]
 pub fn too_big<F: Family + Header>(skb: &mut Skb, mtu: u16, src: F::Addr, dst: F::Addr) -> bool {
-    limit::admits(skb.ifindex()) && unreachable::make::<F>(skb, F::TOO_BIG, mtu, (dst, src)).is_ok()
+    admits(skb.ifindex()) && make_error::<F>(skb, F::TOO_BIG, mtu, (dst, src)).is_ok()
 }

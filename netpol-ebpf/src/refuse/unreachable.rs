@@ -22,7 +22,10 @@ pub fn make<F: Family + Header>(
     (src, dst): (F::Addr, F::Addr),
 ) -> Result<(), DropReason> {
     // Whole words: the last bytes of a packet say nothing about whose it was.
-    let len = F::end(skb)?.wrapping_sub(OUTER_L3);
+    let end = F::end(skb)?;
+    // A packet that is itself a quote is shorter than it says.
+    let end = if end < skb.len() { end } else { skb.len() };
+    let len = end.wrapping_sub(OUTER_L3);
     let quote = if len < F::QUOTE { len } else { F::QUOTE } & !3;
     skb.resize(OUTER_L3 + quote)?;
     let mut sum = np_quote(skb.raw(), u64::from(quote));

@@ -35,6 +35,7 @@ const CAPACITY: Capacity = Capacity {
     members: 64,
     ranges: 64,
     service_nets: 64,
+    cluster: 0,
 };
 
 /// What is asked of every pair in between: TCP and UDP.

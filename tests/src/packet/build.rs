@@ -81,6 +81,26 @@ pub fn udp(src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Vec<u8> {
     ip(src.ip(), dst.ip(), proto::UDP, &datagram)
 }
 
+/// The packet (with its Ethernet header, which becomes the outer one's) in one from `src` to `dst`, as nodes send them on to each other
+/// with `--external-mode=dsr`: `dst` is the backend's address and port.
+#[must_use]
+pub fn encapsulated(src: IpAddr, dst: SocketAddr, packet: &[u8]) -> Vec<u8> {
+    let protocol = if src.is_ipv4() { proto::IPV4 } else { proto::IPV6 };
+    let mut outer = ip(src, dst.ip(), protocol, &packet[ETHERNET..]);
+    outer[..ETHERNET].copy_from_slice(&packet[..ETHERNET]);
+    let [high, low] = dst.port().to_be_bytes();
+    if src.is_ipv4() {
+        // Identification, "don't fragment".
+        outer[18..22].copy_from_slice(&[high, low, 0x40, 0]);
+        set_ipv4_checksum(&mut outer[ETHERNET..34]);
+    } else {
+        // Flow label, hop limit.
+        outer[16..18].copy_from_slice(&[high, low]);
+        outer[21] = 64;
+    }
+    outer
+}
+
 /// An SCTP INIT chunk (its CRC32c is left 0: no hop looks at it).
 #[must_use]
 pub fn sctp(src: SocketAddr, dst: SocketAddr) -> Vec<u8> {
@@ -132,6 +152,13 @@ pub fn icmp_error(src: IpAddr, dst: IpAddr, kind: u8, code: u8, rest: [u8; 4], q
     // RFC 792 quotes the header and eight bytes; RFC 4443 as much as fits.
     let len = if src.is_ipv4() { usize::from(quoted[0] & 15) * 4 + 8 } else { quoted.len() };
     icmp(src, dst, kind, code, rest, &quoted[..len])
+}
+
+/// The same, of a reporter that quotes all of it (RFC 1812 §4.3.2.3). `what` are type and code.
+#[must_use]
+pub fn whole_icmp_error(src: IpAddr, dst: IpAddr, what: [u8; 2], rest: [u8; 4], quoted: &[u8]) -> Vec<u8> {
+    let [kind, code] = what;
+    icmp(src, dst, kind, code, rest, &quoted[ETHERNET..])
 }
 
 /// "Port unreachable" about `quoted`.

@@ -215,11 +215,12 @@ impl Lab {
     fn clear(&mut self) -> Result<()> {
         let rows = self.maps.read()?;
         let Rows { ports, policy, cidrs, peers, endpoints, frontends, .. } = rows;
-        let Rows { members, ranges, service_nets, .. } = rows;
+        let Rows { members, ranges, service_nets, cluster, .. } = rows;
         self.write(frontends.into_keys().map(Op::DeleteFrontend))?;
         self.write(members.into_iter().map(Op::DeleteMember))?;
         self.write(ranges.into_iter().map(Op::DeleteRange))?;
         self.write(service_nets.into_iter().map(Op::DeleteServiceNet))?;
+        self.write(cluster.into_keys().map(Op::DeleteCluster))?;
         self.write(endpoints.into_keys().map(Op::DeleteEndpoint))?;
         self.write(peers.into_keys().map(Op::DeletePeer))?;
         self.write(cidrs.into_keys().map(Op::DeleteCidr))?;

@@ -9,7 +9,8 @@ mod world;
 
 pub use build::{
     ETHERNET, Extension, FIN_ACK, Fragment, PSH_ACK, RST, SYN, SYN_ACK, arp, echo_reply, echo_request,
-    extended, fragment, icmp_error, other, packet_too_big, sctp, tcp, udp, unreachable, with_ipv4_options,
+    encapsulated, extended, fragment, icmp_error, other, packet_too_big, sctp, tcp, udp, unreachable,
+    whole_icmp_error, with_ipv4_options,
 };
 pub use checksum::verify;
 pub(crate) use lab::run_context;

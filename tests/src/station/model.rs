@@ -32,6 +32,7 @@ impl Default for ModelJudge {
             members: limits::MEMBER as usize,
             ranges: limits::RANGE as usize,
             service_nets: limits::SERVICE_NET as usize,
+            cluster: limits::CLUSTER as usize,
         }))
     }
 }

@@ -1,10 +1,11 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netpol_agent::dataplane::{
-    Backend, Dataplane, Frontend, Member, Op, Rows, SourceRange,
+    Backend, ClusterRow, Dataplane, Frontend, Member, Op, Rows, SourceRange,
     kernel::{Kernel, LayoutError, OpenError, PinError, Sizes, cleanup},
 };
 use netpol_common::{
+    cluster::kind,
     endpoint::EndpointRow,
     peer::{CidrRow, PeerRow},
     policy::{ClassId, PolicyKey, PolicyRow, PortKey, PortSetId, RuleId, SlotId},
@@ -58,6 +59,14 @@ fn rows() -> Rows {
             .map(|net| SourceRange { svc: 7, net: net.parse().unwrap() })
             .into(),
         service_nets: ["10.96.0.0/16", "fd00:96::/112"].map(|net| net.parse().unwrap()).into(),
+        cluster: [("0.0.0.0", "172.18.0.1"), ("172.18.0.2", "172.18.0.1"), ("fd00:172::2", "fd00:172::1")]
+            .map(|(key, said)| (addr(key), ClusterRow { kind: kind::NODE, addr: Some(addr(said)) }))
+            .into_iter()
+            .chain(
+                [("10.0.0.1", kind::POD), ("fd00::1", kind::POD)]
+                    .map(|(key, kind)| (addr(key), ClusterRow { kind, addr: None })),
+            )
+            .collect(),
     }
 }
 
@@ -73,6 +82,7 @@ fn puts(rows: &Rows) -> Vec<Op> {
         ops.push(Op::PutService(*row, *service));
     }
     ops.extend(rows.frontends.iter().map(|(frontend, row)| Op::PutFrontend(*frontend, *row)));
+    ops.extend(rows.cluster.iter().map(|(addr, row)| Op::PutCluster(*addr, *row)));
     ops.extend(rows.members.iter().copied().map(Op::PutMember));
     ops.extend(rows.ranges.iter().copied().map(Op::PutRange));
     ops.extend(rows.service_nets.iter().copied().map(Op::PutServiceNet));
@@ -86,6 +96,7 @@ fn deletes(rows: &Rows) -> Vec<Op> {
     ops.extend(rows.members.iter().copied().map(Op::DeleteMember));
     ops.extend(rows.ranges.iter().copied().map(Op::DeleteRange));
     ops.extend(rows.service_nets.iter().copied().map(Op::DeleteServiceNet));
+    ops.extend(rows.cluster.keys().map(|addr| Op::DeleteCluster(*addr)));
     ops.extend(rows.endpoints.keys().map(|ifindex| Op::DeleteEndpoint(*ifindex)));
     ops.extend(rows.peers.keys().map(|addr| Op::DeletePeer(*addr)));
     ops.extend(rows.cidrs.keys().map(|net| Op::DeleteCidr(*net)));

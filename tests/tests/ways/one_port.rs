@@ -88,3 +88,8 @@ fn one_port_reaches_one_backend_by_all_ways_at_once() {
 fn so_it_does_without_tcx_and_fast_path() {
     all_ways(&["--attach=clsact", "--fast-path=off"]);
 }
+
+#[test]
+fn so_it_does_where_backends_answer_clients_directly() {
+    all_ways(&["--external-mode=dsr"]);
+}

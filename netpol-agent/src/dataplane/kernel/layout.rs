@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aya::maps::{MapData, MapError, MapInfo, MapType};
 use netpol_common::{
+    cluster::{ClusterRow4, ClusterRow6},
     config::Config,
     conntrack::{CtEntry, CtKey4, CtKey6},
     endpoint::EndpointRow,
@@ -116,6 +117,8 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
         prefixes(names::RANGE6, size_of::<ClientKey6>(), u32_len, limits::RANGE),
         prefixes(names::SVCNET4, size_of::<V4>(), u32_len, limits::SERVICE_NET),
         prefixes(names::SVCNET6, size_of::<V6>(), u32_len, limits::SERVICE_NET),
+        map(names::CLUSTER4, Hash, size_of::<V4>(), size_of::<ClusterRow4>(), limits::CLUSTER, NO_PREALLOC),
+        map(names::CLUSTER6, Hash, size_of::<V6>(), size_of::<ClusterRow6>(), limits::CLUSTER, NO_PREALLOC),
         map(names::SOCK, LruHash, size_of::<SocketKey>(), size_of::<SocketRow>(), limits::SOCK, 0),
         map(names::FRAG4, LruHash, size_of::<FragKey4>(), size_of::<FragRow>(), limits::FRAG, 0),
         map(names::FRAG6, LruHash, size_of::<FragKey6>(), size_of::<FragRow>(), limits::FRAG, 0),

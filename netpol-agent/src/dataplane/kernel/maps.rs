@@ -23,6 +23,7 @@ use super::{
     Object,
     arena::Mapped,
     backends::Backends,
+    cluster::Cluster,
     grace::Grace,
     quota::Quotas,
     services::Services,
@@ -44,6 +45,7 @@ pub struct Maps {
     endpoints: Hash<u32, EndpointRow>,
     quotas: Quotas,
     services: Services,
+    cluster: Cluster,
     backends: Backends,
     /// The words of [`Config`].
     config: Arc<Mapped<AtomicU32>>,
@@ -79,6 +81,7 @@ impl Maps {
         let (peer4, n_peers) = hash(object, names::PEER4)?;
         let (endpoints, n_endpoints) = hash(object, names::EP)?;
         let services = Services::new(object)?;
+        let cluster = Cluster::new(object)?;
         let backends = Backends::new(object)?;
         let config = Mapped::new(array(object, names::CONFIG)?.fd(), 1, size_of::<Config>())
             .map_err(|source| error("mmap", names::CONFIG, source))?;
@@ -95,6 +98,7 @@ impl Maps {
                 members: services.rooms.members,
                 ranges: services.rooms.ranges,
                 service_nets: services.rooms.nets,
+                cluster: cluster.room,
             },
             ports,
             policy,
@@ -105,6 +109,7 @@ impl Maps {
             endpoints,
             quotas: Quotas::new(object)?,
             services,
+            cluster,
             backends,
             config: Arc::new(config),
             grace: Grace::new().map_err(|source| error("bpf_map_create", "a map of maps", source))?,
@@ -194,6 +199,7 @@ impl Dataplane for Maps {
         rows.peers.extend(read(&self.peer6, names::PEER6, |addr| Ipv6Addr::from(addr).into())?);
         rows.cidrs.extend(read_prefixes(&self.cidr6, names::CIDR6, net6)?);
         self.services.read(&mut rows)?;
+        self.cluster.read(&mut rows)?;
         // What stands for a whole address names no rows.
         for (frontend, row) in rows.frontends.iter().filter(|(_, row)| row.flags & flags::WHOLE == 0) {
             for number in [row.near, row.far] {
@@ -249,6 +255,8 @@ impl Dataplane for Maps {
             Op::DeleteRange(range) => self.services.delete_range(range),
             Op::PutServiceNet(net) => self.services.put_net(net),
             Op::DeleteServiceNet(net) => self.services.delete_net(net),
+            Op::PutCluster(addr, row) => self.cluster.put(*addr, row),
+            Op::DeleteCluster(addr) => self.cluster.delete(*addr),
             Op::WriteBackends { base, backends } => self.backends.write(*base, backends),
             Op::WriteRing { v4, base, words } => self.backends.write_ring(*v4, *base, words),
             Op::PutService(row, service) => self.backends.point(*row, *service),

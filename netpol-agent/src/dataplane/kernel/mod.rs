@@ -9,6 +9,7 @@ mod bpf_log;
 mod cgroup;
 mod clock;
 mod clsact;
+mod cluster;
 mod connections;
 mod discover;
 mod gc;

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod change;
+mod cluster;
 mod ending;
 mod golden;
 mod incremental;
@@ -47,6 +48,7 @@ pub(super) const ROOMY: Capacity = Capacity {
     members: 256,
     ranges: 256,
     service_nets: 256,
+    cluster: 256,
 };
 
 /// An engine for `node1` and the dataplane that it drives.

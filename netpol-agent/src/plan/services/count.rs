@@ -10,11 +10,12 @@ pub(super) enum Table {
     Members,
     Ranges,
     Nets,
+    Cluster,
 }
 
 /// How many rows each table has, per family (IPv6, IPv4).
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts([[usize; 2]; 4]);
+pub(super) struct Counts([[usize; 2]; 5]);
 
 impl Counts {
     pub(super) fn add(&mut self, table: Table, v4: bool) {
@@ -33,6 +34,7 @@ impl Counts {
             Table::Members => (names::MEMBER4, names::MEMBER6, capacity.members),
             Table::Ranges => (names::RANGE4, names::RANGE6, capacity.ranges),
             Table::Nets => (names::SVCNET4, names::SVCNET6, capacity.service_nets),
+            Table::Cluster => (names::CLUSTER4, names::CLUSTER6, capacity.cluster),
         };
         self.add(table, v4);
         let need = self.0[table as usize][usize::from(v4)];

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod change;
+mod cluster;
 mod count;
 mod state;
 
@@ -12,7 +13,10 @@ use std::{
 
 use count::{Counts, Table};
 use ipnet::IpNet;
-use netpol_common::service::{FrontendRow, ServiceRow, flags};
+use netpol_common::{
+    net::proto,
+    service::{FrontendRow, ServiceRow, flags},
+};
 
 use state::extent;
 
@@ -24,7 +28,7 @@ use super::{
 };
 use crate::{
     compile::{Desired, PortOfService, View},
-    dataplane::{Backend, Capacity, Frontend, Op, Rows},
+    dataplane::{Backend, Capacity, ClusterRow, Frontend, Op, Rows},
 };
 
 /// A row that stands for a whole address names no backends.
@@ -43,6 +47,8 @@ pub(super) struct Services {
     ranges: BTreeMap<u32, BTreeSet<IpNet>>,
     whole: Track<IpAddr, ()>,
     nets: Track<IpNet, ()>,
+    /// Who in the cluster addresses are.
+    cluster: Track<IpAddr, ClusterRow>,
     counts: Counts,
     /// Ways in by [`FrontendRow::svc`].
     of_svc: BTreeMap<u32, BTreeSet<Frontend>>,
@@ -102,6 +108,7 @@ impl Services {
             ranges: BTreeMap::new(),
             whole: Track::new(whole.map(|(frontend, _)| (frontend.addr, ())).collect()),
             nets: Track::new(actual.service_nets.iter().map(|net| (*net, ())).collect()),
+            cluster: Track::new(actual.cluster.clone()),
             counts: Counts::default(),
             of_svc: BTreeMap::new(),
             naming: BTreeMap::new(),
@@ -118,6 +125,9 @@ impl Services {
         };
         for net in &actual.service_nets {
             new.counts.add(Table::Nets, net.addr().is_ipv4());
+        }
+        for addr in actual.cluster.keys() {
+            new.counts.add(Table::Cluster, addr.is_ipv4());
         }
         for (frontend, row) in &actual.frontends {
             for number in [row.near, row.far].into_iter().filter(|_| row.flags & flags::WHOLE == 0) {
@@ -141,6 +151,7 @@ impl Services {
         self.pending.extend(desired.services.take_touched());
         self.whole.touch(desired.whole.take_touched());
         self.nets.touch(desired.service_nets.take_touched());
+        self.cluster.touch(desired.cluster.take_touched());
     }
 
     pub(super) fn plan(&mut self, desired: &Desired) -> Steps {
@@ -152,6 +163,7 @@ impl Services {
         let mut room = self.counts;
         let mut steps = self.plan_ports(desired.services.rows(), &mut room);
         self.plan_addresses(desired, &mut room, &mut steps);
+        self.plan_cluster(desired, &mut room, &mut steps);
         // What this plan or an earlier one retires is free for the next plan: then there may be room.
         if steps.retires || self.in_quarantine() {
             steps.refusals.clear();
@@ -203,7 +215,8 @@ impl Services {
             Op::PutFrontend(frontend, new) => {
                 self.frontends.get(frontend).is_none_or(|old| (old.svc, old.flags) != (new.svc, new.flags))
             }
-            Op::DeleteFrontend(_) | Op::DeleteMember(_) => true,
+            Op::DeleteFrontend(_) => true,
+            Op::DeleteMember(member) => self.asks_for_members(member.svc),
             Op::DeleteRange(range) => self.asks_for_ranges(range.svc),
             _ => false,
         }
@@ -211,6 +224,12 @@ impl Services {
 
     fn asks_for_ranges(&self, svc: u32) -> bool {
         self.ways(svc).any(|(_, row)| row.flags & flags::SOURCE_RANGES != 0)
+    }
+
+    /// Whether a connection may lose its backend for not being a member: not an established one over TCP, unless there is affinity.
+    fn asks_for_members(&self, svc: u32) -> bool {
+        let mut ways = self.ways(svc).peekable();
+        ways.peek().is_none() || ways.any(|(way, row)| way.proto != proto::TCP || row.affinity > 0)
     }
 
     /// The ways into a Service's port that are there.
@@ -242,6 +261,8 @@ impl Services {
                 self.counts.subtract(Table::Nets, net.addr().is_ipv4());
                 self.nets.delete(net);
             }
+            Op::PutCluster(addr, row) => self.put_cluster(*addr, *row),
+            Op::DeleteCluster(addr) => self.delete_cluster(addr),
             Op::AwaitGrace => {
                 self.forget_unnamed();
                 self.numbers.grace();

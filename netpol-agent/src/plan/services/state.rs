@@ -155,6 +155,7 @@ impl Services {
             members: members.collect(),
             ranges: ranges.collect(),
             service_nets: self.nets.actual().keys().copied().collect(),
+            cluster: self.cluster.actual().clone(),
             ..Rows::default()
         }
     }

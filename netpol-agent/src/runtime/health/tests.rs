@@ -30,6 +30,7 @@ fn shared() -> Shared {
         members: 0,
         ranges: 0,
         service_nets: 0,
+        cluster: 0,
     };
     let (look, _) = Look::channel();
     Shared::new(Engine::new("node1", none, Rows::default()), look, Unpoliced::default()).0

@@ -3,6 +3,7 @@
 mod admission;
 mod anew;
 mod beside;
+mod dsr;
 mod judged;
 mod mid_flow;
 mod reports;
