@@ -13,7 +13,7 @@ use super::{
     pins::{self, Pins},
     sockets, stale,
     takeover::Start,
-    watch::{self, Look, Started},
+    watch::{self, Look, Running, Started},
     xdp::Xdp,
 };
 use crate::dataplane;
@@ -75,8 +75,11 @@ pub struct Kernel {
     pub lock: Lock,
 }
 
-/// Held as long as this agent may write the maps.
-pub struct Lock(#[expect(dead_code, reason = "held, not read")] Pins);
+/// Held as long as this agent may write the maps, or put programs on interfaces: dropping it ends discovery first.
+pub struct Lock {
+    _discovery: Running,
+    _pins: Pins,
+}
 
 /// The kernel side cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +139,7 @@ impl Kernel {
         let xdp = Xdp::open(&mut object, pins.maps(), uplinks.xdp)?;
         let xdp_states = xdp.states();
         let uplinks = Uplinks::open(pins.maps(), uplinks.clone(), xdp)?;
-        let Started { known, changes, look, unpoliced } =
+        let Started { known, changes, look, unpoliced, running } =
             watch::start(netns_dir, pins.maps(), links, uplinks, start)?;
         let mut maps = Maps::new(&mut object)?;
         maps.limit_connections(*quota);
@@ -160,7 +163,7 @@ impl Kernel {
             node_services,
             xdp: xdp_states,
             xdp_sent,
-            lock: Lock(pins),
+            lock: Lock { _discovery: running, _pins: pins },
         })
     }
 }

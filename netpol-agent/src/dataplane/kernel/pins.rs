@@ -40,8 +40,20 @@ pub enum PinError {
 /// The folder of this version's pins, held by this process alone.
 pub(super) struct Pins {
     dir: PathBuf,
-    /// Locked as long as it is open; the kernel lets go when the process dies, however it dies.
-    _lock: OwnedFd,
+    _lock: DirLock,
+}
+
+/// A folder that this process has locked; the kernel lets go when the process dies, however it dies.
+struct DirLock(OwnedFd);
+
+impl Drop for DirLock {
+    /// Closing it would not do: a child that another thread has forked and that has not come to its exec(2) yet has the
+    /// descriptor too, and with it the lock (flock(2)).
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!(%error, "cannot unlock the pins");
+        }
+    }
 }
 
 impl Pins {
@@ -95,11 +107,11 @@ fn version_dir(root: &Path) -> PathBuf {
     root.join(format!("v{ABI_VERSION}"))
 }
 
-fn lock(dir: &Path) -> Result<OwnedFd, PinError> {
+fn lock(dir: &Path) -> Result<DirLock, PinError> {
     let lock = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed(dir, "open the directory", errno.into()))?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(DirLock(lock)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(PinError::InUse { path: dir.into() }),
         Err(errno) => Err(failed(dir, "lock the directory", errno.into())),
     }

@@ -1,6 +1,10 @@
 //! Discovery as a thread of its own: an interface that comes up is closed whatever else the agent is busy with.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    path::Path,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use notify::{EventKind, RecursiveMode, Watcher, event::ModifyKind};
 use tokio::sync::{
@@ -57,6 +61,23 @@ pub(super) struct Started {
     pub(super) changes: UnboundedReceiver<Change>,
     pub(super) look: Look,
     pub(super) unpoliced: Unpoliced,
+    pub(super) running: Running,
+}
+
+/// Discovery itself. Dropping it ends it, and returns once it puts nothing on an interface any more: whoever removes the
+/// programs then finds nobody who puts them back.
+pub(super) struct Running {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("discovery has panicked");
+        }
+    }
 }
 
 /// Asks discovery to look now.
@@ -104,15 +125,17 @@ pub(super) fn start(
     let settled = settled? == Settled::Yes;
     let (sender, changes) = mpsc::unbounded_channel();
     let (look, looks) = Look::channel();
-    let follower = Follower { discovery, monitor, folder, looks, sender, settled };
-    thread::Builder::new()
+    let (stop, stopped) = oneshot::channel();
+    let follower = Follower { discovery, monitor, folder, looks, sender, settled, stopped };
+    let thread = thread::Builder::new()
         .name("discovery".into())
         .spawn(move || {
             runtime.block_on(follower.run());
             drop(watcher);
         })
         .map_err(WatchError::Thread)?;
-    Ok(Started { known, changes, look, unpoliced })
+    let running = Running { stop: Some(stop), thread: Some(thread) };
+    Ok(Started { known, changes, look, unpoliced, running })
 }
 
 fn forward(event: notify::Result<notify::Event>, files: &UnboundedSender<()>) {
@@ -142,6 +165,7 @@ struct Follower {
     looks: UnboundedReceiver<oneshot::Sender<()>>,
     sender: UnboundedSender<Change>,
     settled: bool,
+    stopped: oneshot::Receiver<()>,
 }
 
 impl Follower {
@@ -174,6 +198,7 @@ impl Follower {
                 () = tokio::time::sleep(retry), if !self.settled => {}
                 () = &mut adoption, if !adoption.is_elapsed() => self.discovery.end_adoption(),
                 () = self.sender.closed() => return,
+                _ = &mut self.stopped => return,
             }
             let (changes, result) = self.discovery.settle();
             match result {
