@@ -112,6 +112,14 @@ pub struct Wiring {
     pub addresses: Vec<IpAddr>,
 }
 
+impl Wiring {
+    /// Whether it is of this network, and not among the attachments that are left of that.
+    #[must_use]
+    pub fn is_gone(&self, network: &str, valid: &[Attachment]) -> bool {
+        self.network == network && !valid.contains(&self.attachment)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

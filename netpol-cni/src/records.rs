@@ -82,7 +82,7 @@ impl Records {
     /// If the folder cannot be read, or a file not be removed.
     pub fn collect(&self, network: &str, valid: &[Attachment]) -> io::Result<()> {
         let (found, _) = self.read()?;
-        let mut gone = found.iter().filter(|w| w.network == network && !valid.contains(&w.attachment));
+        let mut gone = found.iter().filter(|wiring| wiring.is_gone(network, valid));
         gone.try_for_each(|wiring| self.remove(&wiring.attachment))
     }
 

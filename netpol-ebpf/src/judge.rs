@@ -4,7 +4,7 @@ use netpol_common::{
     conntrack::{Judged, Tuple, flags},
     direction::Direction,
     net::Address,
-    policy::RuleId,
+    policy::{RuleId, SlotId},
     reason::DropReason,
     stats::Extra,
 };
@@ -23,6 +23,18 @@ pub fn decide<A: Address>(case: &mut Case<A>, node: bool, protocol: u8, port: u1
     decision.direction = Direction::Ingress;
     decision.endpoint = ends.responder;
     peer::ready(ends.responder).map(|_| ())
+}
+
+/// Whether policy lets a client in. Of one that is met late, policy is not why: who came in time may have been let in.
+#[inline(always)]
+pub fn decide_client<A: Address>(case: &mut Case<A>, met_late: bool) -> Result<(), DropReason> {
+    match decide(case, false, case.packet.tuple.proto, case.nat_dport.to_host()) {
+        Err(DropReason::Policy) if met_late => {
+            case.decision.slot = SlotId::NONE;
+            Err(DropReason::MidFlow)
+        }
+        decided => decided,
+    }
 }
 
 /// Judges a known connection under the epoch of now. `false` if one of its ends is no longer what it was: then it is not

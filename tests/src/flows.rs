@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use netpol_agent::{
     ctl::{
         Client, ClientError,
-        api::{FlowsRequest, Request, Response, Status},
+        api::{EndpointView, FlowsRequest, Request, Response, Status},
     },
     flow::{Filter, FlowRecord},
 };
@@ -116,6 +116,19 @@ pub fn status(agent: &Agent) -> Result<Status> {
         _ => None,
     });
     status.with_context(|| format!("status of {}", agent.node))
+}
+
+/// Asks an agent for the pods of its node, and for interfaces without a pod.
+///
+/// # Errors
+/// If it does not answer.
+pub fn endpoints(agent: &Agent) -> Result<Vec<EndpointView>> {
+    let mut client = Client::connect(&agent.socket)?;
+    let endpoints = client.ask(&Request::Endpoints, |response| match response {
+        Response::Endpoints(endpoints) => Some(endpoints),
+        _ => None,
+    });
+    endpoints.with_context(|| format!("endpoints of {}", agent.node))
 }
 
 fn matches(record: &FlowRecord, wanted: &Wanted) -> bool {

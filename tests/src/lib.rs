@@ -11,6 +11,7 @@ pub mod barrage;
 pub mod bed;
 pub mod bench;
 pub mod conformance;
+mod eventually;
 pub mod flows;
 pub mod journey;
 pub mod packet;
@@ -19,3 +20,5 @@ pub mod random;
 pub mod scenario;
 pub mod serve;
 pub mod station;
+
+pub use eventually::eventually;

@@ -1,17 +1,15 @@
 //! What a running agent tells of pods that stay closed, and the numbers it gives.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use netpol_agent::ctl::{
     Client,
-    api::{EndpointView, PendingReason, Request, Response},
+    api::{PendingReason, Request, Response},
 };
 use netpol_tests::{
     bed::{Agent, AgentOptions, Bed, ClusterSpec},
-    flows::status,
+    eventually,
+    flows::{endpoints, status},
 };
 use serde_json::json;
 
@@ -23,24 +21,10 @@ fn metrics(agent: &Agent) -> String {
     client.ask(&Request::Metrics, text).unwrap()
 }
 
-fn endpoints(agent: &Agent) -> Vec<EndpointView> {
-    let mut client = Client::connect(&agent.socket).unwrap();
-    let views = |response| if let Response::Endpoints(views) = response { Some(views) } else { None };
-    client.ask(&Request::Endpoints, views).unwrap()
-}
-
 /// The value of a series.
 fn value(text: &str, series: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -56,15 +40,15 @@ fn a_pod_without_an_interface_is_overdue_after_the_deadline_and_told_once() {
     }))
     .unwrap();
     let agent = &bed.agents()[0];
-    eventually("the pod is overdue", || value(&metrics(agent), "netpol_pods_pending_overdue") == 1);
+    eventually(PATIENCE, "the pod is overdue", || value(&metrics(agent), "netpol_pods_pending_overdue") == 1);
     assert_eq!(value(&metrics(agent), "netpol_pods_pending{reason=\"no-interface\"}"), 1);
-    assert_eq!(endpoints(agent)[0].pending, Some(PendingReason::NoInterface));
+    assert_eq!(endpoints(agent).unwrap()[0].pending, Some(PendingReason::NoInterface));
     let line = "Pod t/ghost: has been pending, and closed, for more than 300ms: no interface with its addresses was \
                 found";
     let told =
         |status: &netpol_agent::ctl::api::Status| status.problems.iter().any(|p| p.to_string() == line);
     assert!(told(&status(agent).unwrap()));
-    eventually("it stands in the log", || agent.log().contains(line));
+    eventually(PATIENCE, "it stands in the log", || agent.log().contains(line));
     // The status is asked for again and again; the log has it once.
     assert!(told(&status(agent).unwrap()));
     assert_eq!(agent.log().matches(line).count(), 1);

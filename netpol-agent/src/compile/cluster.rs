@@ -33,7 +33,8 @@ impl Compiler {
         }
         for addr in addresses {
             let pod = || {
-                let owner = index.owner(addr).filter(|_| self.nodes.contains_key(&nobody(addr.is_ipv4())))?;
+                self.nodes.get(&nobody(addr.is_ipv4()))?;
+                let owner = index.owner(addr)?;
                 let kind = if index.is_local(owner) { kind::HERE } else { kind::POD };
                 Some(ClusterRow { kind, addr: None })
             };

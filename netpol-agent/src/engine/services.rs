@@ -4,7 +4,6 @@ use netpol_common::service::flags;
 
 use super::{
     Engine,
-    status::reference,
     view::{BackendView, FrontendView, ServiceView},
 };
 use crate::{
@@ -88,7 +87,7 @@ impl Engine {
         self.compiler.contested().map(|(Frontend { addr, port, .. }, kind, service)| Problem {
             level: Level::Error,
             origin: String::new(),
-            object: Some(reference("Service", service)),
+            object: Some(service.of_kind("Service")),
             field: kind.field().to_owned(),
             message: format!("{addr} port {port} belongs to another Service already; it is not served"),
         })

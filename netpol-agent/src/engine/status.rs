@@ -9,7 +9,7 @@ use super::{
 use crate::{
     dataplane::Interface,
     index::ExternalMode,
-    model::{ObjectRef, Pod, Policy, Problem},
+    model::{Pod, Policy, Problem},
 };
 
 impl Engine {
@@ -159,7 +159,7 @@ impl Engine {
             local_pods: self.index.selected(policy).filter(|pod| self.index.is_local(pod)).count(),
             kept: self.index.is_kept(&policy.name),
             refused: self.hold.of(&policy.name).map(|shortage| shortage.to_string()),
-            problems: self.index.problems_of(&reference("NetworkPolicy", &policy.name)),
+            problems: self.index.problems_of(&policy.name.of_kind("NetworkPolicy")),
         }
     }
 
@@ -172,8 +172,4 @@ impl Engine {
         problems.sort();
         problems
     }
-}
-
-pub(super) fn reference(kind: &str, name: &Name) -> ObjectRef {
-    name.of_kind(kind)
 }

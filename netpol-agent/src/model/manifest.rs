@@ -3,9 +3,12 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
     networking::v1::{NetworkPolicy, ServiceCIDR},
 };
+use serde::Serialize;
 
-/// An object as a source hands it over: one of the kinds that netpol reads, in the API's own types.
-#[derive(Clone, Debug, PartialEq)]
+/// An object as a source hands it over: one of the kinds that netpol reads, in the API's own types. It is written out as the
+/// API has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Manifest {
     /// `v1 Namespace`
     Namespace(Box<Namespace>),

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use k8s_openapi::serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::model::{Manifest, ObjectRef};
 
@@ -12,22 +12,24 @@ pub(super) struct Kept(BTreeMap<Box<str>, Text>);
 #[derive(Debug)]
 struct Text {
     json: Box<[u8]>,
-    read: fn(&[u8]) -> Option<Manifest>,
+    read: Read,
 }
+
+type Read = fn(&[u8]) -> Option<Manifest>;
 
 impl Kept {
     pub(super) fn insert(&mut self, object: &ObjectRef, manifest: &Manifest) {
-        let text = match manifest {
-            Manifest::Namespace(o) => Text::of(&**o, |json| read(json).map(Manifest::Namespace)),
-            Manifest::Node(o) => Text::of(&**o, |json| read(json).map(Manifest::Node)),
-            Manifest::Pod(o) => Text::of(&**o, |json| read(json).map(Manifest::Pod)),
-            Manifest::Service(o) => Text::of(&**o, |json| read(json).map(Manifest::Service)),
-            Manifest::NetworkPolicy(o) => Text::of(&**o, |json| read(json).map(Manifest::NetworkPolicy)),
-            Manifest::EndpointSlice(o) => Text::of(&**o, |json| read(json).map(Manifest::EndpointSlice)),
-            Manifest::ServiceCidr(o) => Text::of(&**o, |json| read(json).map(Manifest::ServiceCidr)),
+        let read: Read = match manifest {
+            Manifest::Namespace(_) => |json| read(json).map(Manifest::Namespace),
+            Manifest::Node(_) => |json| read(json).map(Manifest::Node),
+            Manifest::Pod(_) => |json| read(json).map(Manifest::Pod),
+            Manifest::Service(_) => |json| read(json).map(Manifest::Service),
+            Manifest::NetworkPolicy(_) => |json| read(json).map(Manifest::NetworkPolicy),
+            Manifest::EndpointSlice(_) => |json| read(json).map(Manifest::EndpointSlice),
+            Manifest::ServiceCidr(_) => |json| read(json).map(Manifest::ServiceCidr),
         };
-        match text {
-            Ok(text) => drop(self.0.insert(key(object), text)),
+        match serde_json::to_vec(manifest) {
+            Ok(json) => drop(self.0.insert(key(object), Text { json: json.into_boxed_slice(), read })),
             Err(error) => {
                 // It would be explained as it was before.
                 self.0.remove(&key(object));
@@ -46,10 +48,6 @@ impl Kept {
 }
 
 impl Text {
-    fn of(object: &impl Serialize, read: fn(&[u8]) -> Option<Manifest>) -> serde_json::Result<Self> {
-        Ok(Self { json: serde_json::to_vec(object)?.into_boxed_slice(), read })
-    }
-
     fn manifest(&self) -> Option<Manifest> {
         (self.read)(&self.json)
     }

@@ -6,17 +6,8 @@ use crate::model::Manifest;
 
 /// Paths of the fields in `given` that the typed form does not know, in order.
 pub(super) fn unknown_fields(given: &Value, manifest: &Manifest) -> Vec<String> {
-    let understood = match manifest {
-        Manifest::Namespace(o) => serde_json::to_value(o),
-        Manifest::Node(o) => serde_json::to_value(o),
-        Manifest::Pod(o) => serde_json::to_value(o),
-        Manifest::Service(o) => serde_json::to_value(o),
-        Manifest::NetworkPolicy(o) => serde_json::to_value(o),
-        Manifest::EndpointSlice(o) => serde_json::to_value(o),
-        Manifest::ServiceCidr(o) => serde_json::to_value(o),
-    };
     let mut found = Vec::new();
-    match understood {
+    match serde_json::to_value(manifest) {
         Ok(understood) => compare(given, &understood, &mut String::new(), &mut found),
         Err(e) => found.push(format!("(cannot be written out again: {e})")),
     }

@@ -1,14 +1,11 @@
 //! A packet from outside without an entry: whether the Service lets it in, who answers it, and its entries.
 
 use aya_ebpf::bindings::__sk_buff;
-use netpol_common::{conntrack::flags, logic::tcp, net::proto, policy::SlotId, reason::DropReason};
+use netpol_common::{conntrack::flags, logic::tcp, net::proto, reason::DropReason};
 
 use super::{
-    OPENED,
+    OPENED, Routed,
     dsr::{self, Tunnelled},
-};
-use super::{
-    Routed,
     source::{self, Place},
 };
 use crate::{
@@ -63,17 +60,11 @@ pub fn admit<F: Apart + Tunnelled>(skb: &Skb, case: &mut Case<F::Addr>) -> Resul
     }
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
     (case.ends.initiator, case.ends.responder) = (0, case.ends.dst.ifindex);
-    match judge::decide(case, false, tuple.proto, case.nat_dport.to_host()) {
-        Err(DropReason::Policy) if met_late => {
-            case.decision.slot = SlotId::NONE;
-            return Err(DropReason::MidFlow);
-        }
-        decided => decided?,
-    }
+    judge::decide_client(case, met_late)?;
     if case.ends.responder == 0 {
         match source::place::<F>(skb.raw(), case) {
             Place::Here => {}
-            Place::Elsewhere if frontend.is_some() && dsr::suits::<F>(case) => {
+            Place::Elsewhere if served && dsr::suits::<F>(case) => {
                 // Its answers pass by here never.
                 plain |= flags::DSR | flags::REPLIED;
                 case.nat_src = tuple.src;

@@ -13,7 +13,7 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use family::Wired;
 use frame::Frame;
 use netpol_common::{
-    conntrack::{Judged, flags},
+    conntrack::flags,
     logic::tcp,
     net::proto,
     parse::{Buffer, Kind},
@@ -67,7 +67,7 @@ fn through<F: Wired + Routed>(frame: &mut Frame) -> Option<u32> {
     if segment && partner::ends(&hit, tcp::advance(hit.flags, hit.reply, packet.tcp_flags)) {
         return None;
     }
-    if hit.judged() != Judged::allowed(settings::read().epoch) || reopens(&packet, &hit) {
+    if !hit.may_pass(settings::read().epoch, 0) || reopens(&packet, &hit) {
         return None;
     }
     let (other, origin) = (forward::partner_destination::<F>(&hit), forward::partner_source::<F>(&hit));

@@ -12,15 +12,12 @@ use super::{
     Report, Series,
     crowd::{self, Crowd},
 };
-use crate::{
-    bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Source},
-    flows::status,
-};
+use crate::bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Source};
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Pods of the agent's own node, of one namespace each.
+/// Pods of the agent's own node, each of another namespace.
 const OWN_PODS: usize = 20;
-/// Bytes of a MiB, and of the kB of /proc.
+/// kB of /proc in a MiB.
 const MIB: f64 = 1024.0;
 
 /// Starts an agent beside an API server that holds a large cluster, several times: on a node where nothing is pinned, and
@@ -72,7 +69,7 @@ impl Measured {
         bed.await_agents(PATIENCE)?;
         let sync = begin.elapsed().as_secs_f64();
         let agent = bed.take_agent("node1")?;
-        let pid = status(&agent).map(|_| agent.id())?;
+        let pid = agent.id();
         let memory = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let values = [sync, cpu_seconds(pid)?, field(&memory, "VmRSS:")?, field(&memory, "VmHWM:")?];
         self.0.iter_mut().zip(values).for_each(|(series, value)| series.rounds.push(value));

@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use netpol_agent::ctl::{
-    Client,
-    api::{EndpointView, Request, Response},
+use netpol_agent::ctl::api::EndpointView;
+use netpol_tests::{
+    bed::{AgentOptions, Bed, ClusterSpec},
+    flows::endpoints,
 };
-use netpol_tests::bed::{AgentOptions, Bed, ClusterSpec};
 use serde_json::{Value, json};
 
 use super::{
@@ -212,11 +212,7 @@ fn await_interface(bed: &Bed, newcomer: &Newcomer) -> Result<()> {
     let agent = bed.agents().iter().find(|agent| agent.node == newcomer.node).context("no agent")?;
     let deadline = Instant::now() + START;
     loop {
-        let endpoints =
-            Client::connect(&agent.socket)?.ask(&Request::Endpoints, |response| match response {
-                Response::Endpoints(endpoints) => Some(endpoints),
-                _ => None,
-            })?;
+        let endpoints = endpoints(agent)?;
         let is_it = |e: &EndpointView| {
             e.pod.is_none() && newcomer.addresses.iter().all(|address| e.addresses.contains(address))
         };

@@ -13,10 +13,13 @@ use netpol_common::{
     net::{Address, Be16, V4, proto},
     version::ABI_VERSION,
 };
-use netpol_tests::bed::{Bed, ClusterSpec};
+use netpol_tests::{
+    bed::{Bed, ClusterSpec},
+    eventually,
+};
 
 use crate::{
-    node::{eventually, options, pin_dir},
+    node::{PATIENCE, options, pin_dir},
     soak::jiffies,
 };
 
@@ -58,7 +61,7 @@ fn an_entry_that_another_connection_stands_beside_is_kept_as_long_as_that_one() 
     let mut object = Object::load(&LoadOptions { pin_dir: Some(pins), sizes: Sizes::small() }).unwrap();
     let since = Instant::now();
     let mut moment = None;
-    eventually("the length of a jiffy", || {
+    eventually(PATIENCE, "the length of a jiffy", || {
         moment = kernel.clock.now(since.elapsed()).unwrap();
         moment.is_some()
     });

@@ -6,14 +6,15 @@ use std::{
 use netpol_agent::dataplane::kernel::{Jiffies, Kernel, Progress, Timeouts};
 use netpol_tests::{
     bed::{Bed, ClusterSpec},
+    eventually,
     probe::{Attempt, Outcome, Protocol},
 };
 
-use crate::node::{await_pod, eventually, open_pod, options, pod};
+use crate::node::{PATIENCE, await_pod, open_pod, options, pod};
 
 fn now(kernel: &mut Kernel, since: Instant) -> Jiffies {
     let mut found = None;
-    eventually("the length of a jiffy", || {
+    eventually(PATIENCE, "the length of a jiffy", || {
         found = kernel.clock.now(since.elapsed()).unwrap();
         found.is_some()
     });
@@ -57,7 +58,7 @@ fn a_connection_is_forgotten_when_it_has_had_its_time_and_not_before() {
     let entries = walk(&mut kernel, since);
     assert_eq!(entries, 4, "two protocols, two families: {:?}", kernel.conntrack.fill());
     // A slice reports what it found before it removed anything: so the next but one shows it.
-    eventually("only TCP is left", || walk(&mut kernel, since) == 2);
+    eventually(PATIENCE, "only TCP is left", || walk(&mut kernel, since) == 2);
     assert!(spoken.elapsed() >= timeout, "forgotten after {:?}", spoken.elapsed());
     assert_eq!(walk(&mut kernel, since), 2);
 }

@@ -4,10 +4,11 @@ use netpol_agent::dataplane::kernel::{AttachMode, Change};
 use netpol_common::{direction::Direction, reason::DropReason, stats};
 use netpol_tests::{
     bed::{Bed, ClusterSpec, Netns, Place, object_ref},
+    eventually,
     probe::{Attempt, Outcome, Protocol},
 };
 
-use crate::node::{await_change, await_pod, eventually, open, open_pod, pinned_interfaces, pod, v4};
+use crate::node::{PATIENCE, await_change, await_pod, open, open_pod, pinned_interfaces, pod, v4};
 
 fn ask(bed: &Bed, from: &Place, to: &str, timeout: Duration) -> Outcome {
     let to = SocketAddr::new(v4(&bed.pod(to).unwrap().addresses), 53);
@@ -111,7 +112,7 @@ fn a_namespace_that_gets_its_name_late_is_found() {
     assert_eq!(kernel.known, []);
     bind(&hidden, netns.path());
     await_pod(&bed, &mut kernel, "t/p");
-    eventually("both links", || pinned_interfaces(bed.node("node1").unwrap()).len() == 2);
+    eventually(PATIENCE, "both links", || pinned_interfaces(bed.node("node1").unwrap()).len() == 2);
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_crowd_that_comes_and_goes_at_once_leaves_nothing_out_and_nothing_behind() {
     let lines = |line: &dyn Fn(usize) -> String| (0..CROWD).map(line).collect::<Vec<_>>();
     let path = |n: usize| pods[n].path().display().to_string();
     node.netns.ip(&lines(&|n| format!("link add h{n} type veth peer name eth0 netns {}", path(n)))).unwrap();
-    eventually("two links each", || pinned_interfaces(node).len() == 2 * CROWD);
+    eventually(PATIENCE, "two links each", || pinned_interfaces(node).len() == 2 * CROWD);
     let mut up = BTreeSet::new();
     while up.len() < CROWD {
         up.insert(await_change(&bed, &mut kernel, "all of them", |change| match change {

@@ -1,11 +1,6 @@
 //! The kernel side opened in a node of a bed, without the rest of the agent.
 
-use std::{
-    fs,
-    net::IpAddr,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 
 use netpol_agent::dataplane::{
     Dataplane, Interface, Op,
@@ -116,16 +111,6 @@ pub(crate) fn pinned_interfaces(node: &Node) -> Vec<String> {
         .collect();
     names.sort_unstable();
     names
-}
-
-/// Waits for a condition that nothing announces.
-#[track_caller]
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub(crate) fn v4(addresses: &[IpAddr]) -> IpAddr {

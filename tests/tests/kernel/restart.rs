@@ -11,10 +11,13 @@ use netpol_agent::dataplane::{
     Dataplane, Op,
     kernel::{AttachMode, cleanup},
 };
-use netpol_tests::bed::{Bed, ClusterSpec, Netns, object_ref};
+use netpol_tests::{
+    bed::{Bed, ClusterSpec, Netns, object_ref},
+    eventually,
+};
 use socket2::{Domain, Type};
 
-use crate::node::{await_pod, eventually, open, open_pod, pin_dir, pinned_interfaces, pod, v4};
+use crate::node::{PATIENCE, await_pod, open, open_pod, pin_dir, pinned_interfaces, pod, v4};
 
 /// Asks once a millisecond until told to stop, then waits for the last answers. How many were asked and not answered.
 fn stream(client: &Netns, to: SocketAddr, stop: &AtomicBool) -> (usize, BTreeSet<u32>) {
@@ -88,7 +91,7 @@ fn traffic_goes_on(modes: [AttachMode; 4]) {
     drop(last);
     node.netns.enter(|| Ok(cleanup(&pin_dir(node))?)).unwrap();
     // The kernel lets go of a link a little after its last name.
-    eventually("open after cleanup", || exchange(&client, to) == 10);
+    eventually(PATIENCE, "open after cleanup", || exchange(&client, to) == 10);
     let filters =
         node.netns.output(Command::new("tc").args(["filter", "show", "dev", &interfaces[0].name, "ingress"]));
     assert_eq!(String::from_utf8(filters.unwrap().stdout).unwrap(), "", "no filter is left");

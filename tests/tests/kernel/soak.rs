@@ -22,9 +22,12 @@ use netpol_common::{
     service::{FrontendRow, ServiceRow},
     version::ABI_VERSION,
 };
-use netpol_tests::bed::{Bed, ClusterSpec, Netns};
+use netpol_tests::{
+    bed::{Bed, ClusterSpec, Netns},
+    eventually,
+};
 
-use crate::node::{await_pod, eventually, open_pod, options, pin_dir, pod, v4};
+use crate::node::{PATIENCE, await_pod, open_pod, options, pin_dir, pod, v4};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// What is in use is used this often: seldom, but well within its time.
@@ -161,7 +164,7 @@ fn assert_whole(table: &Connections, now: u32, timeout: u32) {
     for number in 0..PAIRS {
         let there = || pair(number, now, timeout).map(|(key, _)| table.get(key).unwrap().is_some());
         if there()[0] != there()[1] {
-            eventually("a pair goes as a whole", || matches!(there(), [false, false]));
+            eventually(PATIENCE, "a pair goes as a whole", || matches!(there(), [false, false]));
         }
     }
 }
@@ -196,7 +199,7 @@ fn of_two_hundred_thousand_connections_those_in_use_stay_and_all_others_go() {
 
     let since = Instant::now();
     let mut moment = None;
-    eventually("the length of a jiffy", || {
+    eventually(PATIENCE, "the length of a jiffy", || {
         moment = kernel.clock.now(since.elapsed()).unwrap();
         moment.is_some()
     });

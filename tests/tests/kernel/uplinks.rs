@@ -5,9 +5,12 @@ use netpol_agent::dataplane::kernel::{
     UplinkChoice::{self, Auto, Named, Off},
     cleanup,
 };
-use netpol_tests::bed::{Bed, ClusterSpec, Node};
+use netpol_tests::{
+    bed::{Bed, ClusterSpec, Node},
+    eventually,
+};
 
-use crate::node::{eventually, options, pin_dir, pod, uplinks};
+use crate::node::{PATIENCE, options, pin_dir, pod, uplinks};
 
 fn open(node: &Node, mode: AttachMode, choice: UplinkChoice) -> Kernel {
     let options = KernelOptions { uplinks: uplinks(choice), ..options(node, Some(mode)) };
@@ -51,11 +54,13 @@ fn uplinks_are_followed_and_let_go() {
         assert_eq!(with_programs(node), names(&["eth0"]), "{name}");
         ip(node, &["link add more0 type veth peer name more1", "link set more0 up", "link set more1 up"]);
         ip(node, &["addr add 192.0.2.1/24 dev more0"]);
-        eventually("an interface got an address", || with_programs(node) == names(&["eth0", "more0"]));
+        eventually(PATIENCE, "an interface got an address", || {
+            with_programs(node) == names(&["eth0", "more0"])
+        });
         ip(node, &["route add default dev more1"]);
-        eventually("a default route", || with_programs(node) == names(&["eth0", "more0", "more1"]));
+        eventually(PATIENCE, "a default route", || with_programs(node) == names(&["eth0", "more0", "more1"]));
         ip(node, &["addr del 192.0.2.1/24 dev more0", "route del default"]);
-        eventually("both are gone", || with_programs(node) == names(&["eth0"]));
+        eventually(PATIENCE, "both are gone", || with_programs(node) == names(&["eth0"]));
         drop(agent);
         assert_eq!(with_programs(node), names(&["eth0"]), "{name}: without an agent");
         drop(open(node, AttachMode::Clsact, Named(names(&["more1"]))));

@@ -7,12 +7,13 @@ use netpol_agent::dataplane::kernel::{
 };
 use netpol_tests::{
     bed::{AgentOptions, Bed, ClusterSpec, Node},
+    eventually,
     flows::status,
     probe::{Connection, Outcome, Protocol},
 };
 use serde_json::json;
 
-use crate::node::{PATIENCE, eventually, options, pin_dir, pod};
+use crate::node::{PATIENCE, options, pin_dir, pod};
 
 const GENERIC: &str = "xdpgeneric";
 
@@ -53,7 +54,7 @@ fn it_outlives_the_agent_is_replaced_and_goes() {
     let kernel = open(node, "eth0", Auto);
     assert!(kernel.xdp.summary().starts_with("eth0 off: a veth"), "{}", kernel.xdp.summary());
     assert_eq!(kernel.xdp.problems(), []);
-    eventually("off", || on(node, "eth0").is_none());
+    eventually(PATIENCE, "off", || on(node, "eth0").is_none());
     drop(kernel);
     for how in ["off", "another uplink", "cleanup"] {
         drop(open(node, "eth0", Native));
@@ -64,7 +65,7 @@ fn it_outlives_the_agent_is_replaced_and_goes() {
             _ => node.netns.enter(|| Ok(cleanup(&pin_dir(node))?)).unwrap(),
         }
         // The kernel takes a program away when it gets to it, after the last pin of its link.
-        eventually(how, || on(node, "eth0").is_none());
+        eventually(PATIENCE, how, || on(node, "eth0").is_none());
     }
 }
 

@@ -5,15 +5,17 @@ use std::{
     path::Path,
 };
 
-use netpol_tests::bed::{
-    AgentOptions, Bed, Chain, ClusterSpec, Container, Family, Netns, Node, Place, object_ref, sandbox,
+use netpol_tests::{
+    bed::{
+        AgentOptions, Bed, Chain, ClusterSpec, Container, Family, Netns, Node, Place, object_ref, sandbox,
+    },
+    eventually,
 };
 use serde_json::{Value, json};
 
 use crate::{
     ground::{
-        ALLOWED, FORBIDDEN, PATIENCE, container, endpoints, eventually, hold, netpol, plugin_dir, policy,
-        unstarted,
+        ALLOWED, FORBIDDEN, PATIENCE, container, endpoints, hold, netpol, plugin_dir, policy, unstarted,
     },
     sound::{Ear, Mouth},
 };
@@ -116,7 +118,7 @@ fn assert_policed(bed: &Bed, name: &str, netns: &Netns, addresses: &[IpAddr]) {
             Mouth::to(netns, vec![SocketAddr::new(*addr, FORBIDDEN), SocketAddr::new(*addr, ALLOWED)]),
             Mouth::to(&world, addresses.iter().map(|addr| SocketAddr::new(*addr, FORBIDDEN)).collect()),
         ];
-        eventually(name, || allowed.heard() > 20);
+        eventually(PATIENCE, name, || allowed.heard() > 20);
         for mouth in mouths {
             assert!(mouth.close() > 0, "{name}: {addr}");
         }
@@ -205,7 +207,7 @@ fn a_pod_that_is_routed_as_calico_does_is_policed_and_its_second_interface_is_cl
     let pair = format!("link add second type veth peer name net1 netns {}", netns.path().display());
     node.netns.ip(&[pair, "link set second up".to_owned()]).unwrap();
     netns.ip(&["link set net1 up".to_owned(), format!("addr add {}/24 dev net1", others[0])]).unwrap();
-    eventually("the second interface is closed", || {
+    eventually(PATIENCE, "the second interface is closed", || {
         endpoints(&bed).iter().any(|e| e.pod.is_none() && e.interface.as_deref() == Some("second"))
     });
     assert_policed(&bed, "beside another interface", &netns, &own);

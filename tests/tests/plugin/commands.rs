@@ -3,13 +3,14 @@
 use std::{fs, thread};
 
 use netpol_agent::ctl::api::{EndpointState, EndpointView};
-use netpol_tests::bed::{
-    AgentOptions, Bed, Called, Chain, Container, Family, Netns, Node, object_ref, sandbox,
-};
 use netpol_tests::flows::status;
+use netpol_tests::{
+    bed::{AgentOptions, Bed, Called, Chain, Container, Family, Netns, Node, object_ref, sandbox},
+    eventually,
+};
 use serde_json::{Value, json};
 
-use crate::ground::{bed, container, endpoints, eventually, plugin_dir, ptp, unstarted};
+use crate::ground::{PATIENCE, bed, container, endpoints, plugin_dir, ptp, unstarted};
 
 struct Started {
     netns: Netns,
@@ -75,7 +76,7 @@ fn a_pod_is_known_by_its_wiring_until_it_is_unwired_and_again_after_a_restart() 
 
     bed.take_agent("node1").unwrap().kill().unwrap();
     bed.start_agents(&AgentOptions::default()).unwrap();
-    eventually("both are found again", || {
+    eventually(PATIENCE, "both are found again", || {
         status(&bed.agents()[0]).is_ok_and(|status| status.endpoints.ready == 2)
     });
 
@@ -90,13 +91,13 @@ fn a_pod_is_known_by_its_wiring_until_it_is_unwired_and_again_after_a_restart() 
         .unwrap();
     assert_eq!(records(&bed), 2, "those of another network are none of ours");
     call(&bed, "GC", &a.who, json!({"cni.dev/valid-attachments": valid(&a.who)}), &Value::Null).unwrap();
-    eventually("b is collected", || !is_ready(&bed, "b"));
+    eventually(PATIENCE, "b is collected", || !is_ready(&bed, "b"));
     assert!(is_ready(&bed, "a") && records(&bed) == 1);
     for pod in [a, b] {
         pod.end(&mut bed, &chain);
     }
     assert_eq!(records(&bed), 0);
-    eventually("nothing is left", || endpoints(&bed).is_empty());
+    eventually(PATIENCE, "nothing is left", || endpoints(&bed).is_empty());
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn add_waits_for_the_right_pod_and_says_what_it_has_waited_for() {
             chain.call_one(node(&bed), &plugin, "ADD", &who, &previous)
         });
         let record = plugin_dir(node(&bed)).join("pods").join("cni-p@eth0.json");
-        eventually("the plugin has asked", || record.exists());
+        eventually(PATIENCE, "the plugin has asked", || record.exists());
         // The file that the bed would write, which may not be borrowed twice.
         let text = serde_json::to_string(&object).unwrap();
         fs::write(bed.manifests().join("pod.t.p.yaml"), text).unwrap();

@@ -7,11 +7,12 @@ use std::{
 
 use netpol_tests::{
     bed::{AgentOptions, Family, Netns, sandbox},
+    eventually,
     flows::status,
 };
 use serde_json::{Value, json};
 
-use crate::ground::{bed, container, eventually, policy, ptp, unstarted};
+use crate::ground::{PATIENCE, bed, container, policy, ptp, unstarted};
 
 /// With the one that comes last as many as kubelets of large nodes are told to run (`maxPods`).
 const CROWD: usize = 249;
@@ -36,13 +37,13 @@ fn two_hundred_and_fifty_pods_are_found_again_after_a_restart() {
         object["status"] = json!({"phase": "Running", "podIPs": [{"ip": addr}]});
         bed.tell(&object).unwrap();
     }
-    eventually("all are policed", || status(&bed.agents()[0]).unwrap().endpoints.ready == CROWD);
+    eventually(PATIENCE, "all are policed", || status(&bed.agents()[0]).unwrap().endpoints.ready == CROWD);
 
     bed.take_agent("node1").unwrap().kill().unwrap();
     let began = Instant::now();
     bed.start_agents(&AgentOptions::default()).unwrap();
     let ready = |status: netpol_agent::ctl::api::Status| status.in_sync && status.endpoints.ready == CROWD;
-    eventually("all are found again", || status(&bed.agents()[0]).is_ok_and(ready));
+    eventually(PATIENCE, "all are found again", || status(&bed.agents()[0]).is_ok_and(ready));
     let found = began.elapsed();
     assert!(found < SOON, "{found:?}");
 

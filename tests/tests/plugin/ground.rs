@@ -1,18 +1,11 @@
 //! A node with an agent, and chains that end with the plugin.
 
-use std::{
-    net::IpAddr,
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use netpol_agent::ctl::{
-    Client,
-    api::{EndpointView, Request, Response},
-};
-use netpol_tests::bed::{
-    AgentOptions, Bed, Chain, ClusterSpec, Cni, Container, Family, Netns, Node, NodeSpec,
+use netpol_agent::ctl::api::EndpointView;
+use netpol_tests::{
+    bed::{AgentOptions, Bed, Chain, ClusterSpec, Cni, Container, Family, Netns, Node, NodeSpec},
+    flows,
 };
 use serde_json::{Value, json};
 
@@ -79,19 +72,8 @@ pub(crate) fn unstarted(name: &str, uid: &str, app: &str) -> Value {
     })
 }
 
-#[track_caller]
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 pub(crate) fn endpoints(bed: &Bed) -> Vec<EndpointView> {
-    let mut client = Client::connect(&bed.agents()[0].socket).unwrap();
-    let views = |response| if let Response::Endpoints(views) = response { Some(views) } else { None };
-    client.ask(&Request::Endpoints, views).unwrap()
+    flows::endpoints(&bed.agents()[0]).unwrap()
 }
 
 /// Who starts may send to the allowed port of the world, and may not be sent to.

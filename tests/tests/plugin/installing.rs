@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
-use netpol_tests::bed::program;
+use netpol_tests::{bed::program, eventually};
 use serde_json::Value;
 
-use crate::ground::eventually;
+use crate::ground::PATIENCE;
 
 const LIST: &str = r#"{"cniVersion": "1.0.0", "name": "k8s", "plugins": [{"type": "ptp", "mtu": MTU}, {"type": "portmap"}]}"#;
 
@@ -30,7 +30,7 @@ fn a_configuration_that_is_written_anew_is_chained_again() {
     for mtu in ["1500", "1400"] {
         fs::write(conf.join("draft"), LIST.replace("MTU", mtu)).unwrap();
         fs::rename(conf.join("draft"), &file).unwrap();
-        eventually("it is chained", || types(&file) == chained);
+        eventually(PATIENCE, "it is chained", || types(&file) == chained);
         assert!(fs::read_to_string(&file).unwrap().contains(&format!(r#"{{"type": "ptp", "mtu": {mtu}}}"#)));
     }
     watching.kill().unwrap();

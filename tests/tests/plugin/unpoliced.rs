@@ -1,11 +1,14 @@
 //! A pod that no veth leads to is not policed, and that is said: to the runtime that starts it, and to who asks.
 
 use netpol_agent::ctl::api::PendingReason;
-use netpol_tests::bed::{AgentOptions, Chain, Family, object_ref, sandbox};
 use netpol_tests::flows::status;
+use netpol_tests::{
+    bed::{AgentOptions, Chain, Family, object_ref, sandbox},
+    eventually,
+};
 use serde_json::{Value, json};
 
-use crate::ground::{bed, container, endpoints, eventually, hold, netpol, ptp, unstarted};
+use crate::ground::{PATIENCE, bed, container, endpoints, hold, netpol, ptp, unstarted};
 
 #[test]
 fn a_pod_with_a_macvlan_is_refused_and_one_that_runs_is_told_of() {
@@ -13,7 +16,7 @@ fn a_pod_with_a_macvlan_is_refused_and_one_that_runs_is_told_of() {
     bed.take_agent("node1").unwrap().stop().unwrap();
     let arguments = vec!["--pending-deadline=100ms".to_owned()];
     bed.start_agents(&AgentOptions { arguments, ..AgentOptions::default() }).unwrap();
-    eventually("the agent is back", || status(&bed.agents()[0]).is_ok_and(|status| status.synced));
+    eventually(PATIENCE, "the agent is back", || status(&bed.agents()[0]).is_ok_and(|status| status.synced));
     let node = bed.node("node1").unwrap();
     let routed = ptp(node, &[]);
     let macvlan = json!({"type": "macvlan", "master": "eth0", "ipam": routed.plugins[1]["ipam"]});
@@ -36,9 +39,11 @@ fn a_pod_with_a_macvlan_is_refused_and_one_that_runs_is_told_of() {
     let address = called.result["ips"][0]["address"].as_str().unwrap().split('/').next().unwrap();
     running["status"] = json!({"phase": "Running", "podIPs": [{"ip": address}]});
     bed.tell(&running).unwrap();
-    eventually("it is told why", || endpoints(&bed).iter().any(|e| e.pending == Some(PendingReason::NoVeth)));
+    eventually(PATIENCE, "it is told why", || {
+        endpoints(&bed).iter().any(|e| e.pending == Some(PendingReason::NoVeth))
+    });
     let line = "Pod t/p: has been open for more than 100ms: its interface has no side on this node";
-    eventually("it is a problem", || {
+    eventually(PATIENCE, "it is a problem", || {
         status(&bed.agents()[0]).unwrap().problems.iter().any(|p| p.to_string().starts_with(line))
     });
     assert!(bed.agents()[0].log().contains("eth0 in namespace cni-p is of kind macvlan: it is not policed"));

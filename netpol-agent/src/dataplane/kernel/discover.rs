@@ -267,10 +267,11 @@ impl Discovery {
                 Err(error) => failure = Some(error),
             }
         }
-        if let Err(error) = self.uplinks.settle(&mut self.netlink, &mut self.links, self.no_pods.rows()) {
+        // Before the uplinks, which it may find to be without their programs.
+        if let Err(error) = self.verify() {
             failure = Some(error);
         }
-        if let Err(error) = self.verify() {
+        if let Err(error) = self.uplinks.settle(&mut self.netlink, &mut self.links, self.no_pods.rows()) {
             failure = Some(error);
         }
         if let Err(error) = self.look_at_strangers() {

@@ -59,8 +59,8 @@ impl Known {
     /// Those of a network that are not among the valid ones.
     pub(super) fn others(&self, network: &str, valid: &[Attachment]) -> Vec<Attachment> {
         let all = self.lock();
-        let of_network = all.values().filter(|wiring| wiring.network == network);
-        of_network.map(|w| &w.attachment).filter(|a| !valid.contains(a)).cloned().collect()
+        let gone = all.values().filter(|wiring| wiring.is_gone(network, valid));
+        gone.map(|wiring| wiring.attachment.clone()).collect()
     }
 
     pub(super) fn insert(&self, wiring: &Wiring) -> io::Result<()> {

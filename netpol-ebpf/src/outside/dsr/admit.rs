@@ -7,7 +7,6 @@ use netpol_common::{
     conntrack::{Tuple, flags},
     logic::tcp,
     net::proto,
-    policy::SlotId,
     reason::DropReason,
     service::FrontendRow,
 };
@@ -54,13 +53,7 @@ fn let_in<F: Apart + Tunnelled>(skb: &Skb, case: &mut Case<F::Addr>) -> Result<i
     if case.ends.responder == 0 {
         return Err(DropReason::Encapsulation);
     }
-    match judge::decide(case, false, tuple.proto, case.nat_dport.to_host()) {
-        Err(DropReason::Policy) if met_late => {
-            case.decision.slot = SlotId::NONE;
-            return Err(DropReason::MidFlow);
-        }
-        decided => decided?,
-    }
+    judge::decide_client(case, met_late)?;
     case.lend();
     Ok(F::enter_arrived(skb.raw(), epoch, flags::OUTSIDE, frontend.svc))
 }

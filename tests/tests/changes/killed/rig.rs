@@ -10,10 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::{
-    ctl::{
-        Client,
-        api::{EndpointView, Request, Response},
-    },
+    ctl::api::EndpointView,
     dataplane::{Dataplane, Interface, Rows, fake::Fake},
     engine::Engine,
     model::{Manifest, convert},
@@ -23,7 +20,7 @@ use netpol_agent::{
 use netpol_common::net::proto::{TCP, UDP};
 use netpol_tests::{
     bed::{Agent, AgentOptions, Bed, ClusterSpec, Cni, NodeSpec, object_ref},
-    flows::status,
+    flows::{endpoints, status},
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -175,11 +172,7 @@ impl Rig {
     }
 
     fn endpoints(&self) -> Result<Vec<EndpointView>> {
-        let agent = self.agent.as_ref().context("there is no agent")?;
-        Ok(Client::connect(&agent.socket)?.ask(&Request::Endpoints, |response| match response {
-            Response::Endpoints(endpoints) => Some(endpoints),
-            _ => None,
-        })?)
+        endpoints(self.agent.as_ref().context("there is no agent")?)
     }
 
     fn manifests(&self) -> Result<Vec<Manifest>> {

@@ -3,9 +3,7 @@ use std::net::IpAddr;
 use netpol_agent::dataplane::{Backend, Frontend, Op, SourceRange};
 use netpol_common::{
     direction::Direction::Ingress,
-    endpoint::{EndpointRow, flags as endpoint},
     net::proto,
-    policy::SlotId,
     reason::DropReason,
     service::{FrontendRow, ServiceRow, flags},
     uplink::UplinkRow,
@@ -13,10 +11,10 @@ use netpol_common::{
 use netpol_tests::packet::{
     ETHERNET,
     Hook::FromPod,
-    PSH_ACK, SYN, SYN_ACK,
+    SYN, SYN_ACK,
     Uplink::FromNetdev,
     Verdict::{self, HandOver, Pass},
-    World, open, reset_of, slot_for_pods, tcp, udp, unreachable_of,
+    World, reset_of, tcp, udp, unreachable_of,
 };
 
 use crate::table::{
@@ -24,46 +22,11 @@ use crate::table::{
     row, send_all,
 };
 
-use super::{FAR, NODE_PORT, SVC, in_a_node, sent, uplink_of};
+use super::{FAR, NODE_PORT, SVC, in_a_node, judged::own_address_is_judged, sent, uplink_of};
 
 #[test]
 fn policy_of_the_backend_judges_the_clients_own_address() {
-    in_a_node(|lab, w, o| {
-        o.settle(lab, &[w.b], 1, 0)?;
-        let slot = SlotId(0x51);
-        lab.write(slot_for_pods(slot))?;
-        let isolated = EndpointRow { slot_in: slot, flags: open().flags | endpoint::ISOLATED_IN, ..open() };
-        lab.write([Op::PutEndpoint(lab.pods[1], isolated)])?;
-        let up = lab.uplink;
-        let (vip, b) = (World::at(o.node, NODE_PORT), World::at(w.b, 8080));
-        // A pod of another node is in the class that the rule names, the client is in none.
-        let (c, pod) = (World::at(o.client, 4000), World::at(w.remote, 4000));
-        send_all(
-            lab,
-            vec![
-                row("a client", FromNetdev(up), tcp(c, vip, SYN, b""), Drop(DropReason::Policy, Ingress)),
-                row(
-                    "a pod elsewhere",
-                    FromNetdev(up),
-                    tcp(pod, vip, SYN, b""),
-                    OpensTranslated(HandOver, tcp(pod, b, SYN, b"")),
-                ),
-            ],
-        )?;
-        lab.write([
-            Op::PutEndpoint(lab.pods[1], EndpointRow { slot_in: SlotId(0x99), ..isolated }),
-            Op::AdvanceEpoch,
-        ])?;
-        send_all(
-            lab,
-            vec![row(
-                "when policy has changed",
-                FromNetdev(up),
-                tcp(pod, vip, PSH_ACK, b""),
-                Drop(DropReason::Policy, Ingress),
-            )],
-        )
-    });
+    in_a_node(|lab, w, o| own_address_is_judged(lab, w, &o, 0, SYN, Drop(DropReason::Policy, Ingress)));
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(super) fn own_address_is_judged(
     let isolated = EndpointRow { slot_in: slot, flags: open().flags | endpoint::ISOLATED_IN, ..open() };
     lab.write([Op::PutEndpoint(lab.pods[1], isolated)])?;
     let (up, vip, b) = (lab.uplink, World::at(o.node, NODE_PORT), World::at(w.b, 8080));
+    // A pod of another node is in the class that the rule names, the client is in none.
     let (c, pod) = (World::at(o.client, 4000), World::at(w.remote, 4000));
     send_all(
         lab,

@@ -12,7 +12,7 @@ impl Discovery {
         self.unsure = true;
     }
 
-    /// Puts back what is missing.
+    /// Puts back what pods' interfaces are missing, and has `Uplinks::settle` do so for uplinks.
     pub(super) fn verify(&mut self) -> Result<(), DiscoverError> {
         if !self.unsure {
             return Ok(());
@@ -35,7 +35,6 @@ impl Discovery {
             self.uplinks.note();
             tracing::warn!(ifindex, "somebody has taken programs off an uplink: they are put back");
         }
-        self.uplinks.settle(&mut self.netlink, &mut self.links, self.no_pods.rows())?;
         self.unsure = false;
         Ok(())
     }
