@@ -109,9 +109,12 @@ pub struct RunArgs {
     /// internal ones before external ones), or prefixes such as 192.0.2.0/24,2001:db8::/64
     #[arg(long, value_name = "primary|CIDR,...", default_value = "primary")]
     pub nodeport_addresses: NodePorts,
-    /// Answer /healthz and /livez over HTTP here, as kube-proxy does on 0.0.0.0:10256. By default nowhere
+    /// Answer /healthz, /livez and /readyz over HTTP here, as kube-proxy does on 0.0.0.0:10256. By default nowhere
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub healthz_bind: Option<SocketAddr>,
+    /// Answer /metrics over HTTP here, as kube-proxy does on 127.0.0.1:10249; may be the same as --healthz-bind. By default nowhere
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_bind: Option<SocketAddr>,
     /// Serve the externalIPs of Services. Whoever may write a Service can then take over any address (CVE-2020-8554)
     #[arg(long)]
     pub external_ips: bool,

@@ -41,6 +41,8 @@ fn bad_values_are_named() {
         (["--snat-ports", "70-69"], "ports are FIRST-LAST"),
         (["--snat-ports", "61000"], "ports are FIRST-LAST"),
         (["--external-mode", "direct"], "[possible values: snat, dsr]"),
+        (["--healthz-bind", "10256"], "invalid value '10256' for '--healthz-bind <ADDRESS:PORT>'"),
+        (["--metrics-bind", "localhost:10249"], "'localhost:10249' for '--metrics-bind <ADDRESS:PORT>'"),
         (["--xdp", "on"], "auto, native, generic or off"),
         (["--fast-path", "on"], "[possible values: auto, off]"),
     ] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    ExplainError, Knowledge, Numbers, State,
+    ExplainError, Knowledge, Measures, Numbers, State,
     api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
     endpoint_counts, explain, render_metrics, table_fills,
 };
@@ -13,7 +13,7 @@ use crate::{
     flow::{FlowStore, tests_support::sample},
     model::{self, Level, Problem},
     oracle::World,
-    source::manifests,
+    source::{Phase, Watches, manifests},
 };
 
 const SHOP: &str = "
@@ -72,6 +72,7 @@ pub(crate) struct Fixture {
     dataplane: Fake,
     world: World,
     pub(crate) flows: Arc<FlowStore>,
+    watches: Watches,
 }
 
 impl Fixture {
@@ -121,7 +122,11 @@ impl Fixture {
         }
         let flows = FlowStore::new(100, |_| {});
         flows.add(sample());
-        Self { engine, dataplane, world: all.into_iter().collect(), flows }
+        let watches = Watches::default();
+        for kind in ["Namespace", "Node", "Pod", "Service", "NetworkPolicy", "EndpointSlice", "ServiceCIDR"] {
+            watches.enter(kind, Phase::Watching);
+        }
+        Self { engine, dataplane, world: all.into_iter().collect(), flows, watches }
     }
 
     /// The same, but somebody has emptied a map behind the agent's back.
@@ -186,6 +191,10 @@ impl State for Fixture {
             in_sync: true,
             xdp: [("native", 1), ("generic", 0)],
             xdp_frames: 7,
+            ready: true,
+            problems: &[(Level::Error, 1)].into(),
+            watches: &self.watches.all(),
+            measures: &Measures::default(),
         })
     }
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {

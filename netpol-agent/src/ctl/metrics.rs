@@ -1,6 +1,6 @@
 //! What the agent knows as numbers, in OpenMetrics text. `docs/metrics.md` lists every metric.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::atomic::AtomicU64};
 
 use netpol_common::{
     direction::Direction,
@@ -14,8 +14,15 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::api::{EndpointView, PendingReason};
-use crate::dataplane::{Capacity, Rows};
+use super::{
+    Measures,
+    api::{EndpointView, PendingReason},
+};
+use crate::{
+    dataplane::{Capacity, Rows},
+    model::Level,
+    source::{Phase, Restart, Watch},
+};
 
 /// Labels of one sample.
 type Labels = Vec<(&'static str, &'static str)>;
@@ -45,6 +52,14 @@ pub struct Numbers<'a> {
     pub xdp: [(&'static str, usize); 2],
     /// Frames that it has sent on.
     pub xdp_frames: u64,
+    /// Everything that the source holds has been delivered and put in force once.
+    pub ready: bool,
+    /// What is wrong with objects, pods and the source.
+    pub problems: &'a BTreeMap<Level, usize>,
+    /// The watches of an API server; none of a folder.
+    pub watches: &'a BTreeMap<&'static str, Watch>,
+    /// What was measured as it happened.
+    pub measures: &'a Measures,
 }
 
 /// The metrics as OpenMetrics text, with its final `# EOF`. Without that, as the format has it, the text is not complete.
@@ -55,6 +70,8 @@ pub fn render(numbers: &Numbers<'_>) -> String {
     packets(&mut registry, numbers.counters);
     xdp(&mut registry, numbers);
     tables(&mut registry, numbers);
+    watches(&mut registry, numbers.watches);
+    numbers.measures.register(&mut registry);
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
         tracing::error!(%error, "writing the metrics");
@@ -86,6 +103,42 @@ fn pods(registry: &mut Registry, numbers: &Numbers<'_>) {
         numbers.epoch as usize,
     );
     gauge(registry, "in_sync", "1 if the maps hold what is wanted, else 0", usize::from(numbers.in_sync));
+    gauge(
+        registry,
+        "ready",
+        "1 once everything was delivered and put in force, else 0",
+        usize::from(numbers.ready),
+    );
+    let problems = gauges(registry, "problems", "What is wrong with objects, pods and the source");
+    for (level, name) in [(Level::Error, "error"), (Level::Note, "note")] {
+        let count = numbers.problems.get(&level).copied().unwrap_or(0);
+        set(&problems, vec![("level", name)], count);
+    }
+}
+
+fn watches(registry: &mut Registry, watches: &BTreeMap<&'static str, Watch>) {
+    let states = gauges(registry, "watch_state", "1 for what the watch of a kind is at, else 0");
+    let lag = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+    registry.register_with_unit(
+        "watch_lag",
+        "Since the server last said anything of the kind, be it that nothing has changed",
+        Unit::Seconds,
+        lag.clone(),
+    );
+    let restarts = counters(registry, "watch_restarts", "Lists and watches that were begun again");
+    for (kind, watch) in watches {
+        for phase in Phase::ALL {
+            let labels = vec![("kind", *kind), ("state", phase.name())];
+            set(&states, labels, usize::from(watch.phase == phase));
+        }
+        // What is not there has nothing to say.
+        let silence = if watch.phase == Phase::Absent { 0.0 } else { watch.heard.elapsed().as_secs_f64() };
+        lag.get_or_create(&vec![("kind", *kind)]).set(silence);
+        for (why, count) in Restart::ALL.into_iter().zip(watch.restarts) {
+            let labels = vec![("kind", *kind), ("reason", why.name())];
+            restarts.get_or_create(&labels).inc_by(count);
+        }
+    }
 }
 
 fn xdp(registry: &mut Registry, numbers: &Numbers<'_>) {

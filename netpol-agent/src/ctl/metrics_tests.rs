@@ -1,7 +1,13 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::*;
-use crate::{ctl::State as _, ctl::fixture::Fixture};
+use crate::{
+    ctl::{Programmed, State as _, fixture::Fixture},
+    source::Watches,
+};
 
 /// Names and types as the text declares them.
 fn declared(text: &str) -> BTreeMap<String, String> {
@@ -10,13 +16,23 @@ fn declared(text: &str) -> BTreeMap<String, String> {
 }
 
 /// The label names and how many samples each metric has.
+/// The parts of a histogram count as one metric.
 fn samples(text: &str) -> BTreeMap<String, (BTreeSet<String>, usize)> {
     let mut found: BTreeMap<String, (BTreeSet<String>, usize)> = BTreeMap::new();
+    let histograms: Vec<String> =
+        declared(text).into_iter().filter(|(_, kind)| kind == "histogram").map(|(name, _)| name).collect();
+    let metric = |name: &str| {
+        let part = |histogram: &&String| {
+            name.strip_prefix(histogram.as_str())
+                .is_some_and(|rest| ["_bucket", "_sum", "_count"].contains(&rest))
+        };
+        histograms.iter().find(part).cloned().unwrap_or_else(|| name.trim_end_matches("_total").to_owned())
+    };
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (series, _) = line.rsplit_once(' ').expect("a sample and its value");
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let labels = labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
-        let entry = found.entry(name.trim_end_matches("_total").to_owned()).or_default();
+        let entry = found.entry(metric(name)).or_default();
         entry.0.extend(labels.map(|(name, _)| name.to_owned()));
         entry.1 += 1;
     }
@@ -72,6 +88,11 @@ fn numbers_are_those_of_the_maps_and_counters() {
         service_nets: 8,
         cluster: 8,
     };
+    let (watches, measures) = (Watches::default(), Measures::default());
+    watches.enter("Pod", Phase::Failing);
+    measures.programmed(Programmed::Endpoints, Duration::from_millis(700));
+    measures.programmed(Programmed::Policy, Duration::from_secs(70));
+    measures.compiled(Duration::from_millis(1));
     let numbers = Numbers {
         endpoints: &[],
         overdue: 1,
@@ -84,6 +105,10 @@ fn numbers_are_those_of_the_maps_and_counters() {
         in_sync: true,
         xdp: [("native", 1), ("generic", 0)],
         xdp_frames: 7,
+        ready: true,
+        problems: &[(Level::Note, 4)].into(),
+        watches: &watches.all(),
+        measures: &measures,
     };
     let text = render(&numbers);
     for line in [
@@ -102,6 +127,18 @@ fn numbers_are_those_of_the_maps_and_counters() {
         "netpol_in_sync 1",
         "netpol_xdp_uplinks{mode=\"native\"} 1",
         "netpol_xdp_frames_total 7",
+        "netpol_ready 1",
+        "netpol_problems{level=\"error\"} 0",
+        "netpol_problems{level=\"note\"} 4",
+        "netpol_watch_state{kind=\"Pod\",state=\"failing\"} 1",
+        "netpol_watch_state{kind=\"Pod\",state=\"watching\"} 0",
+        "netpol_watch_restarts_total{kind=\"Pod\",reason=\"expired\"} 0",
+        "netpol_network_programming_duration_seconds_bucket{le=\"0.5\"} 0",
+        "netpol_network_programming_duration_seconds_bucket{le=\"1.0\"} 1",
+        "netpol_network_programming_duration_seconds_sum 0.7",
+        "netpol_policy_programming_duration_seconds_bucket{le=\"70.0\"} 1",
+        "netpol_compile_duration_seconds_count 1",
+        "netpol_apply_duration_seconds_count 0",
     ] {
         assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
     }

@@ -6,6 +6,7 @@ mod explain;
 #[cfg(test)]
 mod fixture;
 mod maps;
+mod measures;
 mod metrics;
 mod party;
 mod server;
@@ -18,6 +19,7 @@ mod target;
 
 pub use client::{Client, ClientError};
 pub use explain::{ExplainError, Knowledge, explain};
+pub use measures::{Measures, Programmed};
 pub use metrics::{Numbers, render as render_metrics};
 pub use server::serve;
 pub use socket::{DEFAULT_SOCKET, Socket, SocketError};

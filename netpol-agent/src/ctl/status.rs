@@ -68,7 +68,7 @@ fn fuller(are_four: impl Iterator<Item = bool>) -> usize {
 /// The watches, in words.
 #[must_use]
 pub fn watch_views(watches: BTreeMap<&'static str, Watch>) -> Vec<WatchView> {
-    let view = |(kind, Watch { phase, version }): (&str, Watch)| WatchView {
+    let view = |(kind, Watch { phase, version, heard: _, restarts: _ }): (&str, Watch)| WatchView {
         kind: kind.to_owned(),
         phase: phase.name().to_owned(),
         version,

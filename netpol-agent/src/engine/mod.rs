@@ -85,6 +85,12 @@ impl Engine {
         self.index.apply(object);
     }
 
+    /// See [`Index::is_news`].
+    #[must_use]
+    pub fn is_news(&self, converted: &Converted) -> bool {
+        converted.object.as_ref().is_some_and(|object| self.index.is_news(object))
+    }
+
     /// An object is gone.
     pub fn delete(&mut self, object: &ObjectRef) {
         if object.kind == "Node" {

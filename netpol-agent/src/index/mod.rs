@@ -198,6 +198,9 @@ impl Index {
     }
 
     fn set_slice(&mut self, name: &Name, new: Option<Slice>) {
+        if self.slices.get(name) == new.as_ref() {
+            return;
+        }
         let service_of = |slice: &Slice| slice.service.as_ref().map(|s| Name::new(&name.namespace, s));
         if let Some(service) = self.slices.get(name).and_then(service_of) {
             remove(&mut self.slices_of, service.clone(), name);
@@ -214,6 +217,16 @@ impl Index {
             None => {
                 self.slices.remove(name);
             }
+        }
+    }
+
+    /// Whether a policy or slice says something that the one of its name did not say before. Of other objects this is not asked.
+    #[must_use]
+    pub fn is_news(&self, object: &Object) -> bool {
+        match object {
+            Object::Policy(policy) => self.policies.get(&policy.name) != Some(policy),
+            Object::Slice(slice) => self.slices.get(&slice.name) != Some(slice),
+            _ => false,
         }
     }
 

@@ -143,6 +143,10 @@ impl State for Agent {
             in_sync: now.in_sync,
             xdp: [XdpMode::Native, XdpMode::Generic].map(|mode| (mode.name(), self.xdp.count(mode))),
             xdp_frames: self.frames(),
+            ready: now.programmed,
+            problems: &now.counts,
+            watches: &self.watches.all(),
+            measures: self.shared.measures(),
         };
         ctl::render_metrics(&numbers)
     }

@@ -10,7 +10,7 @@
 //! | plugins | what the CNI plugin has told | answers the plugin once a pod is policed |
 //! | problems | | what is wrong with objects, and who is pending for too long, into the log, once |
 //! | health | ports where load balancers ask | tells them whether this node has backends |
-//! | probes | `--healthz-bind` | tells whether the agent and the node are well |
+//! | probes | `--healthz-bind`, `--metrics-bind` | tells whether the agent and the node are well, and the numbers |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
 //! Stopping it, in any way and at any moment, leaves the dataplane at work.
@@ -25,10 +25,12 @@ mod kept;
 mod pending;
 mod plugins;
 mod problems;
+mod programming;
+mod pulse;
 mod reconcile;
 mod status;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use netpol_common::config::flags;
 use tokio::{
@@ -73,11 +75,13 @@ pub enum RunError {
     /// The control socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The address of `--healthz-bind` cannot be taken.
-    #[error("cannot listen on {address} (--healthz-bind)")]
+    /// The address of `--healthz-bind` or `--metrics-bind` cannot be taken.
+    #[error("cannot listen on {address} ({flag})")]
     Probes {
+        /// Which flag names it.
+        flag: &'static str,
         /// The address.
-        address: String,
+        address: SocketAddr,
         /// Why not.
         #[source]
         source: io::Error,
@@ -109,10 +113,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         .map_err(RunError::Start)?;
     let source = runtime.block_on(open(args))?;
     let socket = Socket::bind(&args.socket)?;
-    let probes = Probes::bind(args.healthz_bind).map_err(|source| RunError::Probes {
-        address: args.healthz_bind.map(|address| address.to_string()).unwrap_or_default(),
-        source,
-    })?;
+    let probes = Probes::bind(args.healthz_bind, args.metrics_bind)?;
     let plugins = Plugins::open(args)?;
     let kernel = Kernel::open(&args.kernel())?;
     let result = runtime.block_on(live(args, source, (socket, plugins, probes), kernel));
@@ -203,9 +204,10 @@ async fn live(
     let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
     let problems = tokio::spawn(problems::run(shared.clone(), args.pending_deadline));
     let health = tokio::spawn(health::run(shared.clone()));
-    let probes = tokio::spawn(probes.run(shared.clone()));
+    let agent = Arc::new(agent);
+    let probes = tokio::spawn(probes.run(shared.clone(), agent.clone()));
     let plugins = tokio::spawn(plugins.run(shared.clone()));
-    let serve = tokio::spawn(ctl::serve(socket, Arc::new(agent)));
+    let serve = tokio::spawn(ctl::serve(socket, agent));
     let result = tokio::select! {
         ended = source => match ended {
             Ok(result) => result.map_err(RunError::from).and(Err(RunError::Ended("the source"))),

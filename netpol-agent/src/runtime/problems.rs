@@ -1,7 +1,7 @@
 //! Every problem stands in the log once: when it appears.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,8 @@ pub(super) async fn run(shared: Shared, pending_deadline: Duration) {
         if !shared.status().synced {
             continue;
         }
-        let all = shared.problems().into_iter().collect();
+        let all: BTreeSet<Problem> = shared.problems().into_iter().collect();
+        shared.update(|status| status.counts = count(&all));
         for problem in news(&mut known, all) {
             match problem.level {
                 Level::Error => tracing::warn!("{problem}"),
@@ -42,6 +43,14 @@ pub(super) async fn run(shared: Shared, pending_deadline: Duration) {
         }
         sleep(PACE).await;
     }
+}
+
+fn count(problems: &BTreeSet<Problem>) -> BTreeMap<Level, usize> {
+    let mut counts = BTreeMap::new();
+    for problem in problems {
+        *counts.entry(problem.level).or_default() += 1;
+    }
+    counts
 }
 
 /// What was not there before. What has gone is forgotten, and told again if it returns.

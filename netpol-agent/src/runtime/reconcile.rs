@@ -14,7 +14,8 @@ use tokio::{
 
 use super::{
     Shared,
-    status::{Asked, Wired},
+    programming::Programming,
+    status::{Asked, Status, Wired},
 };
 use crate::{
     dataplane::{
@@ -42,12 +43,14 @@ pub(super) struct Reconciler<D> {
     epoch_advanced: bool,
     /// Services are another proxy's.
     without_services: bool,
+    programming: Programming,
 }
 
 impl<D: Dataplane + Epoch> Reconciler<D> {
     pub(super) fn new(shared: Shared, dataplane: D) -> Self {
         let (gone, retry) = (BTreeSet::new(), None);
-        Self { shared, dataplane, gone, retry, epoch_advanced: false, without_services: false }
+        let programming = Programming::new(Timestamp::now());
+        Self { shared, dataplane, gone, retry, epoch_advanced: false, without_services: false, programming }
     }
 
     /// Takes no notice of Services if another proxy serves them.
@@ -67,6 +70,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             self.change(change);
         }
         loop {
+            self.shared.pulse().rest();
             let retry = self.retry.map(|(at, _)| at);
             let mut waiting = None;
             tokio::select! {
@@ -100,6 +104,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
     }
 
     fn batch(&mut self, batch: Vec<SourceEvent>) {
+        self.shared.pulse().beat();
         let mut engine = self.shared.engine_mut();
         engine.set_time(Timestamp::now().as_second());
         for event in batch {
@@ -108,10 +113,15 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                     if self.without_services && manifest.is_about_services() => {}
                 SourceEvent::Apply { manifest, origin } => {
                     self.shared.keep(&manifest);
-                    engine.apply(model::convert(&manifest, &origin));
+                    let converted = model::convert(&manifest, &origin);
+                    if engine.is_news(&converted) {
+                        self.programming.changed(&model::reference(&manifest), &manifest);
+                    }
+                    engine.apply(converted);
                 }
                 SourceEvent::Delete(object) => {
                     self.shared.forget(&object);
+                    self.programming.gone(&object);
                     engine.delete(&object);
                 }
                 SourceEvent::Problems(problems) => self.shared.update(|status| status.problems = problems),
@@ -159,6 +169,12 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             Ok(()) => {
                 self.retry = None;
                 self.gone.clear();
+                let Status { synced, refusals, .. } = self.shared.status();
+                if synced {
+                    for (what, after) in self.programming.in_force(&refusals, Timestamp::now()) {
+                        self.shared.measures().programmed(what, after);
+                    }
+                }
                 None
             }
             Err(error) => {
@@ -180,7 +196,10 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
 
     fn carry_out(&mut self) -> Result<(), dataplane::Error> {
         loop {
+            self.shared.pulse().beat();
+            let began = Instant::now();
             let plan = self.shared.engine_mut().plan();
+            self.shared.measures().compiled(began.elapsed());
             self.note_refusals(plan.refusals);
             let synced = self.shared.status().synced;
             if plan.ops.is_empty() {
@@ -194,11 +213,14 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             }
             tracing::debug!(operations = plan.ops.len(), "plan");
             self.shared.update(|status| status.in_sync = false);
+            let began = Instant::now();
             for op in &plan.ops {
                 tracing::trace!(?op);
                 self.dataplane.apply(op)?;
+                self.shared.pulse().beat();
                 self.shared.engine_mut().applied(op);
             }
+            self.shared.measures().applied(began.elapsed());
         }
     }
 
@@ -208,6 +230,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         if !self.epoch_advanced && self.shared.status().synced {
             self.dataplane.apply(&Op::AdvanceEpoch)?;
             self.epoch_advanced = true;
+            self.shared.update(|status| status.programmed = true);
         }
         Ok(())
     }

@@ -11,15 +11,17 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{
     health::{Checks, Told},
     kept::Kept,
+    pulse::Pulse,
 };
 use crate::{
+    ctl::Measures,
     dataplane::kernel::{Fill, Jiffies, Look, Unpoliced},
     engine::{
         Engine, Refusal,
         view::{EndpointView, PendingReason},
     },
     index,
-    model::{self, Manifest, Name, ObjectRef, Problem},
+    model::{self, Level, Manifest, Name, ObjectRef, Problem},
     oracle::{ObjectName, World},
 };
 
@@ -39,6 +41,8 @@ pub struct Shared {
     /// Counts what the loop has acted on.
     turns: watch::Sender<u64>,
     told: Arc<Told>,
+    pulse: Pulse,
+    measures: Measures,
 }
 
 /// Something that the loop is asked to act on at once.
@@ -63,6 +67,8 @@ pub(super) enum Wired {
 pub struct Status {
     /// The source has delivered everything once.
     pub synced: bool,
+    /// Everything that the source delivered at first has been put in force, as far as it fits.
+    pub programmed: bool,
     /// Synced, and the dataplane holds what is wanted.
     pub in_sync: bool,
     /// Why the last attempt to write the dataplane ended early; it is repeated.
@@ -71,6 +77,8 @@ pub struct Status {
     pub refusals: Vec<Refusal>,
     /// What is wrong with the source.
     pub problems: Vec<Problem>,
+    /// How many problems of each level there are, all together, as of the last look.
+    pub counts: BTreeMap<Level, usize>,
     /// Pods that have been pending for too long.
     pub overdue: Vec<Problem>,
     /// Ports where load balancers ask and nobody answers.
@@ -101,6 +109,8 @@ impl Shared {
                 settled: Arc::default(),
                 turns: watch::Sender::new(0),
                 told: Arc::default(),
+                pulse: Pulse::default(),
+                measures: Measures::default(),
             },
             asked,
         )
@@ -188,6 +198,16 @@ impl Shared {
     pub(super) fn checks(&self) -> Checks {
         let engine = self.engine();
         Checks { addresses: engine.node_port_addresses(), ready: engine.health_checks().clone() }
+    }
+
+    /// Beaten by the loop.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// What the loop measures.
+    pub(super) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// Returns when the loop has acted on something since the last call. For one task only.

@@ -16,7 +16,7 @@ mod unknown_field;
 
 pub use dir::{DirSource, Error as DirError, Rescan};
 pub use feed::{Error, Feed};
-pub use kube::{Error as KubeError, KubeOptions, KubeSource, Phase, Watch, Watches};
+pub use kube::{Error as KubeError, KubeOptions, KubeSource, Phase, Restart, Watch, Watches};
 
 use crate::model::{Manifest, ObjectRef, Problem};
 

@@ -2,6 +2,7 @@ use std::{
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener as Bound},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,8 +14,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::answer;
-use crate::runtime::status::Shared;
+use super::answer::{self, Health};
+use crate::{
+    ctl::State as _,
+    runtime::{RunError, agent::Agent, status::Shared},
+};
 
 /// Whoever asks has so much time for its question and our answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,29 +66,56 @@ where
     }
 }
 
-/// `/healthz` and `/livez` on `--healthz-bind`.
-pub(in crate::runtime) struct Probes(Option<Bound>);
+/// Who has its answer at one address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Answers {
+    probes: bool,
+    metrics: bool,
+}
+
+/// The addresses of `--healthz-bind` and `--metrics-bind`, which may be one.
+pub(in crate::runtime) struct Probes(Vec<(Bound, Answers)>);
 
 impl Probes {
-    /// Takes the address, if one is given.
-    pub(in crate::runtime) fn bind(address: Option<SocketAddr>) -> io::Result<Self> {
-        let bound = address.map(Bound::bind).transpose()?;
-        bound.iter().try_for_each(|bound| bound.set_nonblocking(true))?;
+    /// Takes the addresses that are given.
+    pub(in crate::runtime) fn bind(
+        healthz: Option<SocketAddr>,
+        metrics: Option<SocketAddr>,
+    ) -> Result<Self, RunError> {
+        let both = healthz.is_some() && healthz == metrics;
+        let wanted = [
+            ("--healthz-bind", healthz, Answers { probes: true, metrics: both }),
+            ("--metrics-bind", metrics.filter(|_| !both), Answers { probes: false, metrics: true }),
+        ];
+        let mut bound = Vec::new();
+        for (flag, address, answers) in wanted {
+            let Some(address) = address else { continue };
+            let failed = |source| RunError::Probes { flag, address, source };
+            let listener = Bound::bind(address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            bound.push((listener, answers));
+        }
         Ok(Self(bound))
     }
 
     /// Answers until the future is dropped.
     ///
     /// # Errors
-    /// If the listener cannot be waited for.
-    pub(in crate::runtime) async fn run(self, shared: Shared) -> io::Result<()> {
-        let Some(bound) = self.0 else { return std::future::pending().await };
-        let listener = TcpListener::from_std(bound)?;
-        let answer = move |request: &Request<Incoming>| {
-            let eligible = !shared.engine().node_is_leaving();
-            answer::of_node(request.uri().path(), eligible, answer::is_healthy(&shared))
-        };
-        answer_all(listener, answer).await;
-        Ok(())
+    /// If a listener cannot be waited for.
+    pub(in crate::runtime) async fn run(self, shared: Shared, agent: Arc<Agent>) -> io::Result<()> {
+        let mut servers = JoinSet::new();
+        for (bound, answers) in self.0 {
+            let listener = TcpListener::from_std(bound)?;
+            let (shared, agent) = (shared.clone(), agent.clone());
+            servers.spawn(answer_all(listener, move |request: &Request<Incoming>| {
+                match request.uri().path() {
+                    "/metrics" if answers.metrics => answer::of_metrics(agent.metrics()),
+                    path if answers.probes => answer::of_node(path, &Health::of(&shared, &agent.watches)),
+                    _ => answer::not_found(),
+                }
+            }));
+        }
+        while servers.join_next().await.is_some() {}
+        std::future::pending().await
     }
 }

@@ -6,7 +6,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::*;
+use super::{answer::Health, *};
 use crate::{
     dataplane::{
         Capacity, Rows,
@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     model::Name,
     runtime::status::Shared,
+    source::{Phase, Watches},
 };
 
 fn shared() -> Shared {
@@ -123,15 +124,41 @@ async fn a_port_that_is_taken_is_a_problem_until_it_is_free() {
 
 #[test]
 fn a_node_that_leaves_takes_no_more_and_lives() {
-    for (path, eligible, healthy, status) in [
-        ("/healthz", true, true, 200),
-        ("/healthz", false, true, 503),
-        ("/healthz", true, false, 503),
-        ("/livez", false, true, 200),
-        ("/livez", true, false, 503),
-        ("/", true, true, 404),
+    let well = Health { eligible: true, healthy: true, ..Health::default() };
+    let leaving = Health { eligible: false, ..well.clone() };
+    let sick = Health { healthy: false, waits_for: vec!["the dataplane: full".to_owned()], ..well.clone() };
+    let stuck = Health { still: Duration::from_secs(60), ..well.clone() };
+    for (path, health, status) in [
+        ("/healthz", &well, 200),
+        ("/healthz", &leaving, 503),
+        ("/healthz", &sick, 503),
+        ("/livez", &leaving, 200),
+        // Nothing is mended by another start.
+        ("/livez", &sick, 200),
+        ("/livez", &stuck, 503),
+        ("/readyz", &leaving, 200),
+        ("/readyz", &sick, 503),
+        ("/readyz", &well, 200),
+        ("/metrics", &well, 404),
+        ("/", &well, 404),
     ] {
-        let answer = answer::of_node(path, eligible, healthy);
-        assert_eq!(answer.status().as_u16(), status, "{path}, eligible: {eligible}, healthy: {healthy}");
+        let answer = answer::of_node(path, health);
+        assert_eq!(answer.status().as_u16(), status, "{path}: {health:?}");
     }
+}
+
+#[test]
+fn an_agent_is_ready_once_every_watch_is_complete_and_all_of_it_is_in_force() {
+    let (shared, watches) = (shared(), Watches::default());
+    let waits_for = || Health::of(&shared, &watches).waits_for;
+    assert_eq!(waits_for(), ["the source"]);
+    watches.enter("Pod", Phase::Failing);
+    watches.enter("ServiceCIDR", Phase::Absent);
+    assert_eq!(waits_for(), ["Pod: failing"]);
+    shared.update(|status| status.synced = true);
+    assert_eq!(waits_for(), ["the dataplane"]);
+    shared.update(|status| status.programmed = true);
+    assert_eq!(waits_for(), [""; 0], "and stays so when a watch fails later");
+    shared.update(|status| status.failure = Some("no memory".to_owned()));
+    assert_eq!(waits_for(), ["the dataplane: no memory"]);
 }

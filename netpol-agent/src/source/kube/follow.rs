@@ -23,7 +23,7 @@ use super::{
     backoff::Backoff,
     collection::{Collection, ORIGIN},
     lists::DOUBT,
-    state::{Phase, Watches},
+    state::{Phase, Restart, Watches},
     wanted::{Cut, Wanted},
 };
 use crate::{
@@ -104,6 +104,14 @@ impl<W: Wanted> Follower<W> {
             if self.newest != before {
                 backoff.reset();
             }
+            match &end {
+                End::Unheard => {}
+                End::Finished => self.watches.restarted(W::KIND, Restart::Ended),
+                End::Forgotten => self.watches.restarted(W::KIND, Restart::Expired),
+                End::Absent | End::Doubtful(_) | End::Failed(_) => {
+                    self.watches.restarted(W::KIND, Restart::Failed);
+                }
+            }
             match end {
                 End::Unheard => return,
                 End::Finished => {}
@@ -160,6 +168,10 @@ impl<W: Wanted> Follower<W> {
         loop {
             match timeout(SILENCE, events.next()).await {
                 Ok(Some(batch)) => {
+                    // An answer that is a refusal says nothing of the kind.
+                    if batch.iter().any(Result::is_ok) {
+                        self.watches.heard(W::KIND);
+                    }
                     if let Some(end) = self.take(batch).await {
                         return end;
                     }
@@ -220,6 +232,7 @@ impl<W: Wanted> Follower<W> {
         self.newest.clone_from(&version);
         self.resume = Some(version.clone());
         self.watches.enter(W::KIND, Phase::Watching);
+        self.watches.heard(W::KIND);
         self.send(Told { version: Some(version), ..self.told(told, complete) }).await
     }
 

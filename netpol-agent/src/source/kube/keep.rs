@@ -23,7 +23,25 @@ const METADATA: Keep = Fields(&[
     ("creationTimestamp", All),
     ("deletionTimestamp", All),
     ("labels", All),
-    ("annotations", Fields(&[("netpol.dev/load-balancing", All)])),
+    (
+        "annotations",
+        Fields(&[
+            ("netpol.dev/load-balancing", All),
+            ("kubernetes.io/config.mirror", All),
+            ("endpoints.kubernetes.io/last-change-trigger-time", All),
+        ]),
+    ),
+]);
+/// With the times at which it was written, and by nobody in particular.
+const METADATA_OF_POLICY: Keep = Fields(&[
+    ("name", All),
+    ("namespace", All),
+    ("uid", All),
+    ("generation", All),
+    ("resourceVersion", All),
+    ("creationTimestamp", All),
+    ("deletionTimestamp", All),
+    ("managedFields", Fields(&[("time", All)])),
 ]);
 /// Without the labels, of which only a few are read, and the annotations.
 const METADATA_OF_NODE: Keep = Fields(&[
@@ -79,7 +97,7 @@ pub(super) const SERVICE: Keep =
     Fields(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All), ("status", All)]);
 /// A field of the specification that is new to us may narrow what is allowed, so none is left out.
 pub(super) const NETWORK_POLICY: Keep =
-    Fields(&[("apiVersion", All), ("kind", All), ("metadata", METADATA), ("spec", All)]);
+    Fields(&[("apiVersion", All), ("kind", All), ("metadata", METADATA_OF_POLICY), ("spec", All)]);
 pub(super) const ENDPOINT_SLICE: Keep = Fields(&[
     ("apiVersion", All),
     ("kind", All),
@@ -185,6 +203,20 @@ mod tests {
             "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 80}]}]},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(kept(&POD, pod), expected);
+    }
+
+    #[test]
+    fn annotations_that_are_acted_on_are_kept_and_no_others() {
+        let metadata = r#"{"metadata": {"annotations": {"a": "1", "kubernetes.io/config.mirror": "2",
+            "endpoints.kubernetes.io/last-change-trigger-time": "3", "netpol.dev/load-balancing": "4"}}}"#;
+        let expected = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "2",
+            "endpoints.kubernetes.io/last-change-trigger-time": "3", "netpol.dev/load-balancing": "4"}}});
+        for keep in [&POD, &SERVICE, &ENDPOINT_SLICE] {
+            assert_eq!(kept(keep, metadata), expected);
+        }
+        let policy = r#"{"metadata": {"managedFields": [{"manager": "m", "time": "t", "fieldsV1": {}}]}}"#;
+        let expected = json!({"metadata": {"managedFields": [{"time": "t"}]}});
+        assert_eq!(kept(&NETWORK_POLICY, policy), expected);
     }
 
     #[test]

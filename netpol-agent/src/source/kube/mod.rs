@@ -22,7 +22,7 @@ use tokio::{
 };
 
 pub use connect::KubeOptions;
-pub use state::{Phase, Watch, Watches};
+pub use state::{Phase, Restart, Watch, Watches};
 
 use super::SourceEvent;
 use crate::model::Problem;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 /// What a watch is at.
@@ -19,6 +20,9 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Listing, Self::Watching, Self::Failing, Self::Absent];
+
     /// One word.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -27,6 +31,32 @@ impl Phase {
             Self::Watching => "watching",
             Self::Failing => "failing",
             Self::Absent => "absent",
+        }
+    }
+}
+
+/// Why a list or a watch had to be begun again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Restart {
+    /// It ended as it should, or its connection was cut.
+    Ended,
+    /// The server has forgotten the version that was to be taken up (410): a list is read again.
+    Expired,
+    /// The server did not answer, refused, or said what cannot be.
+    Failed,
+}
+
+impl Restart {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ended, Self::Expired, Self::Failed];
+
+    /// One word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
         }
     }
 }
@@ -42,11 +72,25 @@ pub struct Watch {
     pub phase: Phase,
     /// The `resourceVersion` up to which the changes of the kind have been handed on; empty before the first list.
     pub version: String,
+    /// When the server last said anything of the kind, be it that nothing has changed (a bookmark); before that, when it was
+    /// first asked.
+    pub heard: Instant,
+    /// How often a list or watch was begun again, in the order of [`Restart::ALL`].
+    pub restarts: [u64; 3],
 }
 
 impl Watches {
-    pub(super) fn enter(&self, kind: &'static str, phase: Phase) {
+    pub(crate) fn enter(&self, kind: &'static str, phase: Phase) {
         self.watch(kind, |watch| watch.phase = phase);
+    }
+
+    /// The server has said something of the kind.
+    pub(super) fn heard(&self, kind: &'static str) {
+        self.watch(kind, |watch| watch.heard = Instant::now());
+    }
+
+    pub(super) fn restarted(&self, kind: &'static str, why: Restart) {
+        self.watch(kind, |watch| watch.restarts[why as usize] += 1);
     }
 
     pub(super) fn handed_on(&self, kind: &'static str, version: String) {
@@ -55,7 +99,12 @@ impl Watches {
 
     fn watch(&self, kind: &'static str, change: impl FnOnce(&mut Watch)) {
         let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(watches.entry(kind).or_insert(Watch { phase: Phase::Listing, version: String::new() }));
+        change(watches.entry(kind).or_insert_with(|| Watch {
+            phase: Phase::Listing,
+            version: String::new(),
+            heard: Instant::now(),
+            restarts: [0; 3],
+        }));
     }
 
     /// All of them.

@@ -1,0 +1,4 @@
+//! What whoever runs a node sees of an agent: probes, numbers, events, diagnoses.
+
+mod http;
+mod probes;
