@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! source (manifest folder) → model → index → compile → plan → dataplane (maps, links)
+//! what is wrong → recorder (Kubernetes Events)
 //! kernel events → flow (decode → attribute) → ctl (netpolctl)
 //! ```
 //!
@@ -22,5 +23,6 @@ pub mod install;
 pub mod model;
 pub mod oracle;
 pub mod plan;
+pub mod recorder;
 pub mod runtime;
 pub mod source;

@@ -13,6 +13,7 @@ use crate::{
     flow::{FlowStore, tests_support::sample},
     model::{self, Level, Problem},
     oracle::World,
+    recorder::Counts,
     source::{Phase, Watches, manifests},
 };
 
@@ -194,6 +195,7 @@ impl State for Fixture {
             ready: true,
             problems: &[(Level::Error, 1)].into(),
             watches: &self.watches.all(),
+            events: Counts::default().all(),
             measures: &Measures::default(),
         })
     }

@@ -58,6 +58,8 @@ pub struct Numbers<'a> {
     pub problems: &'a BTreeMap<Level, usize>,
     /// The watches of an API server; none of a folder.
     pub watches: &'a BTreeMap<&'static str, Watch>,
+    /// What became of Kubernetes Events.
+    pub events: [(&'static str, u64); 3],
     /// What was measured as it happened.
     pub measures: &'a Measures,
 }
@@ -71,6 +73,7 @@ pub fn render(numbers: &Numbers<'_>) -> String {
     xdp(&mut registry, numbers);
     tables(&mut registry, numbers);
     watches(&mut registry, numbers.watches);
+    kubernetes_events(&mut registry, numbers.events);
     numbers.measures.register(&mut registry);
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
@@ -113,6 +116,14 @@ fn pods(registry: &mut Registry, numbers: &Numbers<'_>) {
     for (level, name) in [(Level::Error, "error"), (Level::Note, "note")] {
         let count = numbers.problems.get(&level).copied().unwrap_or(0);
         set(&problems, vec![("level", name)], count);
+    }
+}
+
+fn kubernetes_events(registry: &mut Registry, results: [(&'static str, u64); 3]) {
+    let events =
+        counters(registry, "kubernetes_events", "Kubernetes Events about objects, by what became of them");
+    for (result, count) in results {
+        events.get_or_create(&vec![("result", result)]).inc_by(count);
     }
 }
 

@@ -108,6 +108,7 @@ fn numbers_are_those_of_the_maps_and_counters() {
         ready: true,
         problems: &[(Level::Note, 4)].into(),
         watches: &watches.all(),
+        events: [("created", 5), ("needless", 0), ("failed", 0)],
         measures: &measures,
     };
     let text = render(&numbers);
@@ -128,6 +129,7 @@ fn numbers_are_those_of_the_maps_and_counters() {
         "netpol_xdp_uplinks{mode=\"native\"} 1",
         "netpol_xdp_frames_total 7",
         "netpol_ready 1",
+        "netpol_kubernetes_events_total{result=\"created\"} 5",
         "netpol_problems{level=\"error\"} 0",
         "netpol_problems{level=\"note\"} 4",
         "netpol_watch_state{kind=\"Pod\",state=\"failing\"} 1",

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     dataplane::Interface,
     index::ExternalMode,
-    model::{Pod, Policy, Problem},
+    model::{ObjectRef, Pod, Policy, Problem},
 };
 
 impl Engine {
@@ -161,6 +161,21 @@ impl Engine {
             refused: self.hold.of(&policy.name).map(|shortage| shortage.to_string()),
             problems: self.index.problems_of(&policy.name.of_kind("NetworkPolicy")),
         }
+    }
+
+    /// `metadata.generation` of a policy; 0 of everything else.
+    #[must_use]
+    pub fn generation(&self, object: &ObjectRef) -> i64 {
+        if object.kind != "NetworkPolicy" {
+            return 0;
+        }
+        let policy = self.index.policy(&Name::new(&object.namespace, &object.name));
+        policy.map_or(0, |policy| policy.generation)
+    }
+
+    /// The names of the nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.index.nodes().map(|node| node.name.as_str())
     }
 
     /// Everything a user must know about the objects in the index: what conversion found, and what only shows when

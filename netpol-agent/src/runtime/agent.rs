@@ -14,6 +14,7 @@ use crate::{
     },
     flow::FlowStore,
     model::ObjectRef,
+    recorder::Counts,
     source::{Rescan, Watches},
 };
 
@@ -24,6 +25,7 @@ pub(super) struct Agent {
     pub(super) shared: Shared,
     pub(super) rescan: Rescan,
     pub(super) watches: Watches,
+    pub(super) events: Counts,
     pub(super) capacity: Capacity,
     pub(super) node_services: String,
     pub(super) xdp: XdpStates,
@@ -146,6 +148,7 @@ impl State for Agent {
             ready: now.programmed,
             problems: &now.counts,
             watches: &self.watches.all(),
+            events: self.events.all(),
             measures: self.shared.measures(),
         };
         ctl::render_metrics(&numbers)

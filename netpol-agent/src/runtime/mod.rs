@@ -9,6 +9,7 @@
 //! | control socket | nothing | answers `netpolctl` |
 //! | plugins | what the CNI plugin has told | answers the plugin once a pod is policed |
 //! | problems | | what is wrong with objects, and who is pending for too long, into the log, once |
+//! | recorder | | what is wrong with objects, as Kubernetes Events |
 //! | health | ports where load balancers ask | tells them whether this node has backends |
 //! | probes | `--healthz-bind`, `--metrics-bind` | tells whether the agent and the node are well, and the numbers |
 //! | collect | the connection table, the kernel's clock | removes old connections |
@@ -32,10 +33,11 @@ mod status;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use kube::Client;
 use netpol_common::config::flags;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 use crate::{
@@ -47,6 +49,7 @@ use crate::{
     },
     engine::Engine,
     flow::FlowStore,
+    recorder::{self, Counts, RecorderOptions, Reports},
     source::{self, DirSource, Feed, KubeSource},
 };
 
@@ -60,6 +63,8 @@ pub use status::{Shared, Status};
 const BATCHES: usize = 64;
 /// Records of packets that are kept for `netpolctl flows`.
 const RECORDS: usize = 8192;
+/// How long the agent of a node waits for that of another to speak of an object (adr/0116).
+const TURN: Duration = Duration::from_secs(10);
 /// How long tasks may take to come to an end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -162,6 +167,7 @@ async fn live(
     let mut engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
     engine.configure(args.service_settings());
     plugins.recall(&mut engine);
+    let client = source.client();
     let (shared, asked) = Shared::new(engine, look, unpoliced);
     tracing::info!(
         node = args.node.as_str(),
@@ -181,6 +187,7 @@ async fn live(
         shared: shared.clone(),
         rescan: source.rescan(),
         watches: source.watches(),
+        events: Counts::default(),
         capacity: maps.capacity(),
         node_services: match args.services {
             ForServices::On => node_services.to_string(),
@@ -191,6 +198,7 @@ async fn live(
         stats,
         records: records.clone(),
     };
+    let agent = Arc::new(agent);
     #[cfg(feature = "fault-points")]
     let maps = fault_points::FaultPoints::around(maps);
     let (sender, batches) = mpsc::channel(BATCHES);
@@ -202,9 +210,11 @@ async fn live(
     let node = args.node.as_str();
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));
     let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
-    let problems = tokio::spawn(problems::run(shared.clone(), args.pending_deadline));
+    let (reports, publishes) = watch::channel(Arc::default());
+    let problems = tokio::spawn(problems::run(shared.clone(), args.pending_deadline, reports));
+    let recorder =
+        tokio::spawn(record(client, args.node.as_str().to_owned(), publishes, agent.events.clone()));
     let health = tokio::spawn(health::run(shared.clone()));
-    let agent = Arc::new(agent);
     let probes = tokio::spawn(probes.run(shared.clone(), agent.clone()));
     let plugins = tokio::spawn(plugins.run(shared.clone()));
     let serve = tokio::spawn(ctl::serve(socket, agent));
@@ -232,6 +242,7 @@ async fn live(
         },
         ended = collect => ended_or_panicked(ended, "the collection of connections"),
         ended = problems => ended_or_panicked(ended, "the log of problems"),
+        ended = recorder => ended_or_panicked(ended, "the recorder of events"),
         ended = drops => ended_or_panicked(ended, "reading drops"),
         ended = flows => ended_or_panicked(ended, "reading flows"),
         _ = terminate.recv() => Ok(()),
@@ -239,6 +250,22 @@ async fn live(
     };
     drop(lock);
     result
+}
+
+/// Writes events where there is an API server; where there is none, nobody listens to what they would say.
+async fn record(
+    client: Option<Client>,
+    node: String,
+    reports: watch::Receiver<Arc<Reports>>,
+    counts: Counts,
+) {
+    match client {
+        Some(client) => recorder::run(client, RecorderOptions { node, turn: TURN }, reports, counts).await,
+        None => {
+            drop(reports);
+            std::future::pending().await
+        }
+    }
 }
 
 fn ended_or_panicked(ended: Result<(), tokio::task::JoinError>, task: &'static str) -> Result<(), RunError> {

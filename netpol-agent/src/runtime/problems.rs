@@ -2,19 +2,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::time::{sleep, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{sleep, sleep_until},
+};
 
 use super::{Shared, pending::Pending};
-use crate::model::{Level, Problem};
+use crate::{
+    model::{Level, ObjectRef, Problem},
+    recorder::{Report, Reports},
+};
 
 /// Looking for problems takes time in proportion to the objects: not more often than this.
 const PACE: Duration = Duration::from_millis(250);
 
 /// Looks whenever the loop has acted on something, and when a pod has been pending for too long.
-pub(super) async fn run(shared: Shared, pending_deadline: Duration) {
+/// `reports` is told all of it each time.
+pub(super) async fn run(shared: Shared, pending_deadline: Duration, reports: watch::Sender<Arc<Reports>>) {
     let mut known = BTreeSet::new();
     let mut pending = Pending::new(pending_deadline);
     let mut next: Option<Instant> = None;
@@ -35,6 +43,7 @@ pub(super) async fn run(shared: Shared, pending_deadline: Duration) {
         }
         let all: BTreeSet<Problem> = shared.problems().into_iter().collect();
         shared.update(|status| status.counts = count(&all));
+        publish(&shared, &all, &reports);
         for problem in news(&mut known, all) {
             match problem.level {
                 Level::Error => tracing::warn!("{problem}"),
@@ -43,6 +52,31 @@ pub(super) async fn run(shared: Shared, pending_deadline: Duration) {
         }
         sleep(PACE).await;
     }
+}
+
+/// For who writes Kubernetes Events, who may be slow or not there.
+fn publish(shared: &Shared, all: &BTreeSet<Problem>, reports: &watch::Sender<Arc<Reports>>) {
+    if reports.receiver_count() == 0 {
+        return;
+    }
+    let refusals = shared.status().refusals;
+    let engine = shared.engine();
+    let generation = |object: &ObjectRef| engine.generation(object);
+    let of_problem = |problem: &Problem| {
+        let generation = problem.object.as_ref().map_or(0, generation);
+        Report::of_problem(problem, generation)
+    };
+    let mut found: BTreeSet<Report> = all.iter().filter_map(of_problem).collect();
+    found.extend(refusals.iter().filter_map(|refusal| Report::of_refusal(refusal, generation)));
+    let now = Reports { reports: found, nodes: engine.nodes().map(str::to_owned).collect() };
+    drop(engine);
+    reports.send_if_modified(|before| {
+        let changes = **before != now;
+        if changes {
+            *before = Arc::new(now);
+        }
+        changes
+    });
 }
 
 fn count(problems: &BTreeSet<Problem>) -> BTreeMap<Level, usize> {

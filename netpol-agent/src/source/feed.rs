@@ -1,5 +1,6 @@
 //! The source that the command line names.
 
+use kube::Client;
 use tokio::sync::mpsc;
 
 use super::{DirError, DirSource, KubeError, KubeSource, Rescan, SourceEvent, Watches};
@@ -31,6 +32,15 @@ impl Feed {
         match self {
             Self::Dir(source) => source.rescan(),
             Self::Kube(_) => Rescan::needless(),
+        }
+    }
+
+    /// Who talks to an API server; nobody for a folder.
+    #[must_use]
+    pub fn client(&self) -> Option<Client> {
+        match self {
+            Self::Dir(_) => None,
+            Self::Kube(source) => Some(source.client()),
         }
     }
 

@@ -16,7 +16,9 @@ mod unknown_field;
 
 pub use dir::{DirSource, Error as DirError, Rescan};
 pub use feed::{Error, Feed};
-pub use kube::{Error as KubeError, KubeOptions, KubeSource, Phase, Restart, Watch, Watches};
+pub use kube::{
+    Error as KubeError, KUBERNETES, KubeOptions, KubeSource, Phase, Place, Restart, Watch, Watches, place_of,
+};
 
 use crate::model::{Manifest, ObjectRef, Problem};
 

@@ -137,11 +137,19 @@ impl ApiServer {
         self.write(|store| store.delete(resource, &key)).map(drop).map_err(|status| anyhow!(status.message))
     }
 
+    /// All objects of a kind, by namespace and name; none of a kind that the server does not have.
+    #[must_use]
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let resource = Resource::of_kind(kind);
+        let all = resource.map(|resource| self.store().list(resource, None)).unwrap_or_default();
+        all.iter().map(|object| Value::clone(object)).collect()
+    }
+
     /// Whether watches have come as far as the last change of each kind.
     #[must_use]
     pub fn reached(&self, watches: &[WatchView]) -> bool {
         let store = self.store();
-        RESOURCES.iter().all(|resource| {
+        RESOURCES.iter().filter(|resource| resource.is_watched()).all(|resource| {
             let watch = watches.iter().find(|watch| watch.kind == resource.kind);
             watch.is_some_and(|w| {
                 w.phase == "absent"

@@ -39,6 +39,7 @@ resources! {
     "networkpolicies" "networkpolicy" "netpol" "NetworkPolicy" "networking.k8s.io/v1" true;
     "servicecidrs" "servicecidr" "" "ServiceCIDR" "networking.k8s.io/v1" false;
     "endpointslices" "endpointslice" "" "EndpointSlice" "discovery.k8s.io/v1" true;
+    "events" "event" "ev" "Event" "events.k8s.io/v1" true;
 }
 
 impl Resource {
@@ -52,6 +53,11 @@ impl Resource {
     #[must_use]
     pub fn of_kind(kind: &str) -> Option<&'static Self> {
         RESOURCES.iter().find(|r| r.kind == kind)
+    }
+
+    /// Whether agents watch the kind.
+    pub(super) fn is_watched(&self) -> bool {
+        self.kind != "Event"
     }
 
     /// Empty for the core group.

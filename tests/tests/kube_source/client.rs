@@ -35,14 +35,18 @@ impl Served {
         Self { server, url, folder, _answering }
     }
 
-    /// Follows it as a pod with a service account does.
-    pub(crate) async fn follow(&self) -> Follows {
+    pub(crate) async fn source(&self) -> KubeSource {
         let options = KubeOptions {
             server: Some(self.url.clone()),
             kubeconfig: None,
             service_account: self.folder.path().to_owned(),
         };
-        let source = KubeSource::open(&options).await.unwrap();
+        KubeSource::open(&options).await.unwrap()
+    }
+
+    /// Follows it as a pod with a service account does.
+    pub(crate) async fn follow(&self) -> Follows {
+        let source = self.source().await;
         let watches = source.watches();
         let (sender, events) = mpsc::channel(64);
         tokio::spawn(source.run(sender));

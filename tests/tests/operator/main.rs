@@ -1,4 +1,5 @@
 //! What whoever runs a node sees of an agent: probes, numbers, events, diagnoses.
 
+mod events;
 mod http;
 mod probes;

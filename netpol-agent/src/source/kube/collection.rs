@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Where objects of an API server come from, in problems.
-pub(super) const ORIGIN: &str = "kubernetes";
+pub const ORIGIN: &str = "kubernetes";
 
 /// The objects of one kind.
 #[derive(Debug, Default)]

@@ -21,8 +21,10 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
+pub use collection::ORIGIN as KUBERNETES;
 pub use connect::KubeOptions;
 pub use state::{Phase, Restart, Watch, Watches};
+pub use wanted::{Place, place_of};
 
 use super::SourceEvent;
 use crate::model::Problem;
@@ -104,6 +106,12 @@ impl KubeSource {
     /// If a file cannot be read, or no server is named.
     pub async fn open(options: &KubeOptions) -> Result<Self, Error> {
         Ok(Self { client: connect::connect(options).await?, watches: Watches::default() })
+    }
+
+    /// Who talks to the server.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// How far the watches have come.

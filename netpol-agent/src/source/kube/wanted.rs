@@ -6,6 +6,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer};
 use serde_json::Value;
 
 use super::keep::{self, Keep};
+use crate::model::ObjectRef;
 
 /// A kind of object that is watched.
 pub(super) trait Wanted: Send + Sync + 'static {
@@ -42,6 +43,37 @@ wanted! {
     NetworkPolicies: "NetworkPolicy" in "networking.k8s.io/v1" at "/apis/networking.k8s.io/v1/networkpolicies", NETWORK_POLICY;
     EndpointSlices: "EndpointSlice" in "discovery.k8s.io/v1" at "/apis/discovery.k8s.io/v1/endpointslices", ENDPOINT_SLICE;
     ServiceCidrs: "ServiceCIDR" in "networking.k8s.io/v1" at "/apis/networking.k8s.io/v1/servicecidrs", SERVICE_CIDR, optional: true;
+}
+
+/// Where an object of an API server is found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// `networking.k8s.io/v1`
+    pub api_version: &'static str,
+    /// The path of the collection that it is in, within its namespace.
+    pub path: String,
+}
+
+/// Where an object is found, if its kind is one that is watched.
+#[must_use]
+pub fn place_of(object: &ObjectRef) -> Option<Place> {
+    macro_rules! find {
+        ($($kind:ty),*) => {
+            match object.kind.as_str() {
+                $(<$kind>::KIND => (<$kind>::API_VERSION, <$kind>::PATH),)*
+                _ => return None,
+            }
+        };
+    }
+    let (api_version, whole) =
+        find!(Namespaces, Nodes, Pods, Services, NetworkPolicies, EndpointSlices, ServiceCidrs);
+    let path = match whole.rsplit_once('/') {
+        Some((group, plural)) if !object.namespace.is_empty() => {
+            format!("{group}/namespaces/{}/{plural}", object.namespace)
+        }
+        _ => whole.to_owned(),
+    };
+    Some(Place { api_version, path })
 }
 
 /// An object of the kind, cut down to what netpol reads. Reading it never fails where the text is JSON: what is wrong with
@@ -96,5 +128,21 @@ impl<'de, W: Wanted> Deserialize<'de> for Cut<W> {
             fields.entry("kind").or_insert_with(|| W::KIND.into());
         }
         Ok(Self { value, kind: PhantomData })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Name;
+
+    #[test]
+    fn an_object_is_found_in_its_namespace_or_in_none() {
+        let path = |object: &ObjectRef| place_of(object).map(|place| place.path);
+        let policy = Name::new("shop", "db").of_kind("NetworkPolicy");
+        let wanted = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies";
+        assert_eq!(path(&policy).as_deref(), Some(wanted));
+        assert_eq!(path(&Name::new("", "n1").of_kind("Node")).as_deref(), Some("/api/v1/nodes"));
+        assert_eq!(path(&Name::new("shop", "db").of_kind("ConfigMap")), None);
     }
 }
