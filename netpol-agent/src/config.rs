@@ -1,9 +1,14 @@
 //! The command line, validated: what reaches the rest of the agent is right.
 
+mod flows;
+mod source;
+
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+pub use flows::FlowArgs;
 use netpol_common::limits;
+pub use source::Source;
 
 use crate::{
     ctl::DEFAULT_SOCKET,
@@ -140,6 +145,9 @@ pub struct RunArgs {
     /// net.ipv4.ip_local_port_range and from node ports
     #[arg(long, value_name = "FIRST-LAST", default_value = "61000-65535")]
     pub snat_ports: PortRange,
+    /// Who is told of flows.
+    #[command(flatten)]
+    pub flows: FlowArgs,
     /// How long a pod may be pending, and closed, before that is a problem: 10s, 1m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub pending_deadline: Duration,
@@ -359,35 +367,6 @@ impl FromStr for PortRange {
         match ends {
             Some((first, last)) if first != 0 && first <= last => Ok(Self { first, last }),
             _ => Err(ConfigError::Ports),
-        }
-    }
-}
-
-/// Where objects come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// A folder of manifests.
-    Dir(PathBuf),
-    /// An API server.
-    Kube,
-}
-
-impl FromStr for Source {
-    type Err = ConfigError;
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match text.split_once(':') {
-            Some(("dir", path)) if !path.is_empty() => Ok(Self::Dir(path.into())),
-            None if text == "kube" => Ok(Self::Kube),
-            _ => Err(ConfigError::Source),
-        }
-    }
-}
-
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Dir(path) => write!(f, "dir:{}", path.display()),
-            Self::Kube => f.write_str("kube"),
         }
     }
 }

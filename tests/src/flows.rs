@@ -79,7 +79,9 @@ impl FlowLog {
                         .unwrap_or_else(PoisonError::into_inner)
                         .push((Instant::now(), *record));
                 }
-                Response::Lost(count) => eprintln!("{count} flow records of {node} are lost"),
+                Response::Lost(count) | Response::Missed(count) => {
+                    eprintln!("{count} flow records of {node} are lost");
+                }
                 _ => return Err(ClientError::OtherAnswer(node.into())),
             }
         }

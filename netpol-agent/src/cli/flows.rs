@@ -31,6 +31,10 @@ pub(super) fn run(
             Response::Lost(count) => {
                 output.lines(&format!("… {count} records lost: the reader is too slow"))?
             }
+            Response::Missed(count) if json => output.json(&json!({ "missed": count }))?,
+            Response::Missed(count) => {
+                output.lines(&format!("… {count} records missing: the agent is too slow for its kernel"))?
+            }
             Response::End => return Ok(()),
             _ => return Err(agent.other_answer().into()),
         }
@@ -45,6 +49,7 @@ pub(super) fn line(record: &FlowRecord, colour: Colour) -> String {
     let verdict = match record.verdict {
         Verdict::Dropped => colour.bad("DROPPED"),
         Verdict::Forwarded => colour.good("FORWARDED"),
+        Verdict::Audit => colour.bad("AUDIT"),
     };
     let ends = [&record.source, &record.destination, &record.translated];
     let ends: Vec<_> = ends.into_iter().flatten().map(ToString::to_string).collect();
@@ -73,10 +78,7 @@ fn why(record: &FlowRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        flow::{PolicyRecord, tests_support::sample},
-        model::Name,
-    };
+    use crate::{flow::tests_support::sample, model::Name};
 
     #[test]
     fn a_drop_reads_like_a_sentence() {
@@ -95,12 +97,7 @@ mod tests {
         (destination.namespace, destination.pod) = (None, None);
         (destination.service, destination.port) = (Some(Name::new("shop", "db")), 80);
         record.ingress = "shop/db-ingress spec.ingress[0]".into();
-        record.policies = vec![PolicyRecord {
-            namespace: "shop".into(),
-            name: "db-ingress".into(),
-            rule: Some("spec.ingress[0]".into()),
-            kept: false,
-        }];
+        record.policies[0].rule = Some("spec.ingress[0]".into());
         assert_eq!(
             line(&record, Colour::Off),
             "12:03:04.512 FORWARDED ingress shop/frontend:43122 → service:shop/db:80 → shop/db-0:5432 TCP \

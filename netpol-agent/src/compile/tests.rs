@@ -67,6 +67,7 @@ fn index() -> Index {
         created_s: 0,
         node: Some("node1".into()),
         labels: Labels::default(),
+        workload: None,
         addresses: vec![addr],
         host_network: false,
         ended: false,

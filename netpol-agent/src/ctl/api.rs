@@ -34,8 +34,8 @@ pub enum Request {
     Services,
     /// What are the numbers? Answered by [`Response::Metrics`].
     Metrics,
-    /// What did packets meet? Answered by any number of [`Response::Flow`] and [`Response::Lost`], then by
-    /// [`Response::End`] unless it follows.
+    /// What did packets meet? Answered by any number of [`Response::Flow`], [`Response::Lost`] and [`Response::Missed`], then
+    /// by [`Response::End`] unless it follows.
     Flows(FlowsRequest),
     /// What would a connection meet? Answered by [`Response::Explanation`].
     Explain(ExplainRequest),
@@ -87,6 +87,8 @@ pub enum Response {
     Flow(Box<FlowRecord>),
     /// So many records are missing here: the client was too slow.
     Lost(u64),
+    /// So many records are missing here: the agent was too slow, and the kernel's rings were full.
+    Missed(u64),
     /// That was all.
     End,
     /// What the connection would meet.

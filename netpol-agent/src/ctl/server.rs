@@ -95,6 +95,7 @@ async fn flows<S: State>(
                     send(writer, &Response::Flow(Box::new((*record).clone()))).await?;
                 }
                 Some(Followed::Lost(count)) => send(writer, &Response::Lost(count)).await?,
+                Some(Followed::Missed(count)) => send(writer, &Response::Missed(count)).await?,
                 None => return send(writer, &Response::End).await,
             },
             // Nothing but the end is expected from somebody who follows.

@@ -25,7 +25,10 @@ pub struct Attribution {
     interface_of: BTreeMap<Name, u32>,
     addresses_of_service: BTreeMap<Name, BTreeSet<IpAddr>>,
     addresses_of_node: BTreeMap<String, BTreeSet<IpAddr>>,
+    nodes_version: u64,
     kept: BTreeSet<Name>,
+    /// `metadata.generation` of the policies; the last known one of those that were removed.
+    generations: Remembered<Name, i64>,
 }
 
 impl Attribution {
@@ -47,10 +50,20 @@ impl Attribution {
     pub fn is_kept(&self, policy: &Name) -> bool {
         self.kept.contains(policy)
     }
+    /// `metadata.generation` of a policy, 0 if it has none or was forgotten long ago.
+    #[must_use]
+    pub fn generation(&self, policy: &Name) -> i64 {
+        self.generations.get(policy).copied().unwrap_or(0)
+    }
     /// The pod behind an interface of this node.
     #[must_use]
     pub fn interface(&self, ifindex: u32) -> Option<&PodRef> {
         self.interfaces.get(&ifindex)
+    }
+    /// Another number whenever a node or its addresses may have changed.
+    #[must_use]
+    pub fn nodes_version(&self) -> u64 {
+        self.nodes_version
     }
     /// Who has an address.
     #[must_use]
@@ -65,6 +78,7 @@ impl Attribution {
             self.pods.set(*addr, index.owner(*addr).map(|pod| Identity::Pod(pod_ref(pod))));
         }
         for name in &dirty.policies {
+            self.generations.set(name.clone(), index.policy(name).map(|policy| policy.generation));
             if index.is_kept(name) {
                 self.kept.insert(name.clone());
             } else {
@@ -96,6 +110,7 @@ impl Attribution {
     }
 
     pub(super) fn update_node(&mut self, name: &str, node: Option<&Node>) {
+        self.nodes_version += 1;
         let new = node.map(|node| node.addresses.iter().copied().collect()).unwrap_or_default();
         let identity = Identity::Node(name.to_owned());
         exchange(&mut self.nodes, &mut self.addresses_of_node, &name.to_owned(), new, &identity);
@@ -145,8 +160,14 @@ fn exchange<K: Ord + Clone>(
 }
 
 fn pod_ref(pod: &Pod) -> PodRef {
-    let Pod { name, uid, node, labels, .. } = pod;
-    PodRef { pod: name.clone(), uid: uid.clone(), node: node.clone(), labels: labels.clone() }
+    let Pod { name, uid, node, labels, workload, .. } = pod;
+    PodRef {
+        pod: name.clone(),
+        uid: uid.clone(),
+        node: node.clone(),
+        labels: labels.clone(),
+        workload: workload.clone(),
+    }
 }
 
 /// A map that remembers what was removed from it last.
@@ -164,19 +185,19 @@ impl<K, V> Default for Remembered<K, V> {
     }
 }
 
-impl<K: Ord + Copy, V> Remembered<K, V> {
+impl<K: Ord + Clone, V> Remembered<K, V> {
     fn get(&self, key: &K) -> Option<&V> {
         self.live.get(key).or_else(|| self.gone.get(key))
     }
     fn set(&mut self, key: K, value: Option<V>) {
         match value {
             Some(value) => {
-                self.live.insert(key, value);
                 self.gone.remove(&key);
+                self.live.insert(key, value);
             }
             None => {
                 let Some(value) = self.live.remove(&key) else { return };
-                self.gone.insert(key, value);
+                self.gone.insert(key.clone(), value);
                 self.order.push_back(key);
                 if self.order.len() > Attribution::KEPT
                     && let Some(oldest) = self.order.pop_front()

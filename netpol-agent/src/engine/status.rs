@@ -1,4 +1,7 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use netpol_common::{cluster::kind, direction::Direction};
 
@@ -27,6 +30,13 @@ impl Engine {
         }
         let others = rows.values().filter(|row| row.kind == kind::NODE).count();
         format!("dsr, from {}, {others} addresses of other nodes", own.join(" and "))
+    }
+
+    /// The nodes that have an address, and the first one of each: an internal one if there is any.
+    #[must_use]
+    pub fn node_addresses(&self) -> BTreeMap<String, IpAddr> {
+        let nodes = self.index.nodes();
+        nodes.filter_map(|node| Some((node.name.clone(), *node.addresses.first()?))).collect()
     }
 
     /// The pods of this node, and the interfaces without a pod.

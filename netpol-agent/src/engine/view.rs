@@ -1,12 +1,12 @@
 //! What the engine tells about itself: plain data for status, records and tables.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use netpol_common::direction::Direction;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::model::Labels;
 pub use crate::model::Name;
+use crate::model::{Labels, Workload};
 
 /// A rule of a policy, as a connection or a drop names it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -45,6 +45,8 @@ pub struct PodRef {
     pub node: Option<String>,
     /// `metadata.labels`
     pub labels: Labels,
+    /// What made it.
+    pub workload: Option<Arc<Workload>>,
 }
 
 /// Who has an address.

@@ -1,6 +1,6 @@
 //! Numbers → names.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
 use netpol_common::{
     direction::Direction,
@@ -11,7 +11,9 @@ use netpol_common::{
 
 use super::{
     decode::{Decoded, Outcome},
-    record::{FlowRecord, PartyRecord, PolicyRecord, Verdict, protocol_name, timestamp},
+    party::PartyRecord,
+    policy::{PolicyKind, PolicyRecord},
+    record::{FlowRecord, Kind, SCHEMA, Verdict, protocol_name, timestamp},
 };
 use crate::{
     engine::{
@@ -29,6 +31,8 @@ pub trait Names {
     fn slot(&self, id: SlotId) -> Option<&SlotRef>;
     /// Whether a policy is in force only because its namespace is being deleted.
     fn is_kept(&self, policy: &Name) -> bool;
+    /// `metadata.generation` of a policy, 0 if that is not known.
+    fn generation(&self, policy: &Name) -> i64;
     /// The pod behind an interface of this node.
     fn interface(&self, ifindex: u32) -> Option<&PodRef>;
     /// Who has an address.
@@ -45,6 +49,9 @@ impl Names for Attribution {
     fn is_kept(&self, policy: &Name) -> bool {
         Self::is_kept(self, policy)
     }
+    fn generation(&self, policy: &Name) -> i64 {
+        Self::generation(self, policy)
+    }
     fn interface(&self, ifindex: u32) -> Option<&PodRef> {
         Self::interface(self, ifindex)
     }
@@ -55,10 +62,10 @@ impl Names for Attribution {
 
 /// The record of an event that `node` saw at `time`.
 #[must_use]
-pub fn attribute(event: &Decoded, time: SystemTime, node: &str, names: &dyn Names) -> FlowRecord {
-    let (verdict, reason) = match event.outcome {
-        Outcome::Forwarded => (Verdict::Forwarded, None),
-        Outcome::Dropped(reason) => (Verdict::Dropped, Some(reason)),
+pub fn attribute(event: &Decoded, time: SystemTime, node: &Arc<str>, names: &dyn Names) -> FlowRecord {
+    let (kind, verdict, reason) = match event.outcome {
+        Outcome::Forwarded => (Kind::Opened, Verdict::Forwarded, None),
+        Outcome::Dropped(reason) => (Kind::Packet, Verdict::Dropped, Some(reason)),
     };
     let mut source = event.ends.map(|ends| party(ends.source, names));
     let destination = event.ends.map(|ends| party(ends.destination, names));
@@ -73,12 +80,15 @@ pub fn attribute(event: &Decoded, time: SystemTime, node: &str, names: &dyn Name
         };
         if let Some(end) = end.as_mut().filter(|end| end.pod.is_none() && reason != Some(DropReason::Spoofed))
         {
-            set_pod(end, &pod.pod);
+            set_pod(end, pod);
         }
     }
     FlowRecord {
+        schema: SCHEMA,
+        kind,
         time: timestamp(time),
-        node: node.to_owned(),
+        first: None,
+        node: node.clone(),
         verdict,
         reason: reason.map(|reason| reason.name().to_owned()),
         direction: event.direction.name().to_owned(),
@@ -87,47 +97,72 @@ pub fn attribute(event: &Decoded, time: SystemTime, node: &str, names: &dyn Name
         destination,
         translated,
         policies: policies(event, names),
+        nearest: None,
         egress: basis(event.rule_egress, names),
         ingress: basis(event.rule_ingress, names),
         tcp_flags: if event.protocol == proto::TCP { tcp_flags(event.tcp_flags) } else { String::new() },
+        icmp_type: matches!(event.protocol, proto::ICMP | proto::ICMPV6).then_some(event.tcp_flags),
         interface: event.endpoint,
         length: event.length,
+        suppressed: 0,
+        traffic: None,
     }
 }
 
 fn party((address, port): (IpAddr, u16), names: &dyn Names) -> PartyRecord {
-    let mut party = PartyRecord { address, port, namespace: None, pod: None, service: None, node: None };
+    let mut party = PartyRecord::unknown(address, port);
     match names.address(address) {
-        Some(Identity::Pod(pod)) => set_pod(&mut party, &pod.pod),
+        Some(Identity::Pod(pod)) => set_pod(&mut party, pod),
         Some(Identity::Service(service)) => party.service = Some(service.clone()),
-        Some(Identity::Node(node)) => party.node = Some(node.clone()),
+        Some(Identity::Node(node)) => party.node = Some(node.as_str().into()),
         None => {}
     }
     party
 }
 
-fn set_pod(party: &mut PartyRecord, pod: &Name) {
-    party.namespace = Some(pod.namespace.to_string());
-    party.pod = Some(pod.name.to_string());
+fn set_pod(party: &mut PartyRecord, pod: &PodRef) {
+    party.namespace = Some(pod.pod.namespace.clone());
+    party.pod = Some(pod.pod.name.clone());
+    party.workload = pod.workload.clone();
+    party.labels = pod.labels.clone();
 }
 
 fn policies(event: &Decoded, names: &dyn Names) -> Vec<PolicyRecord> {
-    let of = |name: &Name, rule: Option<&str>| PolicyRecord {
-        namespace: name.namespace.to_string(),
-        name: name.name.to_string(),
-        rule: rule.map(str::to_owned),
-        kept: names.is_kept(name),
-    };
     match event.outcome {
         Outcome::Dropped(DropReason::Policy) => {
-            names.slot(event.slot).iter().flat_map(|slot| &slot.policies).map(|name| of(name, None)).collect()
+            let slot = names.slot(event.slot).into_iter();
+            slot.flat_map(|slot| slot.policies.iter().map(|name| isolating(name, slot.direction, names)))
+                .collect()
         }
         Outcome::Dropped(_) => Vec::new(),
         Outcome::Forwarded => [event.rule_egress, event.rule_ingress]
             .into_iter()
             .filter_map(|id| names.rule(id))
-            .map(|rule| of(&rule.policy, Some(&rule.path)))
+            .map(|rule| allowing(rule, names))
             .collect(),
+    }
+}
+
+fn isolating(name: &Name, direction: Direction, names: &dyn Names) -> PolicyRecord {
+    PolicyRecord {
+        kind: PolicyKind::NetworkPolicy,
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
+        generation: names.generation(name),
+        direction: direction.name().to_owned(),
+        index: None,
+        rule: None,
+        peer: None,
+        kept: names.is_kept(name),
+    }
+}
+
+fn allowing(rule: &RuleRef, names: &dyn Names) -> PolicyRecord {
+    PolicyRecord {
+        generation: rule.generation,
+        index: Some(rule.index),
+        rule: Some(rule.path.clone()),
+        ..isolating(&rule.policy, rule.direction, names)
     }
 }
 

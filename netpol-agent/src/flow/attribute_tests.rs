@@ -1,7 +1,10 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
-use crate::flow::decode::Ends;
+use crate::{
+    flow::decode::Ends,
+    model::{Labels, Workload},
+};
 
 #[derive(Default)]
 struct Known {
@@ -22,6 +25,9 @@ impl Names for Known {
     fn is_kept(&self, policy: &Name) -> bool {
         self.kept.contains(policy)
     }
+    fn generation(&self, _: &Name) -> i64 {
+        3
+    }
     fn interface(&self, ifindex: u32) -> Option<&PodRef> {
         self.interfaces.get(&ifindex)
     }
@@ -31,7 +37,15 @@ impl Names for Known {
 }
 
 fn pod(name: &str) -> PodRef {
-    PodRef { pod: Name::new("shop", name), uid: String::new(), node: None, labels: Arc::default() }
+    let labels = Labels::new([("app".to_owned(), name.to_owned())].into());
+    let workload = Workload { kind: "Deployment".into(), name: name.into() };
+    PodRef {
+        pod: Name::new("shop", name),
+        uid: String::new(),
+        node: None,
+        labels,
+        workload: Some(workload.into()),
+    }
 }
 
 fn address(text: &str) -> IpAddr {
@@ -85,7 +99,7 @@ fn event(outcome: Outcome) -> Decoded {
 }
 
 fn record(event: &Decoded) -> FlowRecord {
-    attribute(event, SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_700), "n1", &known())
+    attribute(event, SystemTime::UNIX_EPOCH + Duration::from_micros(1_500_700), &"n1".into(), &known())
 }
 
 #[test]
@@ -96,6 +110,9 @@ fn a_policy_drop_names_pods_service_and_the_policies_that_isolate() {
     assert_eq!(text(&record.destination), "service:shop/db:80");
     // Not by address, which nobody knows here, but by the interface.
     assert_eq!(text(&record.translated), "shop/db-0:5432");
+    let source = record.source.as_ref().unwrap();
+    assert_eq!(source.workload.as_ref().unwrap().kind, "Deployment");
+    assert_eq!(source.labels["app"], "frontend");
     let policies: Vec<_> = record.policies.iter().map(ToString::to_string).collect();
     assert_eq!(policies, ["shop/db-ingress", "shop/deny-all (kept)"]);
     assert_eq!((record.egress.as_str(), record.ingress.as_str()), ("shop/web-egress spec.egress[1]", ""));
@@ -108,10 +125,12 @@ fn a_forwarded_connection_names_the_rules_that_allowed_it() {
     let record = record(&Decoded { rule_ingress: RuleId::NOT_ISOLATED, ..event(Outcome::Forwarded) });
     let policies: Vec<_> = record.policies.iter().map(ToString::to_string).collect();
     assert_eq!(policies, ["shop/web-egress spec.egress[1]"]);
+    let PolicyRecord { generation, direction, index, .. } = &record.policies[0];
+    assert_eq!((*generation, direction.as_str(), *index), (1, "egress", Some(1)));
     assert_eq!((record.reason, record.ingress.as_str()), (None, "not-isolated"));
     let gone = Decoded { rule_egress: RuleId(RuleId::HASHED | 8), ..event(Outcome::Forwarded) };
     assert_eq!(
-        attribute(&gone, SystemTime::UNIX_EPOCH, "n1", &known()).egress,
+        attribute(&gone, SystemTime::UNIX_EPOCH, &"n1".into(), &known()).egress,
         "rule 0x8000000000000008, which is gone"
     );
 }

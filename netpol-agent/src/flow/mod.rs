@@ -3,6 +3,9 @@
 
 mod attribute;
 mod decode;
+mod filter;
+mod party;
+mod policy;
 #[cfg(test)]
 mod reasons_page;
 mod record;
@@ -12,5 +15,8 @@ pub(crate) mod tests_support;
 
 pub use attribute::{Names, attribute};
 pub use decode::{Decoded, Ends, Fault, Outcome, decode};
-pub use record::{Filter, FlowRecord, PartyRecord, PolicyRecord, ServiceRecord, Verdict, protocol_name};
-pub use store::{FlowStore, Followed, Follower, StoreCounts};
+pub use filter::Filter;
+pub use party::{PartyRecord, ServiceRecord};
+pub use policy::{PolicyKind, PolicyRecord};
+pub use record::{FlowRecord, Kind, SCHEMA, Traffic, Verdict, protocol_name};
+pub use store::{FlowStore, Followed, Follower, StoreCounts, Wanted};

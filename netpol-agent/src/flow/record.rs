@@ -1,20 +1,30 @@
 //! A flow record: what `netpolctl flows` shows and `-o json` prints, one per line.
 
-use std::{fmt, net::IpAddr, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use netpol_common::net::proto;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Name;
+use super::{party::PartyRecord, policy::PolicyRecord};
 
-/// One packet that was dropped, or that opened a connection.
+/// Version of what records look like in JSON. It goes up when a field goes or changes its meaning; new fields may come any time.
+pub const SCHEMA: u32 = 1;
+
+/// A packet that was dropped, or a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FlowRecord {
-    /// When the programs saw it; RFC 3339, UTC, milliseconds.
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What is told of.
+    pub kind: Kind,
+    /// When the programs saw it; RFC 3339, UTC, milliseconds. Of several packets: the last one.
     pub time: Timestamp,
+    /// When they saw the first packet, if the record tells of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Timestamp>,
     /// The node whose programs saw it.
-    pub node: String,
+    pub node: Arc<str>,
     /// What became of it.
     pub verdict: Verdict,
     /// The drop reason's name (`docs/drop-reasons.md`); not there if it was forwarded.
@@ -37,6 +47,10 @@ pub struct FlowRecord {
     /// whose rules allows it.
     #[serde(default)]
     pub policies: Vec<PolicyRecord>,
+    /// Dropped by policy: the rule that came nearest to allowing it, and what it lacks, in words. Not there if the policies
+    /// have no rules, or too many drops of different kinds come at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<Arc<str>>,
     /// Why the initiator may send: `not-isolated`, `node`, `self`, `elsewhere` (not a pod of this node), a rule such as
     /// `shop/web spec.egress[0]`, or empty if it was not decided or does not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -47,49 +61,51 @@ pub struct FlowRecord {
     /// TCP flags, such as `SYN` or `SYN,ACK`; empty for other protocols.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tcp_flags: String,
+    /// Of ICMP and ICMPv6: the message's type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp_type: Option<u8>,
     /// Interface of the pod whose rules decided (host side), 0 if there is none.
     pub interface: u32,
     /// Length with Ethernet header, in bytes.
     pub length: u32,
+    /// Further packets alike that have no records of their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+    /// What has gone over the connection so far, if it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
-/// One end.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PartyRecord {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its port; 0 for protocols without ports. For an ICMP echo: the identifier at the asking end.
-    pub port: u16,
-    /// Namespace of the pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// The pod that has the address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<String>,
-    /// The Service that has the address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceRecord>,
-    /// The node that has the address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
+/// What a record tells of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A packet that was dropped.
+    Packet,
+    /// The first packet of a connection.
+    Opened,
+    /// A connection that goes on.
+    Heartbeat,
+    /// A connection that has ended.
+    Closed,
 }
 
-/// A Service.
-pub type ServiceRecord = Name;
+/// What has gone over a connection, as its initiator sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets that the initiator has sent.
+    pub packets_sent: u64,
+    /// Packets that it has received.
+    pub packets_received: u64,
+    /// Bytes that it has sent, with Ethernet headers.
+    pub bytes_sent: u64,
+    /// Bytes that it has received, with Ethernet headers.
+    pub bytes_received: u64,
+}
 
-/// A policy, and the rule of it that allowed the connection if one did.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct PolicyRecord {
-    /// `metadata.namespace`
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
-    /// `spec.ingress[1]`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// It was deleted and is in force until the pods of its namespace, which is being deleted, are gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub kept: bool,
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What became of a packet.
@@ -100,67 +116,8 @@ pub enum Verdict {
     Forwarded,
     /// It was dropped.
     Dropped,
-}
-
-/// Which records are wanted.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Filter {
-    /// Only these.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
-    /// Only those with this pod at either end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<Name>,
-    /// Only those from then on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-}
-
-impl Filter {
-    /// Whether a record is wanted.
-    #[must_use]
-    pub fn wants(&self, record: &FlowRecord) -> bool {
-        let ends = [&record.source, &record.destination, &record.translated];
-        self.verdict.is_none_or(|verdict| verdict == record.verdict)
-            && self.pod.as_ref().is_none_or(|pod| ends.into_iter().flatten().any(|end| end.is_pod(pod)))
-            && self.since.is_none_or(|since| record.time >= since)
-    }
-
-    /// Whether forwarded connections may be wanted, which the programs report on demand only.
-    #[must_use]
-    pub fn wants_forwarded(&self) -> bool {
-        self.verdict != Some(Verdict::Dropped)
-    }
-}
-
-impl PartyRecord {
-    fn is_pod(&self, name: &Name) -> bool {
-        self.namespace.as_deref() == Some(&name.namespace) && self.pod.as_deref() == Some(&name.name)
-    }
-}
-
-impl fmt::Display for PartyRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, port, namespace, pod, service, node } = self;
-        match (namespace, pod, service, node) {
-            (Some(namespace), Some(pod), ..) => write!(f, "{namespace}/{pod}")?,
-            (_, _, Some(service), _) => write!(f, "service:{service}")?,
-            (_, _, _, Some(node)) => write!(f, "node:{node}")?,
-            // As in a URL, so that the port can be told from the address.
-            _ if address.is_ipv6() && *port != 0 => write!(f, "[{address}]")?,
-            _ => write!(f, "{address}")?,
-        }
-        if *port == 0 { Ok(()) } else { write!(f, ":{port}") }
-    }
-}
-
-impl fmt::Display for PolicyRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, name, rule, kept } = self;
-        write!(f, "{namespace}/{name}")?;
-        rule.iter().try_for_each(|rule| write!(f, " {rule}"))?;
-        if *kept { f.write_str(" (kept)") } else { Ok(()) }
-    }
+    /// It was forwarded, and would have been dropped by policy if that were enforced.
+    Audit,
 }
 
 impl fmt::Display for Verdict {
@@ -168,6 +125,7 @@ impl fmt::Display for Verdict {
         f.write_str(match self {
             Self::Forwarded => "forwarded",
             Self::Dropped => "dropped",
+            Self::Audit => "audit",
         })
     }
 }

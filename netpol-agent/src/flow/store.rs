@@ -12,10 +12,34 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::record::{Filter, FlowRecord};
+use super::{filter::Filter, record::FlowRecord};
 
 /// Records that a follower may lag behind before it loses some.
 const LAG: usize = 4096;
+
+/// Which records somebody wants.
+pub trait Wanted: Send + Sync + 'static {
+    /// Whether a record is wanted.
+    fn wants(&self, record: &FlowRecord) -> bool;
+    /// Whether forwarded connections may be wanted, which the programs report on demand only.
+    fn wants_forwarded(&self) -> bool;
+}
+
+impl Wanted for Filter {
+    fn wants(&self, record: &FlowRecord) -> bool {
+        Self::wants(self, record)
+    }
+    fn wants_forwarded(&self) -> bool {
+        Self::wants_forwarded(self)
+    }
+}
+
+/// What followers are sent.
+#[derive(Clone)]
+enum Sent {
+    Record(Arc<FlowRecord>),
+    Missed(u64),
+}
 
 /// Told whether somebody listens to forwarded connections.
 type Listen = Box<dyn Fn(bool) + Send + Sync>;
@@ -24,10 +48,11 @@ type Listen = Box<dyn Fn(bool) + Send + Sync>;
 pub struct FlowStore {
     capacity: usize,
     recent: Mutex<VecDeque<Arc<FlowRecord>>>,
-    sender: broadcast::Sender<Arc<FlowRecord>>,
+    sender: broadcast::Sender<Sent>,
     listeners: Mutex<usize>,
     listen: Listen,
     seen: AtomicU64,
+    missed: AtomicU64,
     lost: AtomicU64,
 }
 
@@ -44,6 +69,9 @@ pub struct StoreCounts {
     pub followers: usize,
     /// Records that followers were too slow for, since the start.
     pub lost: u64,
+    /// Records that the agent was too slow for, since the start: the kernel's rings were full.
+    #[serde(default)]
+    pub missed: u64,
 }
 
 /// What a follower gets.
@@ -53,13 +81,15 @@ pub enum Followed {
     Record(Arc<FlowRecord>),
     /// It was too slow for so many records, of any kind.
     Lost(u64),
+    /// The agent was too slow for so many, of any kind: the kernel's rings were full.
+    Missed(u64),
 }
 
 /// Receives records as they come.
 pub struct Follower {
     store: Arc<FlowStore>,
-    filter: Filter,
-    receiver: broadcast::Receiver<Arc<FlowRecord>>,
+    wanted: Box<dyn Wanted>,
+    receiver: broadcast::Receiver<Sent>,
     /// Records that were kept when it began and that it has not had yet.
     backlog: VecDeque<Arc<FlowRecord>>,
 }
@@ -77,6 +107,7 @@ impl FlowStore {
             listeners: Mutex::new(0),
             listen: Box::new(listen),
             seen: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         })
     }
@@ -91,32 +122,48 @@ impl FlowStore {
         while recent.len() > self.capacity {
             recent.pop_front();
         }
-        if self.sender.send(record).is_err() {
+        if self.sender.send(Sent::Record(record)).is_err() {
             tracing::trace!("nobody follows the flow records");
         }
     }
 
-    /// The last `last` records that the filter wants, oldest first.
-    #[must_use]
-    pub fn recent(&self, filter: &Filter, last: usize) -> Vec<Arc<FlowRecord>> {
-        select(&lock(&self.recent), filter, last).into()
+    /// Takes note of records that the kernel could not hand over.
+    pub fn miss(&self, count: u64) {
+        self.missed.fetch_add(count, Ordering::Relaxed);
+        if self.sender.send(Sent::Missed(count)).is_err() {
+            tracing::trace!("nobody follows the flow records");
+        }
     }
 
-    /// Follows from now on, after the last `last` records that the filter wants.
+    /// The last `last` records that are wanted, oldest first.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, filter: Filter, last: usize) -> Follower {
+    pub fn recent(&self, wanted: &dyn Wanted, last: usize) -> Vec<Arc<FlowRecord>> {
+        select(&lock(&self.recent), wanted, last).into()
+    }
+
+    /// The first `count` of the kept records that are wanted, oldest first.
+    #[must_use]
+    pub fn earliest(&self, wanted: &dyn Wanted, count: usize) -> Vec<Arc<FlowRecord>> {
+        let recent = lock(&self.recent);
+        recent.iter().filter(|record| wanted.wants(record)).take(count).cloned().collect()
+    }
+
+    /// Follows from now on, after the last `last` records that are wanted.
+    #[must_use]
+    pub fn follow(self: &Arc<Self>, wanted: impl Wanted, last: usize) -> Follower {
+        let wanted = Box::new(wanted);
         let (receiver, backlog) = {
             let recent = lock(&self.recent);
-            (self.sender.subscribe(), select(&recent, &filter, last))
+            (self.sender.subscribe(), select(&recent, &*wanted, last))
         };
-        if filter.wants_forwarded() {
+        if wanted.wants_forwarded() {
             let mut listeners = lock(&self.listeners);
             *listeners += 1;
             if *listeners == 1 {
                 (self.listen)(true);
             }
         }
-        Follower { store: self.clone(), filter, receiver, backlog }
+        Follower { store: self.clone(), wanted, receiver, backlog }
     }
 
     /// How it is doing.
@@ -128,6 +175,7 @@ impl FlowStore {
             capacity: self.capacity,
             followers: self.sender.receiver_count(),
             lost: self.lost.load(Ordering::Relaxed),
+            missed: self.missed.load(Ordering::Relaxed),
         }
     }
 }
@@ -140,8 +188,11 @@ impl Follower {
         }
         loop {
             match self.receiver.recv().await {
-                Ok(record) if self.filter.wants(&record) => return Some(Followed::Record(record)),
-                Ok(_) => {}
+                Ok(Sent::Record(record)) if self.wanted.wants(&record) => {
+                    return Some(Followed::Record(record));
+                }
+                Ok(Sent::Record(_)) => {}
+                Ok(Sent::Missed(count)) => return Some(Followed::Missed(count)),
                 Err(RecvError::Lagged(count)) => {
                     self.store.lost.fetch_add(count, Ordering::Relaxed);
                     return Some(Followed::Lost(count));
@@ -154,7 +205,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if self.filter.wants_forwarded() {
+        if self.wanted.wants_forwarded() {
             let mut listeners = lock(&self.store.listeners);
             *listeners -= 1;
             if *listeners == 0 {
@@ -172,15 +223,15 @@ impl fmt::Debug for FlowStore {
 
 impl fmt::Debug for Follower {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follower").field("filter", &self.filter).finish_non_exhaustive()
+        f.debug_struct("Follower").field("backlog", &self.backlog.len()).finish_non_exhaustive()
     }
 }
 
-fn select(recent: &VecDeque<Arc<FlowRecord>>, filter: &Filter, last: usize) -> VecDeque<Arc<FlowRecord>> {
-    let mut wanted: VecDeque<_> =
-        recent.iter().rev().filter(|record| filter.wants(record)).take(last).cloned().collect();
-    wanted.make_contiguous().reverse();
-    wanted
+fn select(recent: &VecDeque<Arc<FlowRecord>>, wanted: &dyn Wanted, last: usize) -> VecDeque<Arc<FlowRecord>> {
+    let newest = recent.iter().rev().filter(|record| wanted.wants(record));
+    let mut newest: VecDeque<_> = newest.take(last).cloned().collect();
+    newest.make_contiguous().reverse();
+    newest
 }
 
 /// A panic elsewhere leaves nothing half done here.

@@ -1,18 +1,20 @@
 //! A record for tests.
 
-use super::{FlowRecord, PartyRecord, PolicyRecord, Verdict};
+use super::{FlowRecord, Kind, PartyRecord, PolicyKind, PolicyRecord, SCHEMA, Verdict};
+use crate::model::Labels;
 
 /// A connection that a policy dropped.
 pub(crate) fn sample() -> FlowRecord {
     let pod = |address: &str, port, name: &str| PartyRecord {
-        address: address.parse().unwrap(),
-        port,
         namespace: Some("shop".into()),
         pod: Some(name.into()),
-        service: None,
-        node: None,
+        labels: Labels::new([("app".to_owned(), name.trim_end_matches("-0").to_owned())].into()),
+        ..PartyRecord::unknown(address.parse().unwrap(), port)
     };
     FlowRecord {
+        schema: SCHEMA,
+        kind: Kind::Packet,
+        first: None,
         time: "2026-03-01T12:03:04.512Z".parse().unwrap(),
         node: "node-1".into(),
         verdict: Verdict::Dropped,
@@ -23,15 +25,24 @@ pub(crate) fn sample() -> FlowRecord {
         destination: Some(pod("10.244.1.20", 5432, "db-0")),
         translated: None,
         policies: vec![PolicyRecord {
+            kind: PolicyKind::NetworkPolicy,
             namespace: "shop".into(),
             name: "db-ingress".into(),
+            generation: 3,
+            direction: "ingress".into(),
+            index: None,
             rule: None,
+            peer: None,
             kept: false,
         }],
+        nearest: None,
         egress: "not-isolated".into(),
         ingress: String::new(),
         tcp_flags: "SYN".into(),
+        icmp_type: None,
         interface: 11,
         length: 74,
+        suppressed: 0,
+        traffic: None,
     }
 }

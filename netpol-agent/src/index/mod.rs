@@ -29,7 +29,9 @@ use shared::Shared;
 
 use crate::{
     dataplane::Interface,
-    model::{Labels, Name, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service, Slice},
+    model::{
+        Labels, Name, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service, Slice, Workload,
+    },
 };
 
 /// The objects, and who refers to whom.
@@ -49,7 +51,8 @@ pub struct Index {
     slices_of: BTreeMap<Name, BTreeSet<Name>>,
     /// Pods that policies can see, by the addresses they say are theirs.
     claims: BTreeMap<IpAddr, Vec<Name>>,
-    labels: Shared,
+    labels: Shared<BTreeMap<String, String>>,
+    workloads: Shared<Workload>,
     interfaces: BTreeMap<u32, Interface>,
     /// Pods whose interface the CNI plugin has told of.
     wired: BTreeMap<Name, wired::Lender>,
@@ -77,6 +80,7 @@ impl Index {
             slices_of: BTreeMap::new(),
             claims: BTreeMap::new(),
             labels: Shared::default(),
+            workloads: Shared::default(),
             interfaces: BTreeMap::new(),
             wired: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -168,6 +172,7 @@ impl Index {
         }
         if let Some(mut pod) = new {
             pod.labels = self.labels.share(pod.labels);
+            pod.workload = pod.workload.map(|workload| self.workloads.share(workload));
             if pod.policed() {
                 for addr in &pod.addresses {
                     self.claim(*addr, name);

@@ -1,42 +1,41 @@
-use std::{collections::HashSet, sync::Arc};
-
-use crate::model::Labels;
+use std::{collections::HashSet, hash::Hash, sync::Arc};
 
 /// So many are held before those that nobody has are looked for.
 const FEW: usize = 1024;
 
-/// Labels that some pod has, each once: the pods of a workload have the same.
+/// What some pod has, each once: the pods of a workload have the same labels, and the same workload.
 #[derive(Debug)]
-pub(super) struct Shared {
-    all: HashSet<Labels>,
+pub(super) struct Shared<T> {
+    all: HashSet<Arc<T>>,
     /// At how many the next search is due: a search is paid for by as many that came.
     full: usize,
 }
 
-impl Default for Shared {
+impl<T> Default for Shared<T> {
     fn default() -> Self {
         Self { all: HashSet::new(), full: FEW }
     }
 }
 
-impl Shared {
-    /// The same labels, in the one place where everybody has them.
-    pub(super) fn share(&mut self, labels: Labels) -> Labels {
-        if let Some(shared) = self.all.get(&labels) {
+impl<T: Eq + Hash> Shared<T> {
+    /// The same value, in the one place where everybody has it.
+    pub(super) fn share(&mut self, value: Arc<T>) -> Arc<T> {
+        if let Some(shared) = self.all.get(&value) {
             return shared.clone();
         }
         if self.all.len() >= self.full {
-            self.all.retain(|labels| Arc::strong_count(labels) > 1);
+            self.all.retain(|value| Arc::strong_count(value) > 1);
             self.full = FEW.max(2 * self.all.len());
         }
-        self.all.insert(labels.clone());
-        labels
+        self.all.insert(value.clone());
+        value
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Labels;
 
     fn labels(n: usize) -> Labels {
         Labels::new([("app".to_owned(), n.to_string())].into())

@@ -8,16 +8,18 @@ mod pod;
 mod policy;
 mod problem;
 mod selector;
+mod selector_text;
 mod service;
 
 pub use convert::{Converted, convert, reference};
 pub use manifest::Manifest;
 pub use name::Name;
 pub use object::{NAMESPACE_LABEL, Namespace, Node, Object, ServiceCidr};
-pub use pod::{NamedPort, Pod};
+pub use pod::{NamedPort, Pod, Workload};
 pub use policy::{Block, Namespaces, Peer, Peers, PodSelector, Policy, Port, PortRange, Ports, Rule};
 pub use problem::{Level, ObjectRef, Problem};
 pub use selector::{LabelSelector, Labels, Requirement, Test};
+pub use selector_text::SelectorError;
 pub use service::{
     LoadBalancing, Outside, Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort,
 };

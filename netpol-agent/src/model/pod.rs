@@ -1,4 +1,6 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Labels, Name};
 
@@ -17,6 +19,8 @@ pub struct Pod {
     pub node: Option<String>,
     /// `metadata.labels`
     pub labels: Labels,
+    /// What made it, as far as its own object says.
+    pub workload: Option<Arc<Workload>>,
     /// `status.podIPs`, the primary one first.
     pub addresses: Vec<IpAddr>,
     /// It uses its node's network: neither subject nor peer of a policy.
@@ -29,6 +33,16 @@ pub struct Pod {
     pub terminating: bool,
     /// Container ports with a name: of the containers, then of the init containers that keep running.
     pub named_ports: Vec<NamedPort>,
+}
+
+/// What a pod belongs to: the controller among its `metadata.ownerReferences`; the Deployment, where that is a ReplicaSet
+/// whose name is that of a Deployment with the pod's `pod-template-hash`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Workload {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, or whatever else the reference says.
+    pub kind: String,
+    /// Its name, in the pod's namespace.
+    pub name: String,
 }
 
 /// A named container port.

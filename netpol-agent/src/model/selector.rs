@@ -40,7 +40,12 @@ impl LabelSelector {
     /// Whether an object with these labels is selected.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.requirements.iter().all(|r| r.matches(labels))
+        self.selects(|key| labels.get(key).map(String::as_str))
+    }
+
+    /// Whether an object is selected whose labels are found by `value`.
+    pub fn selects<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|r| r.holds(value(&r.key)))
     }
 
     /// A label, key and value, that everything selected has; `None` if there is no such label.
@@ -54,8 +59,7 @@ impl LabelSelector {
 }
 
 impl Requirement {
-    fn matches(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.key);
+    fn holds(&self, value: Option<&str>) -> bool {
         match &self.test {
             Test::In(values) => value.is_some_and(|v| values.contains(v)),
             Test::NotIn(values) => value.is_none_or(|v| !values.contains(v)),

@@ -12,7 +12,7 @@ use crate::{
 const HANDFUL: usize = 256;
 
 /// Decodes what comes, gives it names and keeps it.
-pub(super) async fn run(mut ring: Ring, shared: Shared, store: Arc<FlowStore>, node: String) {
+pub(super) async fn run(mut ring: Ring, shared: Shared, store: Arc<FlowStore>, node: Arc<str>) {
     loop {
         let drained = ring.next(HANDFUL).await;
         if drained.foreign > 0 {

@@ -12,6 +12,7 @@
 //! | recorder | | what is wrong with objects, as Kubernetes Events |
 //! | health | ports where load balancers ask | tells them whether this node has backends |
 //! | probes | `--healthz-bind`, `--metrics-bind` | tells whether the agent and the node are well, and the numbers |
+//! | hubble | its sockets | answers `hubble`, Relay and the UI |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
 //! Stopping it, in any way and at any moment, leaves the dataplane at work.
@@ -23,6 +24,7 @@ mod events;
 mod fault_points;
 mod health;
 mod kept;
+mod observed;
 mod pending;
 mod plugins;
 mod problems;
@@ -49,12 +51,14 @@ use crate::{
     },
     engine::Engine,
     flow::FlowStore,
+    hubble::{HubbleError, Listeners},
     recorder::{self, Counts, RecorderOptions, Reports},
     source::{self, DirSource, Feed, KubeSource},
 };
 
 use agent::Agent;
 use health::Probes;
+use observed::Observed;
 use plugins::Plugins;
 use reconcile::Reconciler;
 pub use status::{Shared, Status};
@@ -80,6 +84,9 @@ pub enum RunError {
     /// The control socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Hubble's API cannot be served.
+    #[error(transparent)]
+    Hubble(#[from] HubbleError),
     /// The address of `--healthz-bind` or `--metrics-bind` cannot be taken.
     #[error("cannot listen on {address} ({flag})")]
     Probes {
@@ -120,8 +127,9 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let socket = Socket::bind(&args.socket)?;
     let probes = Probes::bind(args.healthz_bind, args.metrics_bind)?;
     let plugins = Plugins::open(args)?;
+    let hubble = Listeners::bind(&args.flows.hubble())?;
     let kernel = Kernel::open(&args.kernel())?;
-    let result = runtime.block_on(live(args, source, (socket, plugins, probes), kernel));
+    let result = runtime.block_on(live(args, source, (socket, plugins, probes, hubble), kernel));
     runtime.shutdown_timeout(LAST_WORDS);
     result
 }
@@ -136,7 +144,7 @@ async fn open(args: &RunArgs) -> Result<Feed, source::Error> {
 async fn live(
     args: &RunArgs,
     source: Feed,
-    (socket, plugins, probes): (Socket, Plugins, Probes),
+    (socket, plugins, probes, hubble): (Socket, Plugins, Probes, Listeners),
     kernel: Kernel,
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
@@ -207,9 +215,11 @@ async fn live(
     let reconciler = Reconciler::new(shared.clone(), maps).without_services(without_services);
     let reconcile = tokio::spawn(reconciler.run(batches, known, changes, asked));
     let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
-    let node = args.node.as_str();
-    let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.to_owned()));
-    let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.to_owned()));
+    let node: Arc<str> = args.node.as_str().into();
+    let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.clone()));
+    let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.clone()));
+    let observed = Observed { node, shared: shared.clone(), records: records.clone() };
+    let hubble = tokio::spawn(hubble.serve(observed));
     let (reports, publishes) = watch::channel(Arc::default());
     let problems = tokio::spawn(problems::run(shared.clone(), args.pending_deadline, reports));
     let recorder =
@@ -234,6 +244,10 @@ async fn live(
         ended = plugins => match ended {
             Ok(result) => result.map_err(RunError::Serve).and(Err(RunError::Ended("the socket for CNI plugins"))),
             Err(error) => panicked(error, "the socket for CNI plugins"),
+        },
+        ended = hubble => match ended {
+            Ok(result) => result.map_err(RunError::from).and(Err(RunError::Ended("Hubble's API"))),
+            Err(error) => panicked(error, "Hubble's API"),
         },
         ended = health => ended_or_panicked(ended, "the health checks"),
         ended = probes => match ended {

@@ -111,9 +111,10 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             match event {
                 SourceEvent::Apply { manifest, .. }
                     if self.without_services && manifest.is_about_services() => {}
-                SourceEvent::Apply { manifest, origin } => {
-                    self.shared.keep(&manifest);
+                SourceEvent::Apply { mut manifest, origin } => {
                     let converted = model::convert(&manifest, &origin);
+                    manifest.forget_owners();
+                    self.shared.keep(&manifest);
                     if engine.is_news(&converted) {
                         self.programming.changed(&model::reference(&manifest), &manifest);
                     }

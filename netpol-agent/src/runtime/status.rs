@@ -151,6 +151,11 @@ impl Shared {
         self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Value of the epoch counter.
+    pub(super) fn epoch(&self) -> u32 {
+        self.status.read().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
     /// The pods of this node, and interfaces without a pod.
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {

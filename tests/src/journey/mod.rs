@@ -284,8 +284,7 @@ impl Journey {
                 && (from.starts_with("outside:") || is_pod_named(record.source.as_ref(), from))
                 && goes_to(record).and_then(name_of).is_some_and(|name| name.starts_with(to))
         })?;
-        let mut named: Vec<_> =
-            record.policies.iter().map(|p| (p.namespace.as_str(), p.name.as_str())).collect();
+        let mut named: Vec<_> = record.policies.iter().map(|p| (&*p.namespace, &*p.name)).collect();
         named.sort_unstable();
         ensure!(named == drop.by, "{request}: dropped by {named:?}, not by {:?}", drop.by);
         let by: Vec<_> = named.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();

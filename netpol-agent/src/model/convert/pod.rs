@@ -1,10 +1,12 @@
-use k8s_openapi::api::core::v1;
+use k8s_openapi::{api::core::v1, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
 use super::{address, name_of, port_number, protocol, report::Report};
-use crate::model::{NamedPort, Pod};
+use crate::model::{NamedPort, Pod, Workload};
 
 /// Its value is the static pod's UID (`pkg/kubelet/types`, `ConfigMirrorAnnotationKey`).
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// What the Deployment controller gives a ReplicaSet's name and pods (`apps/v1`, `DefaultDeploymentUniqueLabelKey`).
+const TEMPLATE_HASH: &str = "pod-template-hash";
 
 pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
     let (meta, spec, status) = (&object.metadata, object.spec.as_ref(), object.status.as_ref());
@@ -17,6 +19,7 @@ pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         node: spec.and_then(|s| s.node_name.clone()).filter(|n| !n.is_empty()),
         labels: meta.labels.clone().unwrap_or_default().into(),
+        workload: workload(meta).map(Into::into),
         addresses: addresses(status, report),
         host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
         ended: matches!(phase, Some("Succeeded" | "Failed")),
@@ -25,6 +28,20 @@ pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
         terminating: meta.deletion_timestamp.is_some(),
         named_ports: spec.map(|s| named_ports(s, report)).unwrap_or_default(),
     }
+}
+
+/// Nothing but the pod's own object is asked: of a Job it is not known here whether a CronJob has made it.
+fn workload(meta: &ObjectMeta) -> Option<Workload> {
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let deployment = || {
+        let hash = meta.labels.as_ref()?.get(TEMPLATE_HASH)?;
+        owner.name.strip_suffix(hash)?.strip_suffix('-').filter(|name| !name.is_empty())
+    };
+    let (kind, name) = match deployment().filter(|_| owner.kind == "ReplicaSet") {
+        Some(name) => ("Deployment", name),
+        None => (owner.kind.as_str(), owner.name.as_str()),
+    };
+    Some(Workload { kind: kind.to_owned(), name: name.to_owned() })
 }
 
 fn addresses(status: Option<&v1::PodStatus>, report: &mut Report<'_>) -> Vec<std::net::IpAddr> {

@@ -208,3 +208,29 @@ fn services_keep_their_good_ports() {
         ]
     );
 }
+
+#[test]
+fn a_pod_belongs_to_what_its_owner_references_say() {
+    let workload = |text: &str| {
+        let pod = Manifest::Pod(serde_saphyr::from_str(&format!("{{metadata: {text}}}")).expect("a pod"));
+        let Some(Object::Pod(pod)) = convert(&pod, "").object else { panic!("a pod") };
+        pod.workload.map(|workload| format!("{} {}", workload.kind, workload.name))
+    };
+    let owner = |kind: &str, name: &str| {
+        format!(
+            "ownerReferences: [{{kind: Node, name: n}}, {{kind: {kind}, name: {name}, controller: true}}]"
+        )
+    };
+    let owned = |labels: &str, kind: &str, name: &str| {
+        workload(&format!("{{name: a, labels: {{{labels}}}, {}}}", owner(kind, name)))
+    };
+    assert_eq!(workload("{name: a}"), None);
+    assert_eq!(workload("{name: a, ownerReferences: [{kind: Node, name: n}]}"), None);
+    assert_eq!(owned("", "StatefulSet", "db").as_deref(), Some("StatefulSet db"));
+    let hash = "pod-template-hash: 6d4b75cb6d";
+    assert_eq!(owned(hash, "ReplicaSet", "web-6d4b75cb6d").as_deref(), Some("Deployment web"));
+    // One that people made, and one whose name says something else than the hash.
+    assert_eq!(owned("", "ReplicaSet", "web-6d4b75cb6d").as_deref(), Some("ReplicaSet web-6d4b75cb6d"));
+    assert_eq!(owned(hash, "ReplicaSet", "web-other").as_deref(), Some("ReplicaSet web-other"));
+    assert_eq!(owned(hash, "Job", "web-6d4b75cb6d").as_deref(), Some("Job web-6d4b75cb6d"));
+}

@@ -31,6 +31,7 @@ const METADATA: Keep = Fields(&[
             ("endpoints.kubernetes.io/last-change-trigger-time", All),
         ]),
     ),
+    ("ownerReferences", Fields(&[("kind", All), ("name", All), ("controller", All)])),
 ]);
 /// With the times at which it was written, and by nobody in particular.
 const METADATA_OF_POLICY: Keep = Fields(&[
