@@ -40,18 +40,20 @@ use netpol_common::config::flags;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
+    task::block_in_place,
 };
 
 use crate::{
     config::{ForServices, RunArgs, Source},
     ctl::{self, Socket, SocketError},
     dataplane::{
-        self, Dataplane,
-        kernel::{AttachMode, Kernel, OpenError, Switch},
+        Dataplane,
+        kernel::{AttachMode, Kernel, Lock, OpenError, PutAside, Switch},
     },
     engine::Engine,
     flow::FlowStore,
     hubble::{HubbleError, Listeners},
+    model::{Level, Problem},
     recorder::{self, Counts, RecorderOptions, Reports},
     source::{self, DirSource, Feed, KubeSource},
 };
@@ -78,9 +80,6 @@ pub enum RunError {
     /// The kernel side cannot be opened.
     #[error("cannot take over or set up the dataplane")]
     Open(#[from] OpenError),
-    /// What an agent left in the maps cannot be read.
-    #[error("cannot read the rows in the maps")]
-    Read(#[from] dataplane::Error),
     /// The control socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -150,6 +149,8 @@ async fn live(
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Start)?;
     let Kernel {
+        found,
+        rows,
         maps,
         known,
         changes,
@@ -172,11 +173,12 @@ async fn live(
     // An agent that was killed while somebody listened left it on.
     switches.turn(flags::FLOW_EVENTS, Switch::Off);
 
-    let mut engine = Engine::new(args.node.as_str(), maps.capacity(), maps.read()?);
+    let mut engine = Engine::new(args.node.as_str(), maps.capacity(), rows);
     engine.configure(args.service_settings());
     plugins.recall(&mut engine);
     let client = source.client();
     let (shared, asked) = Shared::new(engine, look, unpoliced);
+    shared.update(|status| status.put_aside = found.iter().map(put_aside).collect());
     tracing::info!(
         node = args.node.as_str(),
         source = %args.source,
@@ -259,11 +261,36 @@ async fn live(
         ended = recorder => ended_or_panicked(ended, "the recorder of events"),
         ended = drops => ended_or_panicked(ended, "reading drops"),
         ended = flows => ended_or_panicked(ended, "reading flows"),
+        () = retire(&shared, &lock) => Err(RunError::Ended("the removal of other versions")),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     drop(lock);
     result
+}
+
+fn put_aside(PutAside { path, to, why }: &PutAside) -> Problem {
+    let to = to.as_ref().map_or(String::new(), |to| format!("put aside as {}, and ", to.display()));
+    Problem {
+        level: Level::Error,
+        origin: path.display().to_string(),
+        message: format!("the pin {why}; {to}made anew when the agent started"),
+        ..Problem::default()
+    }
+}
+
+/// Removes what agents of other versions left once this one's policy is in force; before, it keeps closed what it can.
+async fn retire(shared: &Shared, lock: &Lock) {
+    let mut turns = shared.turns();
+    while !shared.status().programmed {
+        if turns.changed().await.is_err() {
+            return;
+        }
+    }
+    if let Err(error) = block_in_place(|| lock.remove_other_versions()) {
+        tracing::error!(error = &error as &dyn std::error::Error, "programs of another version stay");
+    }
+    std::future::pending().await
 }
 
 /// Writes events where there is an API server; where there is none, nobody listens to what they would say.

@@ -79,6 +79,8 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// How many problems of each level there are, all together, as of the last look.
     pub counts: BTreeMap<Level, usize>,
+    /// Pins that were not what they should be when the agent started.
+    pub put_aside: Vec<Problem>,
     /// Pods that have been pending for too long.
     pub overdue: Vec<Problem>,
     /// Ports where load balancers ask and nobody answers.
@@ -182,7 +184,8 @@ impl Shared {
     /// What is wrong with the source, with the objects and with pods, all of it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let Status { mut problems, overdue, unheard, .. } = self.status();
+        let Status { mut problems, put_aside, overdue, unheard, .. } = self.status();
+        problems.extend(put_aside);
         problems.extend(overdue);
         problems.extend(unheard);
         problems.extend(self.engine().problems());

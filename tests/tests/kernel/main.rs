@@ -3,6 +3,7 @@
 
 mod beside;
 mod conntrack;
+mod damage;
 mod discovery;
 mod limits;
 mod maps;

@@ -1,8 +1,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netpol_agent::dataplane::{
-    Backend, ClusterRow, Dataplane, Frontend, Member, Op, Rows, SourceRange,
-    kernel::{Kernel, LayoutError, OpenError, PinError, Sizes, cleanup},
+    Backend, ClusterRow, Dataplane, Frontend, Member, Op, Rows, SourceRange, kernel::Sizes,
 };
 use netpol_common::{
     cluster::kind,
@@ -10,11 +9,10 @@ use netpol_common::{
     peer::{CidrRow, PeerRow},
     policy::{ClassId, PolicyKey, PolicyRow, PortKey, PortSetId, RuleId, SlotId},
     service::{FrontendRow, ServiceRow},
-    version::ABI_VERSION,
 };
 use netpol_tests::bed::{Bed, ClusterSpec};
 
-use crate::node::{open, options, pin_dir};
+use crate::node::open;
 
 fn addr(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -138,45 +136,4 @@ fn rows_past_the_end_of_the_arena_are_refused() {
     assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 2, backends: two.clone() }).is_ok());
     assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 1, backends: two }).is_err());
     assert!(kernel.maps.apply(&Op::PutService(services, ServiceRow::default())).is_err());
-}
-
-#[test]
-fn a_pinned_map_of_another_shape_is_refused_and_left_alone() {
-    let bed = Bed::build(&ClusterSpec::default()).unwrap();
-    drop(open(&bed, "node1", None));
-    let node = bed.node("node1").unwrap();
-    let mut other = options(node, None);
-    other.sizes.ct *= 2;
-    let error = node.netns.enter(|| Ok(Kernel::open(&other).map(drop))).unwrap().unwrap_err();
-    assert!(matches!(error, OpenError::Layout(LayoutError::Differs { what: "room for", .. })), "{error}");
-    let message = error.to_string();
-    for part in [&format!("v{ABI_VERSION}/np_ct4"), "8192", "16384", "netpol-agent cleanup"] {
-        assert!(message.contains(part), "{part:?} in {message:?}");
-    }
-
-    // A table of addresses where the connections should be.
-    let pins = pin_dir(node).join(format!("v{ABI_VERSION}"));
-    std::fs::remove_file(pins.join("np_ct4")).unwrap();
-    std::fs::rename(pins.join("np_peer4"), pins.join("np_ct4")).unwrap();
-    let same = options(node, None);
-    let error = node.netns.enter(|| Ok(Kernel::open(&same).map(drop))).unwrap().unwrap_err();
-    assert!(matches!(error, OpenError::Layout(LayoutError::Differs { what: "key size", .. })), "{error}");
-}
-
-#[test]
-fn a_second_agent_is_refused_and_another_version_left_alone() {
-    let bed = Bed::build(&ClusterSpec::default()).unwrap();
-    let node = bed.node("node1").unwrap();
-    let newer = pin_dir(node).join(format!("v{}", ABI_VERSION + 1));
-    std::fs::create_dir_all(&newer).unwrap();
-    let kernel = open(&bed, "node1", None);
-    let again = options(node, None);
-    let error = node.netns.enter(|| Ok(Kernel::open(&again).map(drop))).unwrap().unwrap_err();
-    assert!(matches!(error, OpenError::Pin(PinError::InUse { .. })), "{error}");
-    let error = node.netns.enter(|| Ok(cleanup(&pin_dir(node)))).unwrap().unwrap_err();
-    assert!(matches!(error, OpenError::Pin(PinError::InUse { .. })), "{error}");
-    assert!(newer.is_dir());
-    drop(kernel);
-    node.netns.enter(|| Ok(cleanup(&pin_dir(node))?)).unwrap();
-    assert!(!pin_dir(node).exists(), "cleanup removes all versions");
 }

@@ -86,15 +86,30 @@ fn a_node_is_ready_once_every_kind_was_delivered_and_its_numbers_say_how_long_ch
     });
     assert_eq!(probe("/readyz").unwrap().0, 200);
 
-    // An address that is taken ends the start before anything else is touched.
+    // Another agent of this node says so and stops, as does one whose address is taken.
     let node = bed.node("node1").unwrap();
-    let mut command = Command::new(program("netpol-agent").unwrap());
-    let folder = node.folder.join("another");
-    command.args(["run", "--node=node1", "--source=dir:/", "--metrics-bind", METRICS]);
-    command.arg("--socket").arg(folder.join("agent.sock")).arg("--pin-dir").arg(&folder);
-    let output = node.netns.output(&mut command).unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1));
-    let wanted = "cannot listen on 127.0.0.1:10249 (--metrics-bind): Address already in use";
-    assert!(said.contains(wanted), "{said}");
+    let agent = &bed.agents()[0];
+    let [folder, own] = [node.folder.join("another"), agent.socket.clone()];
+    for (socket, metrics, wanted) in [
+        (
+            &folder.join("ctl.sock"),
+            METRICS,
+            "cannot listen on 127.0.0.1:10249 (--metrics-bind): Address already in use",
+        ),
+        (&own, "127.0.0.1:0", "another agent listens at "),
+        (
+            &folder.join("ctl.sock"),
+            "127.0.0.1:0",
+            &format!("another agent (process {}) serves this node already", agent.id()),
+        ),
+    ] {
+        let mut command = Command::new(program("netpol-agent").unwrap());
+        command.args(["run", "--node=node1", "--source=dir:/etc", "--metrics-bind", metrics]);
+        command.arg("--socket").arg(socket).arg("--pin-dir").arg(&folder).arg("--cni-dir").arg(&folder);
+        let output = node.netns.output(&mut command).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(wanted), "{wanted:?} is not in {said}");
+    }
+    assert_eq!(probe("/readyz").unwrap().0, 200);
 }

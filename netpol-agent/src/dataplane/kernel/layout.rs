@@ -1,6 +1,6 @@
 //! What each pinned map must look like. A loader takes a pinned map as it is, so it is checked before.
 
-use std::path::Path;
+use std::{fs, os::fd::AsFd, path::Path};
 
 use aya::maps::{MapData, MapError, MapInfo, MapType};
 use netpol_common::{
@@ -23,7 +23,11 @@ use netpol_common::{
     version::ABI_VERSION,
 };
 
-use super::{Sizes, object::pin_path};
+use super::{
+    Sizes,
+    bpf::{self, Pinned},
+    object::pin_path,
+};
 
 const NO_PREALLOC: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;
@@ -41,17 +45,12 @@ pub(super) struct Layout {
     flags: u32,
 }
 
-/// A pinned map cannot be used.
+/// What is wrong with a pinned map.
 #[derive(Debug, thiserror::Error)]
-pub enum LayoutError {
+pub(super) enum Fault {
     /// It has another shape.
-    #[error(
-        "{path}: the pinned map has {what} {found}, this agent (maps version {ABI_VERSION}) needs {wanted}; \
-         start with the sizes it was created with, or remove it with `netpol-agent cleanup`"
-    )]
+    #[error("has {what} {found}, this agent (maps version {ABI_VERSION}) needs {wanted}")]
     Differs {
-        /// Where it is pinned.
-        path: String,
         /// What differs.
         what: &'static str,
         /// As pinned.
@@ -59,15 +58,15 @@ pub enum LayoutError {
         /// As needed.
         wanted: String,
     },
+    /// It is no map.
+    #[error("is {0}, not a map")]
+    NoMap(&'static str),
     /// It cannot be opened or asked.
-    #[error("{path}: cannot read the pinned map")]
-    Read {
-        /// Where it is pinned.
-        path: String,
-        /// What the kernel said.
-        #[source]
-        source: MapError,
-    },
+    #[error("cannot be opened: {0}")]
+    Unreadable(String),
+    /// It is not there, and others are.
+    #[error("is missing")]
+    Missing,
 }
 
 /// The shape of every pinned map, in the order of [`names::PINNED`].
@@ -130,14 +129,27 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
 }
 
 impl Layout {
-    fn check(&self, path: &Path, info: &MapInfo) -> Result<(), LayoutError> {
-        let Self { name: _, kind, key, value, rows, flags } = self;
-        let found_kind = info.map_type().map_err(|source| LayoutError::Read { path: text(path), source })?;
-        let differs = |what, found: String, wanted: String| {
-            Err(LayoutError::Differs { path: text(path), what, found, wanted })
+    fn check(&self, path: &Path) -> Result<(), Fault> {
+        let pin = match bpf::open_pin(path) {
+            Ok(pin) => pin,
+            Err(_) if fs::symlink_metadata(path).is_err() => return Err(Fault::Missing),
+            Err(error) => return Err(Fault::Unreadable(error.to_string())),
         };
-        if found_kind != *kind {
-            return differs("type", format!("{found_kind:?}"), format!("{kind:?}"));
+        match bpf::pinned_kind(pin.as_fd()).map_err(|error| Fault::Unreadable(error.to_string()))? {
+            Pinned::Map => {}
+            other => return Err(Fault::NoMap(other.words())),
+        }
+        let unreadable = |error: MapError| Fault::Unreadable(error.to_string());
+        self.compare(&MapData::from_pin(path).map_err(unreadable)?.info().map_err(unreadable)?)
+    }
+
+    fn compare(&self, info: &MapInfo) -> Result<(), Fault> {
+        let Self { name: _, kind, key, value, rows, flags } = self;
+        let differs = |what, found: String, wanted: String| Err(Fault::Differs { what, found, wanted });
+        match info.map_type() {
+            Ok(found) if found == *kind => {}
+            Ok(found) => return differs("type", format!("{found:?}"), format!("{kind:?}")),
+            Err(error) => return differs("type", error.to_string(), format!("{kind:?}")),
         }
         for (what, found, wanted) in [
             ("key size", info.key_size(), *key as u32),
@@ -153,26 +165,15 @@ impl Layout {
     }
 }
 
-/// Checks every map that is pinned under `dir`; those that are not will be created.
-///
-/// # Errors
-///
-/// See [`LayoutError`]. Nothing is changed.
-pub(super) fn check_pinned(dir: &Path, sizes: &Sizes) -> Result<(), LayoutError> {
-    for layout in all(sizes) {
-        let path = pin_path(dir, layout.name);
-        if !path.exists() {
-            continue;
-        }
-        let read = |source| LayoutError::Read { path: text(&path), source };
-        let info = MapData::from_pin(&path).map_err(read)?.info().map_err(read)?;
-        layout.check(&path, &info)?;
-    }
-    Ok(())
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
+/// What is wrong with the maps that are pinned under `dir`; nothing if there is none.
+pub(super) fn faults(dir: &Path, sizes: &Sizes) -> Vec<(&'static str, Fault)> {
+    let found = all(sizes).into_iter().filter_map(|layout| {
+        let fault = layout.check(&pin_path(dir, layout.name)).err()?;
+        Some((layout.name, fault))
+    });
+    let found: Vec<_> = found.collect();
+    let is_missing = |(_, fault): &(_, Fault)| matches!(fault, Fault::Missing);
+    if found.len() == names::PINNED.len() && found.iter().all(is_missing) { Vec::new() } else { found }
 }
 
 #[cfg(test)]

@@ -347,16 +347,23 @@ fn pin_path(dir: &Path, ifindex: u32, hook: Hook) -> PathBuf {
     dir.join(format!("{ifindex}-{}", hook.program()))
 }
 
+/// Whether links of ours have such names.
+pub(super) fn is_name(name: &str) -> bool {
+    parse(name).is_some()
+}
+
+fn parse(name: &str) -> Option<(u32, Hook)> {
+    let (ifindex, program) = name.split_once('-')?;
+    let hook = Hook::ALL.into_iter().find(|hook| hook.program() == program)?;
+    Some((ifindex.parse().ok()?, hook))
+}
+
 fn pinned(dir: &Path) -> Result<Vec<(u32, Hook)>, LinkError> {
     let failed = |source| LinkError::List { path: dir.into(), source };
     let mut links = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        let parsed = name.to_str().and_then(|name| name.split_once('-')).and_then(|(ifindex, program)| {
-            let hook = Hook::ALL.into_iter().find(|hook| hook.program() == program)?;
-            Some((ifindex.parse().ok()?, hook))
-        });
-        match parsed {
+        match name.to_str().and_then(parse) {
             Some(link) => links.push(link),
             None => tracing::warn!(?dir, ?name, "not a link of ours"),
         }

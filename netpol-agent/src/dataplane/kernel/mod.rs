@@ -2,6 +2,7 @@
 
 mod abi;
 mod arena;
+mod aside;
 mod backends;
 mod bpf;
 #[cfg(feature = "bpf-log")]
@@ -27,6 +28,7 @@ mod nf_conntrack;
 mod node_netns;
 mod nopod;
 mod object;
+mod only;
 mod open;
 mod pins;
 mod quota;
@@ -46,13 +48,13 @@ mod watch;
 mod ways_out;
 mod xdp;
 
+pub use aside::PutAside;
 pub use clock::{Clock, Jiffies};
 pub use connections::{ConnectionKey, Connections};
 pub use discover::{Change, DiscoverError, Unpoliced};
 pub use gc::{Conntrack, Fill, Progress};
 pub use heap::give_back_what_is_free;
 pub use judge::{Judgement, judge};
-pub use layout::LayoutError;
 pub use links::{AttachMode, LinkError};
 pub use maps::{Maps, Switch, Switches};
 pub use namespaces::NamespaceError;

@@ -6,9 +6,9 @@ use netpol_common::names;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    AttachMode, Change, Clock, Conntrack, LayoutError, LinkError, LoadError, LoadOptions, Maps, NodeServices,
-    NodeServicesState, Object, PinError, Ring, RunError, Sizes, Stats, Timeouts, Unpoliced, UplinkOptions,
-    Uplinks, WatchError, XdpCounter, XdpStates, clock, layout,
+    AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions, Maps, NodeServices,
+    NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes, Stats, Timeouts, Unpoliced,
+    UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, clock,
     links::{self, Links},
     pins::{self, Pins},
     sockets, stale,
@@ -16,7 +16,7 @@ use super::{
     watch::{self, Look, Running, Started},
     xdp::Xdp,
 };
-use crate::dataplane;
+use crate::dataplane::{self, Dataplane, Rows};
 
 /// What the kernel side is opened with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +43,11 @@ pub struct KernelOptions {
 
 /// The kernel side, part by part, each for the task that needs it. Dropping all of it leaves the dataplane at work.
 pub struct Kernel {
-    /// The rows.
+    /// Pins that were not what they should be.
+    pub found: Vec<PutAside>,
+    /// What an agent before left in the maps.
+    pub rows: Rows,
+    /// The maps that hold it.
     pub maps: Maps,
     /// The pods' interfaces that are there, all closed or with a row from before.
     pub known: Vec<Change>,
@@ -78,7 +82,7 @@ pub struct Kernel {
 /// Held as long as this agent may write the maps, or put programs on interfaces: dropping it ends discovery first.
 pub struct Lock {
     _discovery: Running,
-    _pins: Pins,
+    pins: Pins,
 }
 
 /// The kernel side cannot be opened.
@@ -87,9 +91,6 @@ pub enum OpenError {
     /// The pin directory.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// A map that an agent left behind.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
     /// The object.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -102,6 +103,9 @@ pub enum OpenError {
     /// A map.
     #[error(transparent)]
     Map(#[from] dataplane::Error),
+    /// What is in the maps, also after they were made anew.
+    #[error("cannot read the rows in the maps")]
+    Rows(#[source] dataplane::Error),
     /// The kernel's clock.
     #[error(transparent)]
     Clock(#[from] RunError),
@@ -114,9 +118,31 @@ impl Kernel {
     /// # Errors
     ///
     /// If anything of it fails. What enforced before does so still.
+    ///
+    /// What was left and is not what it should be is put aside and made anew ([`Kernel::found`] names it): pods are closed, not open,
+    /// until it is there again.
     pub fn open(options: &KernelOptions) -> Result<Self, OpenError> {
+        let mut pins = Pins::open(&options.pin_dir)?;
+        for folder in pins.other_versions()? {
+            tracing::warn!(
+                path = %folder.display(),
+                "pins of another version: their programs go on beside this agent's until all of its policy is in force"
+            );
+        }
+        match Self::over(options, &mut pins) {
+            Ok(parts) => Ok(parts.with(pins)),
+            // Rows that name what is not there. All that was done so far has closed interfaces.
+            Err(OpenError::Rows(error)) => {
+                pins.put_all_aside(&format!("holds rows that make no sense: {error}: {}", error.source))?;
+                Ok(Self::over(options, &mut pins)?.with(pins))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn over(options: &KernelOptions, pins: &mut Pins) -> Result<Parts, OpenError> {
         let KernelOptions {
-            pin_dir,
+            pin_dir: _,
             netns_dir,
             sizes,
             attach,
@@ -126,8 +152,7 @@ impl Kernel {
             outside_quota,
             uplinks,
         } = options;
-        let pins = Pins::open(pin_dir)?;
-        layout::check_pinned(pins.maps(), sizes)?;
+        pins.put_aside(sizes)?;
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
         #[cfg(feature = "bpf-log")]
         super::bpf_log::forward(&mut object);
@@ -148,7 +173,9 @@ impl Kernel {
             maps.tell_of_members(stale::start(pins.maps()));
         }
         let xdp_sent = XdpCounter::new(&mut object)?;
-        Ok(Self {
+        let rows = maps.read().map_err(OpenError::Rows)?;
+        Ok(Parts {
+            rows,
             known,
             changes,
             look,
@@ -163,8 +190,63 @@ impl Kernel {
             node_services,
             xdp: xdp_states,
             xdp_sent,
-            lock: Lock { _discovery: running, _pins: pins },
+            running,
         })
+    }
+}
+
+/// [`Kernel`] without the pins that it was opened over.
+struct Parts {
+    rows: Rows,
+    maps: Maps,
+    known: Vec<Change>,
+    changes: UnboundedReceiver<Change>,
+    look: Look,
+    unpoliced: Unpoliced,
+    drops: Ring,
+    flows: Ring,
+    stats: Stats,
+    conntrack: Conntrack,
+    clock: Clock,
+    mode: AttachMode,
+    node_services: NodeServicesState,
+    xdp: XdpStates,
+    xdp_sent: XdpCounter,
+    running: Running,
+}
+
+impl Parts {
+    fn with(self, pins: Pins) -> Kernel {
+        Kernel {
+            found: pins.found().to_vec(),
+            rows: self.rows,
+            maps: self.maps,
+            known: self.known,
+            changes: self.changes,
+            look: self.look,
+            unpoliced: self.unpoliced,
+            drops: self.drops,
+            flows: self.flows,
+            stats: self.stats,
+            conntrack: self.conntrack,
+            clock: self.clock,
+            mode: self.mode,
+            node_services: self.node_services,
+            xdp: self.xdp,
+            xdp_sent: self.xdp_sent,
+            lock: Lock { _discovery: self.running, pins },
+        }
+    }
+}
+
+impl Lock {
+    /// Removes what agents of other versions left, programs and all: for when this one's policy is in force.
+    ///
+    /// # Errors
+    ///
+    /// If something of it cannot be removed.
+    pub fn remove_other_versions(&self) -> Result<(), PinError> {
+        self.pins.remove_other_versions()
     }
 }
 

@@ -6,10 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netpol_common::version::ABI_VERSION;
+use netpol_common::{names, version::ABI_VERSION};
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock, open, statfs},
     mount::{MountFlags, UnmountFlags, mount, unmount},
+};
+
+use super::{
+    Sizes,
+    aside::{ASIDE, Aside, PutAside},
+    links,
+    only::Only,
 };
 
 /// `BPF_FS_MAGIC` of include/uapi/linux/magic.h.
@@ -35,12 +42,25 @@ pub enum PinError {
         /// The folder that is locked.
         path: PathBuf,
     },
+    /// Two agents would put their programs on the same interfaces.
+    #[error("another agent{} serves this node already: end it first, or run this one in a network namespace of its own", process(*pid))]
+    Second {
+        /// The process, as this one sees it; 0 if it does not.
+        pid: i32,
+    },
+}
+
+fn process(pid: i32) -> String {
+    if pid > 0 { format!(" (process {pid})") } else { String::new() }
 }
 
 /// The folder of this version's pins, held by this process alone.
 pub(super) struct Pins {
+    root: PathBuf,
     dir: PathBuf,
-    _lock: DirLock,
+    aside: Aside,
+    _locks: [DirLock; 2],
+    _only: Only,
 }
 
 /// A folder that this process has locked; the kernel lets go when the process dies, however it dies.
@@ -60,6 +80,7 @@ impl Pins {
     /// Makes `<root>/v<ABI>/links`, mounting a BPF file system at `root` if it is not on one. Folders of other versions are
     /// left alone.
     pub(super) fn open(root: &Path) -> Result<Self, PinError> {
+        let only = Only::claim()?;
         let made = |path: &Path| {
             fs::create_dir_all(path).map_err(|source| failed(path, "create the directory", source))
         };
@@ -76,10 +97,54 @@ impl Pins {
             )
             .map_err(|errno| failed(mount_point, "mount a BPF file system", errno.into()))?;
         }
+        made(root)?;
+        let whole = lock(root)?;
+        // Agents that knew of no lock but their version's.
+        for other in versions(root)? {
+            drop(lock(&other)?);
+        }
+        let mut aside = Aside::new(root);
         let dir = version_dir(root);
-        made(&dir.join(LINKS))?;
-        let lock = lock(&dir)?;
-        Ok(Self { dir, _lock: lock })
+        for folder in [&dir, &dir.join(LINKS)] {
+            if fs::symlink_metadata(folder).is_ok_and(|entry| !entry.is_dir()) {
+                aside.put(folder, "is no folder".to_owned())?;
+            }
+            made(folder)?;
+        }
+        let version = lock(&dir)?;
+        Ok(Self { root: root.into(), dir, aside, _locks: [whole, version], _only: only })
+    }
+
+    /// Puts aside what cannot be used of what an agent before left. What enforces goes on.
+    pub(super) fn put_aside(&mut self, sizes: &Sizes) -> Result<(), PinError> {
+        self.aside.maps(&self.dir, sizes)?;
+        self.aside.links(&self.links(), links::is_name)?;
+        self.aside.links(&self.sockets(), |name| names::SOCKET_PROGRAMS.contains(&name))?;
+        self.aside.links(&self.dir.join(XDP), |name| name.contains(names::FROM_WIRE))
+    }
+
+    /// Puts all maps aside.
+    pub(super) fn put_all_aside(&mut self, why: &str) -> Result<(), PinError> {
+        self.aside.all_maps(&self.dir, why)
+    }
+
+    /// What was put aside since this was opened.
+    pub(super) fn found(&self) -> &[PutAside] {
+        self.aside.found()
+    }
+
+    /// The folders of other versions.
+    pub(super) fn other_versions(&self) -> Result<Vec<PathBuf>, PinError> {
+        Ok(versions(&self.root)?.into_iter().filter(|folder| *folder != self.dir).collect())
+    }
+
+    /// Removes the folders of other versions: their programs come off.
+    pub(super) fn remove_other_versions(&self) -> Result<(), PinError> {
+        for path in self.other_versions()? {
+            fs::remove_dir_all(&path).map_err(|source| failed(&path, "remove the directory", source))?;
+            tracing::info!(path = %path.display(), "programs and maps of another version are removed");
+        }
+        Ok(())
     }
 
     /// Where maps are pinned.
@@ -100,11 +165,27 @@ impl Pins {
 
 const LINKS: &str = "links";
 const SOCKETS: &str = "sockets";
+pub(super) const XDP: &str = "xdp";
 /// Where systems mount their BPF file system.
 const USUAL: &str = "/sys/fs/bpf";
 
 fn version_dir(root: &Path) -> PathBuf {
     root.join(format!("v{ABI_VERSION}"))
+}
+
+/// The folders of all versions.
+fn versions(root: &Path) -> Result<Vec<PathBuf>, PinError> {
+    let failed = |source| failed(root, "list the directory", source);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_version = name.strip_prefix('v').is_some_and(|version| version.parse::<u32>().is_ok());
+        if is_version && path.is_dir() {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 fn lock(dir: &Path) -> Result<DirLock, PinError> {
@@ -122,7 +203,7 @@ fn on_bpf_fs(path: &Path) -> Result<bool, PinError> {
     Ok(info.f_type as i64 == BPF_FS)
 }
 
-fn failed(path: &Path, call: &'static str, source: io::Error) -> PinError {
+pub(super) fn failed(path: &Path, call: &'static str, source: io::Error) -> PinError {
     PinError::Io { path: path.into(), call, source }
 }
 
@@ -136,15 +217,22 @@ pub(super) fn remove_all(root: &Path) -> Result<(), PinError> {
         return Ok(());
     }
     if on_bpf_fs(root)? {
-        for entry in fs::read_dir(root).map_err(|source| failed(root, "list the directory", source))? {
-            let path = entry.map_err(|source| failed(root, "list the directory", source))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.strip_prefix('v').is_some_and(|version| version.parse::<u32>().is_ok()) {
-                let held = lock(&path)?;
-                fs::remove_dir_all(&path).map_err(|source| failed(&path, "remove the directory", source))?;
-                drop(held);
-            }
+        // No agent starts meanwhile.
+        let whole = lock(root)?;
+        for path in versions(root)? {
+            let held = lock(&path)?;
+            fs::remove_dir_all(&path).map_err(|source| failed(&path, "remove the directory", source))?;
+            drop(held);
         }
+        let aside = root.join(ASIDE);
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&aside, "remove the directory", error));
+            }
+            _ => {}
+        }
+        // What is open keeps the file system from being unmounted.
+        drop(whole);
         match unmount(root, UnmountFlags::empty()) {
             // EINVAL: the directory lies on a BPF file system that somebody else mounted further up.
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}

@@ -266,6 +266,40 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     unsafe { bpf(OBJ_GET, &mut attr) }.map(owned)
 }
 
+/// What can be pinned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pinned {
+    Map,
+    Program,
+    Link,
+    /// Something that is newer than this.
+    Other,
+}
+
+impl Pinned {
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Map => "a map",
+            Self::Program => "a program",
+            Self::Link => "a link",
+            Self::Other => "something else",
+        }
+    }
+}
+
+/// What a descriptor stands for. `BPF_OBJ_GET_INFO_BY_FD` does not tell: it answers for all of them, each in its own shape.
+pub(super) fn pinned_kind(object: BorrowedFd<'_>) -> io::Result<Pinned> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))?;
+    let has = |field: &str| text.lines().any(|line| line.starts_with(field));
+    Ok(match () {
+        () if has("map_type:") => Pinned::Map,
+        // Of a link too the number of its program is told.
+        () if has("link_type:") => Pinned::Link,
+        () if has("prog_type:") => Pinned::Program,
+        () => Pinned::Other,
+    })
+}
+
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct MapCreate {

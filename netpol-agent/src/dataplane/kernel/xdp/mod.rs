@@ -22,7 +22,7 @@ pub use state::{XdpState, XdpStates};
 
 use self::link::Pin;
 use super::{
-    Object,
+    Object, pins,
     table::{self, Hash},
 };
 use crate::dataplane::Error;
@@ -122,7 +122,7 @@ impl Xdp {
                 tested.map(|()| program).map_err(|error| format!("the self-test failed: {}", chain(&error)))
             }),
         };
-        Ok(Self { choice, dir: maps.join("xdp"), table, program, states: XdpStates::new(choice) })
+        Ok(Self { choice, dir: maps.join(pins::XDP), table, program, states: XdpStates::new(choice) })
     }
 
     /// What became of it, kept up to date.
