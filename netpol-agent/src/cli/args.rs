@@ -1,18 +1,11 @@
 //! The command line of `netpolctl`.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::{
-    ctl::{
-        DEFAULT_SOCKET,
-        api::{ExplainRequest, FlowsRequest},
-    },
-    flow::{Filter, Verdict},
-    model::Name,
-};
+pub use super::flows_args::{By, FilterFlags, FlowsFlags, SinceFlag, Top, TopFlags};
+use crate::ctl::{DEFAULT_SOCKET, api::ExplainRequest};
 
 /// Shows what the netpol agent of this node knows.
 #[derive(Clone, PartialEq, Eq, Parser, Debug)]
@@ -39,6 +32,8 @@ pub struct Args {
 pub enum Format {
     /// Tables for people
     Table,
+    /// The same, but one line after the other as they come (flows)
+    Compact,
     /// JSON: one value, or one per line (flows)
     Json,
 }
@@ -58,99 +53,11 @@ pub enum Command {
     Metrics,
     /// What packets have met: drops, and new connections while somebody follows
     Flows(FlowsFlags),
+    /// What is most frequent
+    #[command(subcommand)]
+    Top(Top),
     /// What a connection would meet, by which rule, and whether the maps agree
     Explain(ExplainFlags),
-}
-
-/// Arguments of `flows`.
-#[derive(Clone, PartialEq, Eq, clap::Args, Debug)]
-pub struct FlowsFlags {
-    /// Go on with new records as they come
-    #[arg(short, long)]
-    pub follow: bool,
-    /// Only these
-    #[arg(long, value_enum)]
-    pub verdict: Option<VerdictFlag>,
-    /// Only those with this pod at either end
-    #[arg(long, value_name = "NS/NAME")]
-    pub pod: Option<PodFlag>,
-    /// At most so many of those that are kept, the newest [default: 20; with --follow: 0]
-    #[arg(long, value_name = "N")]
-    pub last: Option<usize>,
-    /// Only those of this last while: 30s, 5m, 2h
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<SinceFlag>,
-}
-
-/// Values of `--verdict`.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-pub enum VerdictFlag {
-    /// Packets that were not forwarded
-    Dropped,
-    /// Packets that opened a connection
-    Forwarded,
-}
-
-/// Value of `--pod`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PodFlag(Name);
-
-impl FromStr for PodFlag {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
-                Ok(Self(Name::new(namespace, name)))
-            }
-            _ => Err("a pod is NAMESPACE/NAME"),
-        }
-    }
-}
-
-/// Value of `--since`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SinceFlag(Duration);
-
-impl FromStr for SinceFlag {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => 0,
-        };
-        let total = number.parse::<u32>().ok().map(|n| u64::from(n) * seconds).filter(|_| seconds > 0);
-        total.map(|s| Self(Duration::from_secs(s))).ok_or("a time is a number with s, m or h: 30s")
-    }
-}
-
-impl FlowsFlags {
-    /// The request, at the time `now`.
-    #[must_use]
-    pub fn request(&self, now: Timestamp) -> FlowsRequest {
-        let verdict = self.verdict.map(|verdict| match verdict {
-            VerdictFlag::Dropped => Verdict::Dropped,
-            VerdictFlag::Forwarded => Verdict::Forwarded,
-        });
-        let ago = |SinceFlag(ago): SinceFlag| {
-            let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
-            now.checked_sub(ago).unwrap_or(Timestamp::MIN)
-        };
-        let pod = self.pod.clone().map(|PodFlag(name)| name);
-        // A time alone asks for everything in it.
-        let default = match (self.follow, self.since) {
-            (_, Some(_)) => usize::MAX,
-            (true, None) => 0,
-            (false, None) => 20,
-        };
-        FlowsRequest {
-            filter: Filter { verdict, pod, since: self.since.map(ago) },
-            last: self.last.unwrap_or(default),
-            follow: self.follow,
-        }
-    }
 }
 
 /// Arguments of `explain`.
@@ -182,6 +89,10 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::{
+        ctl::api::FlowsRequest,
+        flow::{Test, Verdict},
+    };
 
     fn flows(words: &[&str]) -> FlowsRequest {
         let words = ["netpolctl", "flows"].iter().chain(words);
@@ -202,10 +113,19 @@ mod tests {
         assert_eq!(flows(&["-f", "--last", "5"]).last, 5);
         let asked = flows(&["--verdict", "dropped", "--pod", "shop/web", "--since", "5m"]);
         assert_eq!(asked.filter.since.unwrap().to_string(), "2026-03-01T11:55:00Z");
-        assert_eq!((asked.filter.verdict, asked.last), (Some(Verdict::Dropped), usize::MAX));
-        for wrong in
-            [["--pod", "web"], ["--since", "5"], ["--since", ""], ["--since", "5ü"], ["--verdict", "lost"]]
-        {
+        assert_eq!(asked.last, usize::MAX);
+        assert_eq!(asked.filter.only[0], Test::Verdict(Verdict::Dropped));
+        assert_eq!(asked.filter.only.len(), 2);
+        let asked = flows(&["--port=1", "--port", "2", "-l", "a in (x,y)", "--not", "namespace=kube-system"]);
+        assert_eq!((asked.filter.only.len(), asked.filter.not.len()), (3, 1));
+        for wrong in [
+            ["--pod", "web"],
+            ["--since", "5"],
+            ["--since", ""],
+            ["--since", "5ü"],
+            ["--verdict", "lost"],
+            ["--not", "port"],
+        ] {
             assert!(Args::try_parse_from(["netpolctl", "flows"].iter().chain(&wrong)).is_err(), "{wrong:?}");
         }
     }

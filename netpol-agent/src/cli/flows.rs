@@ -5,47 +5,99 @@ use serde_json::json;
 
 use super::{
     Error,
-    args::FlowsFlags,
+    args::{FlowsFlags, Format},
     output::{Colour, Output},
+    table::{Align, table},
 };
 use crate::{
     ctl::{
         Client,
         api::{Request, Response},
     },
-    flow::{FlowRecord, Verdict},
+    flow::{FlowRecord, PartyRecord, Verdict},
 };
 
 pub(super) fn run(
     agent: &mut Client,
     flags: &FlowsFlags,
-    json: bool,
+    format: Format,
     output: &mut Output<'_>,
 ) -> Result<(), Error> {
     agent.send(&Request::Flows(flags.request(Timestamp::now())))?;
+    // A table needs to know all of its rows.
+    let mut rows = (format == Format::Table && !flags.follow).then(Vec::new);
     loop {
-        match agent.receive()? {
-            Response::Flow(record) if json => output.json(&record)?,
-            Response::Flow(record) => output.lines(&line(&record, output.colour()))?,
-            Response::Lost(count) if json => output.json(&json!({ "lost": count }))?,
-            Response::Lost(count) => {
-                output.lines(&format!("… {count} records lost: the reader is too slow"))?
+        let missing = match agent.receive()? {
+            Response::Flow(record) if format == Format::Json => {
+                output.json(&record)?;
+                continue;
             }
-            Response::Missed(count) if json => output.json(&json!({ "missed": count }))?,
-            Response::Missed(count) => {
-                output.lines(&format!("… {count} records missing: the agent is too slow for its kernel"))?
+            Response::Flow(record) => {
+                match &mut rows {
+                    Some(rows) => rows.push(row(&record)),
+                    None => output.lines(&line(&record, output.colour()))?,
+                }
+                continue;
             }
-            Response::End => return Ok(()),
+            Response::Lost(count) => ("lost", count, "lost: the reader is too slow"),
+            Response::Missed(count) => ("missed", count, "missing: the agent is too slow for its kernel"),
+            Response::End => break,
             _ => return Err(agent.other_answer().into()),
+        };
+        let (field, count, words) = missing;
+        if format == Format::Json {
+            output.json(&json!({ field: count }))?;
+        } else {
+            output.lines(&format!("… {count} records {words}"))?;
         }
     }
+    if let Some(rows) = rows {
+        let left = |name| (name, Align::Left);
+        let headings = ["TIME", "VERDICT", "DIRECTION", "FROM", "TO", "PROTOCOL", "WHY"].map(left);
+        let text = table(headings, rows, "no records");
+        let colour = output.colour();
+        // In place, when the widths are settled. No name has capitals.
+        let lines = text.lines().map(|line| {
+            let line = line.replacen(" DROPPED", &format!(" {}", colour.bad("DROPPED")), 1);
+            format!("{}\n", line.replacen(" FORWARDED", &format!(" {}", colour.good("FORWARDED")), 1))
+        });
+        output.lines(&lines.collect::<String>())?;
+    }
+    Ok(())
+}
+
+/// The day is in the JSON.
+fn time(record: &FlowRecord) -> String {
+    let time = format!("{:.3}", record.time);
+    time.split_once('T').map_or(time.as_str(), |(_, rest)| rest.trim_end_matches('Z')).to_owned()
+}
+
+/// Not coloured: the codes would count as width.
+fn row(record: &FlowRecord) -> [String; 7] {
+    let text = |end: &Option<PartyRecord>| end.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let to = match &record.translated {
+        None => text(&record.destination),
+        Some(backend) => format!("{} → {backend}", text(&record.destination)),
+    };
+    let from = match &record.source {
+        None => format!("interface {}", record.interface),
+        source => text(source),
+    };
+    let protocol = if record.protocol.is_empty() { "-" } else { &record.protocol };
+    [
+        time(record),
+        record.verdict.to_string().to_uppercase(),
+        record.direction.clone(),
+        from,
+        to,
+        protocol.to_owned(),
+        why(record),
+    ]
 }
 
 /// One record in one line: when, what, to whom, why.
 pub(super) fn line(record: &FlowRecord, colour: Colour) -> String {
-    // The day is in the JSON.
-    let time = format!("{:.3}", record.time);
-    let time = time.split_once('T').map_or(time.as_str(), |(_, rest)| rest.trim_end_matches('Z'));
+    let time = time(record);
     let verdict = match record.verdict {
         Verdict::Dropped => colour.bad("DROPPED"),
         Verdict::Forwarded => colour.good("FORWARDED"),
@@ -65,7 +117,11 @@ fn why(record: &FlowRecord) -> String {
         Some(reason) if reason == "policy" && policies.is_empty() => {
             format!("{reason}: isolated by policies that are gone")
         }
-        Some(reason) if reason == "policy" => format!("{reason}: isolated by {}", policies.join(", ")),
+        Some(reason) if reason == "policy" => {
+            let nearest =
+                record.nearest.as_ref().map_or_else(String::new, |words| format!("; nearest {words}"));
+            format!("{reason}: isolated by {}{nearest}", policies.join(", "))
+        }
         Some(reason) => reason.clone(),
         None => {
             let ends = [("egress", &record.egress), ("ingress", &record.ingress)];
@@ -86,6 +142,11 @@ mod tests {
             line(&sample(), Colour::Off),
             "12:03:04.512 DROPPED ingress shop/frontend:43122 → shop/db-0:5432 TCP policy: isolated by shop/db-ingress"
         );
+        let nearest =
+            "shop/db-ingress spec.ingress[0]: TCP 5432 is allowed from app=web; app=frontend is not it";
+        let near = FlowRecord { nearest: Some(nearest.into()), ..sample() };
+        assert!(line(&near, Colour::Off).ends_with(&format!("shop/db-ingress; nearest {nearest}")));
+        assert!(row(&near)[6].ends_with(nearest) && row(&near)[3] == "shop/frontend:43122");
         assert!(line(&sample(), Colour::On).contains("\u{1b}[31mDROPPED\u{1b}[0m"));
     }
 

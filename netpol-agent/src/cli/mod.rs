@@ -3,14 +3,16 @@
 mod args;
 mod explain;
 mod flows;
+mod flows_args;
 mod output;
 mod status;
 mod table;
+mod top;
 mod views;
 
 use std::{io, process::ExitCode};
 
-pub use args::{Args, Command, Format};
+pub use args::{Args, By, Command, FilterFlags, FlowsFlags, Format, SinceFlag, Top, TopFlags};
 pub use output::Output;
 
 use crate::ctl::{
@@ -107,7 +109,8 @@ pub fn run(args: &Args, output: &mut Output<'_>) -> Result<Exit, Error> {
                 .ask(&Request::Metrics, |r| if let Response::Metrics(m) = r { Some(m) } else { None })?;
             if json { output.json(&text)? } else { output.lines(&text)? }
         }
-        Command::Flows(flags) => flows::run(&mut agent, flags, json, output)?,
+        Command::Flows(flags) => flows::run(&mut agent, flags, args.output, output)?,
+        Command::Top(Top::Drops(flags)) => top::run(&mut agent, flags, json, output)?,
         Command::Explain(flags) => {
             let request = Request::Explain(flags.request());
             let answer =

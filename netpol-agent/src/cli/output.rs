@@ -50,6 +50,14 @@ impl<'a> Output<'a> {
         self.writer.flush()
     }
 
+    /// Makes room for something that takes the place of what stands there, if somebody looks at it.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        if self.colour == Colour::On {
+            self.writer.write_all(b"\x1b[H\x1b[2J")?;
+        }
+        Ok(())
+    }
+
     /// Writes a value as one line of JSON.
     pub(super) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         self.lines(&serde_json::to_string(value)?)

@@ -1,6 +1,7 @@
 //! The pure heart of the agent, in one type: `index → compile → plan`, driven from outside.
 
 mod attribution;
+mod detail;
 mod hold;
 mod services;
 mod status;
@@ -12,6 +13,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use attribution::Attribution;
+pub use detail::{Other, Refused};
 use netpol_common::{endpoint::flags, names};
 
 pub use crate::plan::{Plan, Refusal, Shortage};

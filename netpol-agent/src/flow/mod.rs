@@ -15,7 +15,7 @@ pub(crate) mod tests_support;
 
 pub use attribute::{Names, attribute};
 pub use decode::{Decoded, Ends, Fault, Outcome, decode};
-pub use filter::Filter;
+pub use filter::{Filter, Test};
 pub use party::{PartyRecord, ServiceRecord};
 pub use policy::{PolicyKind, PolicyRecord};
 pub use record::{FlowRecord, Kind, SCHEMA, Traffic, Verdict, protocol_name};

@@ -1,10 +1,7 @@
 use std::sync::atomic::AtomicI64;
 
 use super::*;
-use crate::{
-    flow::{Verdict, tests_support::sample},
-    model::Name,
-};
+use crate::flow::{Test, Verdict, tests_support::sample};
 
 fn dropped(length: u32) -> FlowRecord {
     FlowRecord { length, ..sample() }
@@ -15,7 +12,7 @@ fn lengths(records: &[Arc<FlowRecord>]) -> Vec<u32> {
 }
 
 fn only(verdict: Verdict) -> Filter {
-    Filter { verdict: Some(verdict), ..Filter::default() }
+    Filter { only: vec![Test::Verdict(verdict)], ..Filter::default() }
 }
 
 #[test]
@@ -25,17 +22,6 @@ fn the_oldest_records_give_way() {
     assert_eq!(lengths(&store.recent(&Filter::default(), 10)), [3, 4, 5]);
     assert_eq!(lengths(&store.recent(&Filter::default(), 2)), [4, 5]);
     assert_eq!((store.counts().seen, store.counts().kept), (5, 3));
-}
-
-#[test]
-fn filters_look_at_verdict_pod_and_time() {
-    let record = sample();
-    let pod = |name: &str| Filter { pod: Some(Name::new("shop", name)), ..Filter::default() };
-    assert!(pod("frontend").wants(&record) && pod("db-0").wants(&record) && !pod("other").wants(&record));
-    assert!(only(Verdict::Dropped).wants(&record) && !only(Verdict::Forwarded).wants(&record));
-    let since = |time| Filter { since: Some(time), ..Filter::default() };
-    let later = record.time.checked_add(std::time::Duration::from_millis(1)).unwrap();
-    assert!(since(record.time).wants(&record) && !since(later).wants(&record));
 }
 
 #[tokio::test]

@@ -23,6 +23,13 @@ impl Index {
         self.problems.get(object).map_or(0, Vec::len)
     }
 
+    /// Whether the conversion of an object found an error in a field, or below it.
+    #[must_use]
+    pub fn has_error_below(&self, object: &ObjectRef, field: &str) -> bool {
+        let problems = self.problems.get(object).into_iter().flatten();
+        problems.filter(|problem| problem.level == Level::Error).any(|p| p.field.starts_with(field))
+    }
+
     /// The pods that a policy selects.
     pub fn selected<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a Pod> {
         self.pods_in(&policy.name.namespace).filter(|p| p.policed() && self.selects(policy, p))

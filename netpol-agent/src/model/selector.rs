@@ -3,12 +3,15 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// `metadata.labels`. Shared by all pods that have the same: those of one workload.
 pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// A label selector that could be read. One form for one meaning where that is cheap: `matchLabels` are `In` with one
 /// value, the order of requirements and doubles do not count.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct LabelSelector {
     /// All of them must hold; none at all selects everything.
     pub requirements: BTreeSet<Requirement>,

@@ -32,6 +32,19 @@ impl FromStr for LabelSelector {
     }
 }
 
+impl TryFrom<String> for LabelSelector {
+    type Error = SelectorError;
+    fn try_from(text: String) -> Result<Self, SelectorError> {
+        text.parse()
+    }
+}
+
+impl From<LabelSelector> for String {
+    fn from(selector: LabelSelector) -> Self {
+        selector.to_string()
+    }
+}
+
 /// At the commas that are not within parentheses.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut start, mut within) = (Vec::new(), 0, false);

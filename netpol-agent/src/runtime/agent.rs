@@ -35,7 +35,7 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    fn counters(&self) -> Vec<Counter> {
+    pub(super) fn counters(&self) -> Vec<Counter> {
         self.stats.read().unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "reading the counters");
             Vec::new()

@@ -6,6 +6,7 @@
 //! | discovery (a thread of the kernel side) | links, netlink | closes pods' interfaces, tells which there are |
 //! | reconcile | the engine's writing side, the maps | events in, operations out |
 //! | events, one per ring | a ring | events in, named records out |
+//! | missed | | tells who follows of events that found no room in a ring |
 //! | control socket | nothing | answers `netpolctl` |
 //! | plugins | what the CNI plugin has told | answers the plugin once a pod is policed |
 //! | problems | | what is wrong with objects, and who is pending for too long, into the log, once |
@@ -24,6 +25,8 @@ mod events;
 mod fault_points;
 mod health;
 mod kept;
+mod missed;
+mod nearest;
 mod observed;
 mod pending;
 mod plugins;
@@ -220,6 +223,7 @@ async fn live(
     let node: Arc<str> = args.node.as_str().into();
     let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.clone()));
     let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.clone()));
+    let missed = tokio::spawn(missed::run(agent.clone(), records.clone()));
     let observed = Observed { node, shared: shared.clone(), records: records.clone() };
     let hubble = tokio::spawn(hubble.serve(observed));
     let (reports, publishes) = watch::channel(Arc::default());
@@ -261,6 +265,7 @@ async fn live(
         ended = recorder => ended_or_panicked(ended, "the recorder of events"),
         ended = drops => ended_or_panicked(ended, "reading drops"),
         ended = flows => ended_or_panicked(ended, "reading flows"),
+        ended = missed => ended_or_panicked(ended, "counting lost events"),
         () = retire(&shared, &lock) => Err(RunError::Ended("the removal of other versions")),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),

@@ -3,6 +3,7 @@
 mod capacity;
 mod change;
 mod cluster;
+mod detail;
 mod ending;
 mod golden;
 mod incremental;
