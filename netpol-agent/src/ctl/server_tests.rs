@@ -110,12 +110,23 @@ fn tables_show_pods_policies_and_services() {
 #[test]
 fn kept_records_are_shown_and_filtered() {
     let agent = Agent::start();
-    let text = agent.table(&["flows", "--verdict", "dropped", "--pod", "shop/db-0"]);
+    let wanted = ["flows", "--verdict", "dropped", "--pod", "shop/db-0", "--label", "app in (db,x)"];
     assert_eq!(
-        text,
+        agent.table(&[&["-o", "compact"][..], &wanted].concat()),
         "12:03:04.512 DROPPED ingress shop/frontend:43122 → shop/db-0:5432 TCP policy: isolated by shop/db-ingress\n"
     );
-    assert_eq!(agent.table(&["flows", "--pod", "shop/other"]), "");
+    let text = agent.table(&wanted);
+    assert!(text.starts_with("TIME") && text.contains("  shop/db-0:5432  TCP  "), "{text}");
+    assert_eq!(agent.table(&["-o", "compact", "flows", "--pod", "shop/other"]), "");
+    assert_eq!(agent.table(&["flows", "--not", "policy=shop/db-ingress"]), "no records\n");
+    let top = agent.table(&["top", "drops", "--by", "reason"]);
+    assert!(
+        top.lines()
+            .nth(1)
+            .is_some_and(|line| line.trim_start().starts_with("1  2026-") && line.ends_with("policy")),
+        "{top}"
+    );
+    assert_eq!(agent.json(&["top", "drops"])[0]["packets"], 1);
     assert_eq!(agent.json(&["flows"])["policies"][0]["name"], "db-ingress");
 }
 
