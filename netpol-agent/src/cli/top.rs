@@ -106,7 +106,7 @@ fn what(record: &FlowRecord, by: By) -> String {
 /// The most frequent first; of equals the latest.
 fn rows(counts: BTreeMap<String, Row>, limit: usize) -> Vec<Row> {
     let mut rows: Vec<_> = counts.into_values().collect();
-    rows.sort_by(|a, b| (b.packets, b.last).cmp(&(a.packets, a.last)));
+    rows.sort_by_key(|row| std::cmp::Reverse((row.packets, row.last)));
     rows.truncate(limit);
     rows
 }
