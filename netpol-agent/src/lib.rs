@@ -3,7 +3,7 @@
 //! ```text
 //! source (manifest folder) → model → index → compile → plan → dataplane (maps, links)
 //! what is wrong → recorder (Kubernetes Events)
-//! kernel events → flow (decode → attribute) → ctl (netpolctl), hubble
+//! kernel events → flow (decode → attribute) → ctl (netpolctl), hubble, export
 //! ```
 //!
 //! `index`, `compile` and `plan` are pure and synchronous: no client, no clock, no I/O. `dataplane::kernel` is the only
@@ -17,6 +17,7 @@ pub mod config;
 pub mod ctl;
 pub mod dataplane;
 pub mod engine;
+pub mod export;
 pub mod flow;
 pub mod hubble;
 pub mod index;

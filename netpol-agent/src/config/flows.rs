@@ -1,13 +1,17 @@
 //! Who is told of flows.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, value_parser};
 
-use crate::hubble::{HubbleOptions, TlsFiles};
+use crate::{
+    export::{ExportOptions, Exported, FileOptions, OtlpOptions},
+    flow::Breakdown,
+    hubble::{HubbleOptions, TlsFiles},
+};
 
 /// Arguments of `run` about flow records.
-#[derive(Clone, PartialEq, Eq, Args, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Args, Debug)]
 pub struct FlowArgs {
     /// Serve Hubble's API on a Unix socket, for the owner only: hubble observe --server unix://PATH. By default nowhere
     #[arg(long, value_name = "PATH")]
@@ -24,6 +28,34 @@ pub struct FlowArgs {
     /// Take only clients at --hubble-listen whose certificate is signed by one of these
     #[arg(long, value_name = "FILE", requires = "hubble_tls_cert")]
     pub hubble_client_ca: Option<PathBuf>,
+    /// Write flow records to this file, one as JSON in each line
+    #[arg(long, value_name = "PATH")]
+    pub flow_file: Option<PathBuf>,
+    /// Megabytes that it may have before the next file is begun
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u64).range(1..=1 << 20))]
+    pub flow_file_max_size: u64,
+    /// How long a file is written before the next one is begun: 1h, 24h, 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub flow_file_max_age: Duration,
+    /// How many older files are kept
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(0..=1000))]
+    pub flow_file_keep: u32,
+    /// Write flow records to stdout in the same way
+    #[arg(long)]
+    pub flow_stdout: bool,
+    /// Send flow records to a collector of OpenTelemetry logs, by OTLP over gRPC: http://HOST:4317, or https:// with
+    /// --flow-otlp-ca
+    #[arg(long, value_name = "URL")]
+    pub flow_otlp: Option<String>,
+    /// Whom the collector's certificate must be signed by, as PEM
+    #[arg(long, value_name = "FILE", requires = "flow_otlp")]
+    pub flow_otlp_ca: Option<PathBuf>,
+    /// Which flow records are written and sent
+    #[arg(long, value_enum, default_value_t = Exported::Drops)]
+    pub flow_export: Exported,
+    /// Count drops by these in metrics as well; each has up to 1,000 series
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "BY,...")]
+    pub flow_metrics: Vec<Breakdown>,
 }
 
 impl FlowArgs {
@@ -39,6 +71,25 @@ impl FlowArgs {
                 key,
                 client_ca: self.hubble_client_ca.clone(),
             }),
+        }
+    }
+
+    /// Where flow records go.
+    #[must_use]
+    pub fn export(&self) -> ExportOptions {
+        ExportOptions {
+            exported: self.flow_export,
+            file: self.flow_file.clone().map(|path| FileOptions {
+                path,
+                max_bytes: self.flow_file_max_size * 1_000_000,
+                max_age: self.flow_file_max_age,
+                keep: self.flow_file_keep,
+            }),
+            stdout: self.flow_stdout,
+            otlp: self
+                .flow_otlp
+                .clone()
+                .map(|endpoint| OtlpOptions { endpoint, ca: self.flow_otlp_ca.clone() }),
         }
     }
 }

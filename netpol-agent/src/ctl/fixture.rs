@@ -10,7 +10,7 @@ use super::{
 use crate::{
     dataplane::{Capacity, Dataplane, Interface, fake::Fake},
     engine::Engine,
-    flow::{FlowStore, tests_support::sample},
+    flow::{FlowMetrics, FlowStore, tests_support::sample},
     model::{self, Level, Problem},
     oracle::World,
     recorder::Counts,
@@ -197,6 +197,7 @@ impl State for Fixture {
             watches: &self.watches.all(),
             events: Counts::default().all(),
             measures: &Measures::default(),
+            flows: &FlowMetrics::default(),
         })
     }
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     dataplane::{Capacity, Rows},
+    flow::FlowMetrics,
     model::Level,
     source::{Phase, Restart, Watch},
 };
@@ -62,6 +63,8 @@ pub struct Numbers<'a> {
     pub events: [(&'static str, u64); 3],
     /// What was measured as it happened.
     pub measures: &'a Measures,
+    /// Of flow records.
+    pub flows: &'a FlowMetrics,
 }
 
 /// The metrics as OpenMetrics text, with its final `# EOF`. Without that, as the format has it, the text is not complete.
@@ -75,6 +78,7 @@ pub fn render(numbers: &Numbers<'_>) -> String {
     watches(&mut registry, numbers.watches);
     kubernetes_events(&mut registry, numbers.events);
     numbers.measures.register(&mut registry);
+    numbers.flows.register(&mut registry);
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
         tracing::error!(%error, "writing the metrics");

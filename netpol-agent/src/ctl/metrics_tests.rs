@@ -110,6 +110,7 @@ fn numbers_are_those_of_the_maps_and_counters() {
         watches: &watches.all(),
         events: [("created", 5), ("needless", 0), ("failed", 0)],
         measures: &measures,
+        flows: &FlowMetrics::default(),
     };
     let text = render(&numbers);
     for line in [

@@ -4,6 +4,9 @@
 mod attribute;
 mod decode;
 mod filter;
+#[cfg(test)]
+mod flows_page;
+mod metrics;
 mod party;
 mod policy;
 #[cfg(test)]
@@ -16,6 +19,7 @@ pub(crate) mod tests_support;
 pub use attribute::{Names, attribute};
 pub use decode::{Decoded, Ends, Fault, Outcome, decode};
 pub use filter::{Filter, Test};
+pub use metrics::{Breakdown, FlowMetrics, Sink};
 pub use party::{PartyRecord, ServiceRecord};
 pub use policy::{PolicyKind, PolicyRecord};
 pub use record::{FlowRecord, Kind, SCHEMA, Traffic, Verdict, protocol_name};

@@ -10,7 +10,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
+};
 
 use super::{filter::Filter, record::FlowRecord};
 
@@ -181,6 +184,25 @@ impl FlowStore {
 }
 
 impl Follower {
+    /// The next record that is wanted and here already.
+    pub fn ready(&mut self) -> Option<Followed> {
+        if let Some(record) = self.backlog.pop_front() {
+            return Some(Followed::Record(record));
+        }
+        loop {
+            return match self.receiver.try_recv() {
+                Ok(Sent::Record(record)) if !self.wanted.wants(&record) => continue,
+                Ok(Sent::Record(record)) => Some(Followed::Record(record)),
+                Ok(Sent::Missed(count)) => Some(Followed::Missed(count)),
+                Err(TryRecvError::Lagged(count)) => {
+                    self.store.lost.fetch_add(count, Ordering::Relaxed);
+                    Some(Followed::Lost(count))
+                }
+                Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+            };
+        }
+    }
+
     /// The next record that is wanted; `None` when the store is gone.
     pub async fn next(&mut self) -> Option<Followed> {
         if let Some(record) = self.backlog.pop_front() {

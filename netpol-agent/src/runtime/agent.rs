@@ -12,7 +12,7 @@ use crate::{
         Capacity,
         kernel::{Stats, XdpCounter, XdpMode, XdpStates},
     },
-    flow::FlowStore,
+    flow::{FlowMetrics, FlowStore},
     model::ObjectRef,
     recorder::Counts,
     source::{Rescan, Watches},
@@ -32,6 +32,7 @@ pub(super) struct Agent {
     pub(super) xdp_sent: XdpCounter,
     pub(super) stats: Stats,
     pub(super) records: Arc<FlowStore>,
+    pub(super) flow_metrics: Arc<FlowMetrics>,
 }
 
 impl Agent {
@@ -150,6 +151,7 @@ impl State for Agent {
             watches: &self.watches.all(),
             events: self.events.all(),
             measures: self.shared.measures(),
+            flows: &self.flow_metrics,
         };
         ctl::render_metrics(&numbers)
     }

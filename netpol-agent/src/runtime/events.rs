@@ -5,14 +5,19 @@ use std::{sync::Arc, time::Instant};
 use super::{Shared, nearest::Nearest};
 use crate::{
     dataplane::kernel::Ring,
-    flow::{self, FlowStore},
+    flow::{self, FlowMetrics, FlowStore},
 };
 
 /// Records taken from a ring at a time; between two handfuls the loop may write what it knows.
 const HANDFUL: usize = 256;
 
 /// Decodes what comes, gives it names and keeps it.
-pub(super) async fn run(mut ring: Ring, shared: Shared, store: Arc<FlowStore>, node: Arc<str>) {
+pub(super) async fn run(
+    mut ring: Ring,
+    shared: Shared,
+    (store, metrics): (Arc<FlowStore>, Arc<FlowMetrics>),
+    node: Arc<str>,
+) {
     let mut nearest = Nearest::new(Instant::now());
     loop {
         let drained = ring.next(HANDFUL).await;
@@ -27,6 +32,7 @@ pub(super) async fn run(mut ring: Ring, shared: Shared, store: Arc<FlowStore>, n
                     let time = shared.time_of(event.jiffies);
                     let mut record = flow::attribute(&decoded, time, &node, engine.attribution());
                     nearest.complete(&mut record, &decoded, &engine, moment);
+                    metrics.count(&record);
                     store.add(record);
                 }
                 Err(fault) => {

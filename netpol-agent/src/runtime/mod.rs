@@ -13,6 +13,7 @@
 //! | recorder | | what is wrong with objects, as Kubernetes Events |
 //! | health | ports where load balancers ask | tells them whether this node has backends |
 //! | probes | `--healthz-bind`, `--metrics-bind` | tells whether the agent and the node are well, and the numbers |
+//! | export | files, a connection to a collector | records for other programs |
 //! | hubble | its sockets | answers `hubble`, Relay and the UI |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
@@ -54,7 +55,8 @@ use crate::{
         kernel::{AttachMode, Kernel, Lock, OpenError, PutAside, Switch},
     },
     engine::Engine,
-    flow::FlowStore,
+    export::{Exports, OtlpError},
+    flow::{FlowMetrics, FlowStore},
     hubble::{HubbleError, Listeners},
     model::{Level, Problem},
     recorder::{self, Counts, RecorderOptions, Reports},
@@ -86,6 +88,9 @@ pub enum RunError {
     /// The control socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The collector of `--flow-otlp` makes no sense.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// Hubble's API cannot be served.
     #[error(transparent)]
     Hubble(#[from] HubbleError),
@@ -130,8 +135,9 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let probes = Probes::bind(args.healthz_bind, args.metrics_bind)?;
     let plugins = Plugins::open(args)?;
     let hubble = Listeners::bind(&args.flows.hubble())?;
+    let exports = Exports::new(&args.flows.export())?;
     let kernel = Kernel::open(&args.kernel())?;
-    let result = runtime.block_on(live(args, source, (socket, plugins, probes, hubble), kernel));
+    let result = runtime.block_on(live(args, source, (socket, plugins, probes, (hubble, exports)), kernel));
     runtime.shutdown_timeout(LAST_WORDS);
     result
 }
@@ -146,7 +152,7 @@ async fn open(args: &RunArgs) -> Result<Feed, source::Error> {
 async fn live(
     args: &RunArgs,
     source: Feed,
-    (socket, plugins, probes, hubble): (Socket, Plugins, Probes, Listeners),
+    (socket, plugins, probes, (hubble, exports)): (Socket, Plugins, Probes, (Listeners, Exports)),
     kernel: Kernel,
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Start)?;
@@ -194,6 +200,7 @@ async fn live(
     let records = FlowStore::new(RECORDS, move |wanted| {
         switches.turn(flags::FLOW_EVENTS, if wanted { Switch::On } else { Switch::Off });
     });
+    let flow_metrics = Arc::new(FlowMetrics::new(&args.flows.flow_metrics));
     let agent = Agent {
         node: args.node.as_str().to_owned(),
         source: args.source.to_string(),
@@ -210,6 +217,7 @@ async fn live(
         xdp_sent,
         stats,
         records: records.clone(),
+        flow_metrics: flow_metrics.clone(),
     };
     let agent = Arc::new(agent);
     #[cfg(feature = "fault-points")]
@@ -221,8 +229,10 @@ async fn live(
     let reconcile = tokio::spawn(reconciler.run(batches, known, changes, asked));
     let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
     let node: Arc<str> = args.node.as_str().into();
-    let drops = tokio::spawn(events::run(drops, shared.clone(), records.clone(), node.clone()));
-    let flows = tokio::spawn(events::run(flows, shared.clone(), records.clone(), node.clone()));
+    let kept = (records.clone(), flow_metrics.clone());
+    let drops = tokio::spawn(events::run(drops, shared.clone(), kept.clone(), node.clone()));
+    let flows = tokio::spawn(events::run(flows, shared.clone(), kept, node.clone()));
+    let exports = tokio::spawn(exports.run(records.clone(), flow_metrics, node.clone()));
     let missed = tokio::spawn(missed::run(agent.clone(), records.clone()));
     let observed = Observed { node, shared: shared.clone(), records: records.clone() };
     let hubble = tokio::spawn(hubble.serve(observed));
@@ -265,6 +275,7 @@ async fn live(
         ended = recorder => ended_or_panicked(ended, "the recorder of events"),
         ended = drops => ended_or_panicked(ended, "reading drops"),
         ended = flows => ended_or_panicked(ended, "reading flows"),
+        ended = exports => ended_or_panicked(ended, "the export of flow records"),
         ended = missed => ended_or_panicked(ended, "counting lost events"),
         () = retire(&shared, &lock) => Err(RunError::Ended("the removal of other versions")),
         _ = terminate.recv() => Ok(()),
