@@ -17,7 +17,7 @@ use crate::{
         UplinkOptions, XdpChoice,
     },
     index::{ExternalMode, NodePortAddresses, ServiceSettings},
-    install::{CniFolders, InstallCniArgs},
+    install::{CniFolders, InstallCniArgs, InstallSeccompArgs},
     model::LoadBalancing,
     source::KubeOptions,
 };
@@ -42,6 +42,8 @@ pub enum Command {
     InstallCni(InstallCniArgs),
     /// Take the CNI plugin out again
     UninstallCni(CniFolders),
+    /// Write the seccomp profile that the agent needs, for the kubelet to find
+    InstallSeccomp(InstallSeccompArgs),
 }
 
 /// Arguments of `run`.
@@ -162,6 +164,9 @@ pub struct CleanupArgs {
     /// The --pin-dir that the agent ran with
     #[arg(long, value_name = "DIR", default_value = PIN_DIR)]
     pub pin_dir: PathBuf,
+    /// Stay until told to end, so that a DaemonSet which cleans up is ready where that is done
+    #[arg(long)]
+    pub stay: bool,
 }
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -32,7 +32,13 @@ fn act(command: Command) -> Result<()> {
             kernel::give_back_what_is_free();
             Ok(runtime::run(&args)?)
         }
-        Command::Cleanup(args) => kernel::cleanup(&args.pin_dir).context("cleanup is not complete"),
+        Command::Cleanup(args) => {
+            kernel::cleanup(&args.pin_dir).context("cleanup is not complete")?;
+            match args.stay {
+                true => runtime::stay().context("cannot wait for a signal"),
+                false => Ok(()),
+            }
+        }
         Command::InstallCni(args) => {
             let what = args.install().context("where is this program?")?;
             if args.watch {
@@ -46,6 +52,7 @@ fn act(command: Command) -> Result<()> {
             say(install::uninstall(&conf_dir, &bin_dir)?, "removed");
             Ok(())
         }
+        Command::InstallSeccomp(args) => Ok(install::install_seccomp(&args.dir).map(drop)?),
     }
 }
 

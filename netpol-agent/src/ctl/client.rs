@@ -21,8 +21,8 @@ pub enum ClientError {
     /// Nobody listens.
     #[error("no agent listens at {}: is netpol-agent running?", .0.display())]
     NoAgent(PathBuf),
-    /// The socket is another user's.
-    #[error("{} may not be opened: netpolctl must run as the user of netpol-agent, usually root", .0.display())]
+    /// The socket is another user's, and another group's.
+    #[error("{} may not be opened: netpolctl must run as the user of netpol-agent, usually root, or in the file's group", .0.display())]
     Forbidden(PathBuf),
     /// The connection broke.
     #[error("talking to the agent at {}", path.display())]

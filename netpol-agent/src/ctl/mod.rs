@@ -22,6 +22,6 @@ pub use explain::{ExplainError, Knowledge, explain};
 pub use measures::{Measures, Programmed};
 pub use metrics::{Numbers, render as render_metrics};
 pub use server::serve;
-pub use socket::{DEFAULT_SOCKET, Socket, SocketError};
+pub use socket::{Audience, DEFAULT_SOCKET, Socket, SocketError};
 pub use state::State;
 pub use status::{endpoint_counts, event_counters, packet_counters, table_fills, watch_views};

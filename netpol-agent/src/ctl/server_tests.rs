@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     cli::{self, Args, Exit, Output},
-    ctl::{Client, ClientError, Socket, api, fixture::Fixture, serve},
+    ctl::{Audience, Client, ClientError, Socket, api, fixture::Fixture, serve},
     flow::{Filter, FlowRecord, tests_support::sample},
 };
 
@@ -32,7 +32,7 @@ impl Agent {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let fixture = Arc::new(Fixture::new());
-        let socket = Socket::bind(&folder.path().join("netpol.sock")).unwrap();
+        let socket = Socket::bind(&folder.path().join("netpol.sock"), Audience::Owner).unwrap();
         runtime.spawn(serve(socket, fixture.clone()));
         Self { folder, fixture, _runtime: runtime }
     }

@@ -1,9 +1,10 @@
 //! The socket's file.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io,
     os::unix::{
-        fs::FileTypeExt,
+        fs::{FileTypeExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -41,6 +42,15 @@ pub enum SocketError {
     },
 }
 
+/// Who may connect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Audience {
+    /// The user alone that the agent runs as: mode 0600.
+    Owner,
+    /// The file's group as well: mode 0660.
+    Group,
+}
+
 /// A listening socket. Its file goes with it.
 #[derive(Debug)]
 pub struct Socket {
@@ -61,12 +71,12 @@ impl Drop for File {
 }
 
 impl Socket {
-    /// Listens at `path`, for the owner only (mode 0600 from the first moment). Makes the folder if need be, and takes the
+    /// Listens at `path`, for these (`who`) and nobody else at any moment. Makes the folder if need be, and takes the
     /// place of a socket that nobody listens at any more.
     ///
     /// # Errors
     /// If somebody listens there, or the system refuses.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+    pub fn bind(path: &Path, who: Audience) -> Result<Self, SocketError> {
         let refused = |action: &'static str, source: io::Error| SocketError::Refused {
             action,
             path: path.to_owned(),
@@ -78,11 +88,15 @@ impl Socket {
         make_way(path)?;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|e| refused("make a socket for", e.into()))?;
-        // Linux gives the file the mode that the socket has when it is bound: there is no moment with another one.
+        // Linux gives the file the mode that the socket has when it is bound, less the umask: there is no moment at which others
+        // may open it.
         fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|e| refused("protect", e.into()))?;
         let address = SocketAddrUnix::new(path).map_err(|e| refused("listen at", e.into()))?;
         bind(&socket, &address).map_err(|e| refused("listen at", e.into()))?;
         let file = File(path.to_owned());
+        if who == Audience::Group {
+            fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(|e| refused("protect", e))?;
+        }
         listen(&socket, BACKLOG).map_err(|e| refused("listen at", e.into()))?;
         let listener = UnixListener::from(socket);
         listener.set_nonblocking(true).map_err(|e| refused("listen at", e))?;
@@ -117,20 +131,20 @@ fn make_way(path: &Path) -> Result<(), SocketError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
-    fn the_socket_is_the_owners_and_goes_with_its_server() {
+    fn the_socket_is_its_audiences_and_goes_with_its_server() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/netpol.sock");
-        let socket = Socket::bind(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let taken = Socket::bind(&path).unwrap_err();
-        assert!(matches!(taken, SocketError::Taken(_)), "{taken}");
-        drop(socket);
-        assert!(!path.exists());
+        for (who, mode) in [(Audience::Owner, 0o600), (Audience::Group, 0o660)] {
+            let socket = Socket::bind(&path, who).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+            let taken = Socket::bind(&path, who).unwrap_err();
+            assert!(matches!(taken, SocketError::Taken(_)), "{taken}");
+            drop(socket);
+            assert!(!path.exists());
+        }
     }
 
     #[test]
@@ -140,9 +154,9 @@ mod tests {
         // As a killed agent leaves it: the file without a listener.
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        drop(Socket::bind(&path).unwrap());
+        drop(Socket::bind(&path, Audience::Owner).unwrap());
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Socket::bind(&path), Err(SocketError::NoSocket(_))));
+        assert!(matches!(Socket::bind(&path, Audience::Owner), Err(SocketError::NoSocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 }

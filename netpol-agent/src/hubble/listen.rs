@@ -20,7 +20,7 @@ use super::{
     tls::{Acceptor, TlsError, TlsFiles},
     watch,
 };
-use crate::ctl::{Socket, SocketError};
+use crate::ctl::{Audience, Socket, SocketError};
 
 /// The service that `hubble status` asks the health of.
 const HEALTH_OF: &str = "hubble.server.Observer";
@@ -85,7 +85,7 @@ impl Listeners {
     pub fn bind(options: &HubbleOptions) -> Result<Self, HubbleError> {
         let tls = options.tls.clone().map(Acceptor::new).transpose()?;
         let mut reach = Reach { socket: options.socket.clone(), port: None, tls: options.tls.is_some() };
-        let socket = options.socket.as_deref().map(Socket::bind).transpose()?;
+        let socket = options.socket.as_deref().map(|path| Socket::bind(path, Audience::Owner)).transpose()?;
         let tcp = match options.listen {
             None => None,
             Some(address) => {

@@ -16,6 +16,14 @@ pub struct CniFolders {
     pub bin_dir: PathBuf,
 }
 
+/// Arguments of `install-seccomp`.
+#[derive(Clone, PartialEq, Eq, Args, Debug)]
+pub struct InstallSeccompArgs {
+    /// Folder below the kubelet's folder of seccomp profiles: the profile becomes agent.json in it
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet/seccomp/netpol")]
+    pub dir: PathBuf,
+}
+
 /// Arguments of `install-cni`.
 #[derive(Clone, PartialEq, Eq, Args, Debug)]
 pub struct InstallCniArgs {

@@ -36,7 +36,11 @@ pub(super) fn replace(path: &Path, text: &str, like: &Path) -> Result<Done, Inst
 }
 
 /// Written beside, and renamed: whoever reads meanwhile reads the old one or the new one.
-fn put(path: &Path, bytes: &[u8], dress: impl Fn(&File) -> io::Result<()>) -> Result<(), InstallError> {
+pub(super) fn put(
+    path: &Path,
+    bytes: &[u8],
+    dress: impl Fn(&File) -> io::Result<()>,
+) -> Result<(), InstallError> {
     let beside = beside(path);
     let write = || {
         let mut file = File::create(&beside)?;

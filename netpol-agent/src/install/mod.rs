@@ -1,9 +1,11 @@
-//! Puts the CNI plugin into the node's configuration, and takes it out again, leaving everything that is others' as it is.
+//! Puts the CNI plugin into the node's configuration, and takes it out again, leaving everything that is others' as it is; and the
+//! agent's seccomp profile where the kubelet reads it.
 
 mod args;
 mod choose;
 mod file;
 mod list;
+mod seccomp;
 mod watch;
 
 use std::{
@@ -11,8 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use args::{CniFolders, InstallCniArgs};
+pub use args::{CniFolders, InstallCniArgs, InstallSeccompArgs};
 pub use list::{Entry, List, ListError};
+pub use seccomp::install_seccomp;
 pub use watch::follow;
 
 use choose::{Kind, Place};

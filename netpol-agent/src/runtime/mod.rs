@@ -36,6 +36,7 @@ mod programming;
 mod pulse;
 mod reconcile;
 mod status;
+mod stay;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -49,7 +50,7 @@ use tokio::{
 
 use crate::{
     config::{ForServices, RunArgs, Source},
-    ctl::{self, Socket, SocketError},
+    ctl::{self, Audience, Socket, SocketError},
     dataplane::{
         Dataplane,
         kernel::{AttachMode, Kernel, Lock, OpenError, PutAside, Switch},
@@ -69,6 +70,7 @@ use observed::Observed;
 use plugins::Plugins;
 use reconcile::Reconciler;
 pub use status::{Shared, Status};
+pub use stay::stay;
 
 /// Batches of the source that may wait for the loop.
 const BATCHES: usize = 64;
@@ -131,7 +133,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         .build()
         .map_err(RunError::Start)?;
     let source = runtime.block_on(open(args))?;
-    let socket = Socket::bind(&args.socket)?;
+    let socket = Socket::bind(&args.socket, Audience::Group)?;
     let probes = Probes::bind(args.healthz_bind, args.metrics_bind)?;
     let plugins = Plugins::open(args)?;
     let hubble = Listeners::bind(&args.flows.hubble())?;

@@ -234,8 +234,9 @@ pub(super) fn remove_all(root: &Path) -> Result<(), PinError> {
         // What is open keeps the file system from being unmounted.
         drop(whole);
         match unmount(root, UnmountFlags::empty()) {
-            // EINVAL: the directory lies on a BPF file system that somebody else mounted further up.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            // EINVAL: the directory lies on a BPF file system that somebody else mounted further up. EPERM: who may not unmount has not
+            // mounted it; if it is a mount point all the same, it cannot be removed below.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => {}
             Err(errno) => return Err(failed(root, "unmount the BPF file system", errno.into())),
         }
     }

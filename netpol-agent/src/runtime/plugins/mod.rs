@@ -15,7 +15,7 @@ use self::known::Known;
 use super::{Shared, status::Wired};
 use crate::{
     config::RunArgs,
-    ctl::{Socket, SocketError},
+    ctl::{Audience, Socket, SocketError},
     engine::{
         Engine,
         view::{EndpointState, Progress},
@@ -42,7 +42,7 @@ pub(super) struct Desk {
 impl Plugins {
     /// Takes the socket, and reads what an agent before was told.
     pub(super) fn open(args: &RunArgs) -> Result<Self, SocketError> {
-        let socket = Socket::bind(&args.cni_dir.join(SOCKET))?;
+        let socket = Socket::bind(&args.cni_dir.join(SOCKET), Audience::Owner)?;
         let netns_dir = args.netns_dir.clone();
         Ok(Self {
             socket,

@@ -56,6 +56,8 @@ fn of_service_account(options: &KubeOptions) -> Result<Config, Error> {
     };
     // Both are read again as they are renewed.
     config.root_cert_file = Some(file("ca.crt")?);
+    // No other authority. Left open, the client would first ask for the system's, of which a container has none.
+    config.root_cert = Some(Vec::new());
     config.auth_info.token_file = Some(file("token")?.display().to_string());
     Ok(config)
 }

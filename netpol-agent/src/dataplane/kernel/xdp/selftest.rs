@@ -13,7 +13,7 @@ use netpol_common::{
 use super::{
     XdpMode, XdpTable,
     datagram::Datagram,
-    stage::{self, IFINDEX, NEIGHBOUR, NEIGHBOUR_MAC, OWN, OWN_MAC, StageError},
+    stage::{self, IFINDEX, LOOPBACK, NEIGHBOUR, NEIGHBOUR_MAC, OWN, OWN_MAC, StageError},
 };
 use crate::dataplane::{
     Error,
@@ -25,8 +25,6 @@ use crate::dataplane::{
     },
 };
 
-/// Where frames come in when nobody says where.
-const LOOPBACK: u32 = 1;
 const PASSED: i32 = 2;
 const REDIRECTED: i32 = 4;
 

@@ -1,17 +1,22 @@
 //! A network namespace that exists for the self-test: one interface, one neighbour behind it.
 
-use std::{fs, io, net::Ipv4Addr};
+use std::{io, net::Ipv4Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{
+        AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+        LinkInfo, LinkMessage,
+    },
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
 };
 
 use super::super::netlink::{Netlink, NetlinkError};
 
+/// Index of the loopback, by which frames come in when nobody says by which.
+pub(super) const LOOPBACK: u32 = 1;
 /// Index of its interface.
 pub(super) const IFINDEX: u32 = 10;
 /// The interface's MAC address.
@@ -26,14 +31,9 @@ pub(super) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub(super) enum StageError {
     #[error("cannot make a network namespace")]
     Namespace(#[source] io::Error),
-    #[error("{FORWARDING}")]
-    Forwarding(#[source] io::Error),
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
 }
-
-/// The calling thread's own, as `/proc/sys/net` always is.
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Moves the calling thread into such a namespace, which ends with it.
 pub(super) fn enter() -> Result<(), StageError> {
@@ -41,7 +41,6 @@ pub(super) fn enter() -> Result<(), StageError> {
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
         return Err(StageError::Namespace(io::Error::last_os_error()));
     }
-    fs::write(FORWARDING, "1").map_err(StageError::Forwarding)?;
     let mut netlink = Netlink::open()?;
     let create = NLM_F_CREATE | NLM_F_EXCL;
     let mut link = interface(IFINDEX, "test0", OWN_MAC);
@@ -59,6 +58,9 @@ pub(super) fn enter() -> Result<(), StageError> {
     address.header.index = IFINDEX;
     address.attributes = vec![AddressAttribute::Local(OWN.into()), AddressAttribute::Address(OWN.into())];
     netlink.change("add an address", Message::NewAddress(address), create)?;
+    for index in [LOOPBACK, IFINDEX] {
+        netlink.change("let an interface forward", Message::SetLink(forwarding(index)), 0)?;
+    }
 
     let mut neighbour = NeighbourMessage::default();
     neighbour.header.family = AddressFamily::Inet;
@@ -75,6 +77,17 @@ fn interface(index: u32, name: &str, mac: [u8; 6]) -> LinkMessage {
     let mut link = LinkMessage::default();
     link.header.index = index;
     link.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Address(mac.into())];
+    link
+}
+
+/// By netlink, since in a container `/proc/sys` cannot be written.
+fn forwarding(index: u32) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    let mut configuration = InetDevConf::default();
+    configuration.forwarding = 1;
+    let inet = AfSpecInet::DevConfRequest(configuration);
+    link.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![inet])])];
     link
 }
 
