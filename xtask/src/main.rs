@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod command;
+mod dist;
 mod fuzz;
 mod paths;
 mod progress;
@@ -55,6 +56,8 @@ enum Job {
     Bench(Passed),
     /// Load, attach and test the programs on Debian's kernels from 5.10 to the newest, in QEMU
     Vm(vm::Options),
+    /// Build what is released: static programs, what they are made of (CycloneDX), checksums
+    Dist,
     /// Formatting, clippy (kernel programs included), documentation, house rules
     Check,
 }
@@ -83,6 +86,7 @@ fn run() -> Result<()> {
         Job::Build { log: true, .. } => build::logging(&paths),
         Job::Build { release, .. } => build::all(&paths, build::Profile::from_release_flag(release)),
         Job::Test => test::run(&paths),
+        Job::Dist => dist::run(&paths),
         Job::Check => check::run(&paths),
         Job::Demo(Passed { args }) => match args.split_first() {
             Some((which, rest)) if which == "journey" => runner::run(&paths, runner::JOURNEY, rest),

@@ -21,15 +21,15 @@ const RELOCATION: usize = 16;
 
 /// Sections, symbols and relocations of one object.
 #[derive(Debug)]
-pub(super) struct Elf<'a> {
+pub(crate) struct Elf<'a> {
     file: &'a [u8],
     sections: Vec<Section>,
     symbols: Vec<Symbol>,
 }
 
 #[derive(Debug)]
-pub(super) struct Section {
-    pub(super) name: String,
+pub(crate) struct Section {
+    pub(crate) name: String,
     kind: u32,
     flags: usize,
     contents: Range<usize>,
@@ -38,30 +38,30 @@ pub(super) struct Section {
 }
 
 #[derive(Debug)]
-pub(super) struct Symbol {
-    pub(super) name: String,
+pub(crate) struct Symbol {
+    pub(crate) name: String,
     /// Index of the section that it is in.
-    pub(super) section: usize,
+    pub(crate) section: usize,
     /// Bytes after the start of that section.
-    pub(super) value: usize,
+    pub(crate) value: usize,
     /// In bytes.
-    pub(super) size: usize,
-    pub(super) is_function: bool,
+    pub(crate) size: usize,
+    pub(crate) is_function: bool,
 }
 
 /// A place in a section that takes the address of a symbol.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Relocation {
+pub(crate) struct Relocation {
     /// Bytes after the start of the section.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// Index into [`Elf::symbols`].
-    pub(super) symbol: usize,
+    pub(crate) symbol: usize,
 }
 
 impl<'a> Elf<'a> {
     /// # Errors
     /// If it is another format, or an offset points outside the file.
-    pub(super) fn parse(file: &'a [u8]) -> Result<Self> {
+    pub(crate) fn parse(file: &'a [u8]) -> Result<Self> {
         ensure!(file.starts_with(b"\x7fELF\x02\x01"), "not a 64-bit little-endian ELF file");
         let table = number(file, 0x28, 8)?;
         let count = number(file, 0x3c, 2)?;
@@ -80,16 +80,16 @@ impl<'a> Elf<'a> {
         Ok(Self { file, sections, symbols })
     }
 
-    pub(super) fn sections(&self) -> &[Section] {
+    pub(crate) fn sections(&self) -> &[Section] {
         &self.sections
     }
 
-    pub(super) fn symbols(&self) -> &[Symbol] {
+    pub(crate) fn symbols(&self) -> &[Symbol] {
         &self.symbols
     }
 
     /// Index and bytes of each section that holds instructions.
-    pub(super) fn code(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
+    pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
         let file = self.file;
         self.sections
             .iter()
@@ -102,7 +102,7 @@ impl<'a> Elf<'a> {
     ///
     /// # Errors
     /// If they point outside the file.
-    pub(super) fn relocations(&self, section: usize) -> Result<Vec<Relocation>> {
+    pub(crate) fn relocations(&self, section: usize) -> Result<Vec<Relocation>> {
         let mut found = Vec::new();
         for table in self.sections.iter().filter(|table| table.kind == SHT_REL && table.info == section) {
             for at in table.contents.clone().step_by(RELOCATION) {

@@ -1,6 +1,6 @@
 //! The kernel object, checked, and the workspace that embeds it.
 
-mod elf;
+pub(crate) mod elf;
 mod stack;
 
 use std::{fs, path::Path, process::Command};
