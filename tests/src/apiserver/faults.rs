@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{resource::Resource, status::Status};
+use super::{resource::Resource, rights::Rights, status::Status};
 
 /// Switches. All are off by default.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Faults {
     pub no_streaming: bool,
     /// `sendInitialEvents` is passed over, as servers before 1.27 do.
     pub ignores_streaming: bool,
+    /// What the client may do; without it, everything.
+    pub rights: Option<Rights>,
     /// Kinds, by plural, that the client may not read.
     pub forbidden: BTreeSet<String>,
     /// Kinds, by plural, that the server does not have.
@@ -35,9 +37,12 @@ impl Faults {
         (!known).then(|| Status::new(401, "Unauthorized", "Unauthorized"))
     }
 
-    pub(super) fn refusal_of(&self, resource: &Resource) -> Option<Status> {
+    pub(super) fn refusal_of(&self, resource: &Resource, verb: &str) -> Option<Status> {
         if self.absent.contains(resource.plural) {
             return Some(Status::new(404, "NotFound", "the server could not find the requested resource"));
+        }
+        if let Some(refusal) = self.rights.as_ref().and_then(|rights| rights.refusal(resource, verb)) {
+            return Some(refusal);
         }
         self.forbidden.contains(resource.plural).then(|| {
             let message =

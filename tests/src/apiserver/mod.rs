@@ -7,6 +7,7 @@ mod list;
 mod patch;
 mod query;
 mod resource;
+mod rights;
 mod route;
 mod status;
 mod store;
@@ -27,6 +28,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch as channel, task::Joi
 
 pub use faults::Faults;
 pub use resource::{RESOURCES, Resource};
+pub use rights::Rights;
 pub use status::Status;
 
 use list::Rest;

@@ -56,7 +56,8 @@ impl Resource {
     }
 
     /// Whether agents watch the kind.
-    pub(super) fn is_watched(&self) -> bool {
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
         self.kind != "Event"
     }
 

@@ -18,6 +18,7 @@ use super::{
     patch::patch,
     query::Query,
     resource::{RESOURCES, Resource},
+    rights::verb,
     status::Status,
     store::Key,
 };
@@ -116,7 +117,8 @@ async fn object_request(
     body: Bytes,
 ) -> Response {
     let Some(target) = target(uri.path()) else { return Status::not_found(uri.path()).into_response() };
-    if let Some(status) = server.faults().refusal_of(target.resource) {
+    let verb = verb(&method, target.name.is_some(), query.is_watch());
+    if let Some(status) = server.faults().refusal_of(target.resource, verb) {
         return status.into_response();
     }
     let answer = match (method.as_str(), &target.name) {

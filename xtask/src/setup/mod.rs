@@ -4,6 +4,7 @@
 
 mod apt;
 mod debian;
+mod kube;
 mod linker;
 mod packages;
 mod rustup;
@@ -29,6 +30,7 @@ pub(crate) fn all(paths: &Paths) -> Result<Toolchain> {
     let toolchain = toolchain(paths, &apt)?;
     packages::ensure(paths, &apt)?;
     servers::ensure(paths, &apt)?;
+    kube::ensure(paths, &apt)?;
     println!("setup: in place ({}; {})", toolchain.compiler.name, packages::summary());
     Ok(toolchain)
 }

@@ -23,6 +23,7 @@ const NEEDED: &[Package] = &[
     },
     Package { name: "dnsmasq-base", file: "dnsmasq", what_for: "a DNS server in a pod" },
     Package { name: "kubernetes-client", file: "kubectl", what_for: "kubectl, against the test API server" },
+    Package { name: "runc", file: "runc", what_for: "containers with the rights that the manifests grant" },
     Package { name: "curl", file: "curl", what_for: "requests as people make them" },
 ];
 
