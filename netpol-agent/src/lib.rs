@@ -16,6 +16,7 @@ pub mod compile;
 pub mod config;
 pub mod ctl;
 pub mod dataplane;
+pub mod diagnose;
 pub mod engine;
 pub mod export;
 pub mod flow;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use super::flows_args::{By, FilterFlags, FlowsFlags, SinceFlag, Top, TopFlags};
-use crate::ctl::{DEFAULT_SOCKET, api::ExplainRequest};
+use crate::{
+    ctl::{DEFAULT_SOCKET, api::ExplainRequest},
+    diagnose::Subject,
+};
 
 /// Shows what the netpol agent of this node knows.
 #[derive(Clone, PartialEq, Eq, Parser, Debug)]
@@ -13,7 +16,7 @@ use crate::ctl::{DEFAULT_SOCKET, api::ExplainRequest};
     name = "netpolctl",
     version,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line; explain: 0 allowed, 3 denied, 4 the maps contradict the \
-                  reference evaluator."
+                  reference evaluator; check, why: 5 errors, 6 warnings only."
 )]
 pub struct Args {
     /// Where the agent listens
@@ -56,6 +59,13 @@ pub enum Command {
     /// What is most frequent
     #[command(subcommand)]
     Top(Top),
+    /// What is wrong with this node and with what its agent knows of, and what to do about it
+    Check,
+    /// Why a Service has no endpoints, who may reach a pod, what a policy does and which parts of it do nothing
+    Why {
+        /// service/NAMESPACE/NAME, pod/NAMESPACE/NAME or networkpolicy/NAMESPACE/NAME
+        subject: Subject,
+    },
     /// What a connection would meet, by which rule, and whether the maps agree
     Explain(ExplainFlags),
 }

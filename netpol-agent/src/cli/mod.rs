@@ -1,6 +1,7 @@
 //! `netpolctl`: what the agent knows, for people (tables) and for programs (JSON). `docs/netpolctl.md` shows every command.
 
 mod args;
+mod check;
 mod explain;
 mod flows;
 mod flows_args;
@@ -42,6 +43,10 @@ pub enum Exit {
     Denied,
     /// `explain`: the maps contradict the reference evaluator.
     Contradiction,
+    /// `check`, `why`: there are errors.
+    Errors,
+    /// `check`, `why`: there are warnings, and no errors.
+    Warnings,
 }
 
 impl From<Exit> for ExitCode {
@@ -52,6 +57,8 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Denied => 3,
             Exit::Contradiction => 4,
+            Exit::Errors => 5,
+            Exit::Warnings => 6,
         })
     }
 }
@@ -81,8 +88,12 @@ pub fn main(args: &Args) -> Exit {
 /// # Errors
 /// If the agent does not answer, or nobody takes the output.
 pub fn run(args: &Args, output: &mut Output<'_>) -> Result<Exit, Error> {
-    let mut agent = Client::connect(&args.socket)?;
     let json = args.output == Format::Json;
+    let agent = Client::connect(&args.socket);
+    if args.command == Command::Check {
+        return check::run(agent, json, output);
+    }
+    let mut agent = agent?;
     match &args.command {
         Command::Status => {
             let status =
@@ -111,6 +122,8 @@ pub fn run(args: &Args, output: &mut Output<'_>) -> Result<Exit, Error> {
         }
         Command::Flows(flags) => flows::run(&mut agent, flags, args.output, output)?,
         Command::Top(Top::Drops(flags)) => top::run(&mut agent, flags, json, output)?,
+        Command::Check => {}
+        Command::Why { subject } => return check::why(&mut agent, subject, json, output),
         Command::Explain(flags) => {
             let request = Request::Explain(flags.request());
             let answer =

@@ -15,6 +15,7 @@ pub use crate::engine::view::{
     BackendView, EndpointState, EndpointView, FrontendView, PendingReason, PolicyView, ServiceView,
 };
 use crate::{
+    diagnose::{Finding, Subject},
     flow::{Filter, FlowRecord, StoreCounts},
     model::{Name, Problem},
     oracle::Verdict,
@@ -37,6 +38,10 @@ pub enum Request {
     /// What did packets meet? Answered by any number of [`Response::Flow`], [`Response::Lost`] and [`Response::Missed`], then
     /// by [`Response::End`] unless it follows.
     Flows(FlowsRequest),
+    /// What is wrong with this node and with what it knows of? Answered by [`Response::Checked`].
+    Check,
+    /// Why does an object not work? Answered by [`Response::Findings`].
+    Why(Subject),
     /// What would a connection meet? Answered by [`Response::Explanation`].
     Explain(ExplainRequest),
 }
@@ -93,8 +98,23 @@ pub enum Response {
     End,
     /// What the connection would meet.
     Explanation(Box<Explanation>),
+    /// What is wrong with the node.
+    Checked(Box<Checked>),
+    /// What there is to say of an object.
+    Findings(Vec<Finding>),
     /// The question cannot be answered: why.
     Error(String),
+}
+
+/// What an agent finds wrong, and what it takes to look further.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Checked {
+    /// How the agent is doing.
+    pub status: Status,
+    /// Indexes and names of the interfaces that should have programs.
+    pub interfaces: Vec<(u32, String)>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
 }
 
 /// How the agent is doing.
@@ -108,6 +128,12 @@ pub struct Status {
     pub abi: u32,
     /// Where its objects come from: `dir:/etc/netpol`.
     pub source: String,
+    /// How programs are attached: `tcx` or `clsact`.
+    #[serde(default)]
+    pub attach: String,
+    /// Where maps and links are pinned, in a folder for each version.
+    #[serde(default)]
+    pub pin_dir: String,
     /// How far the watches of an API server have come; none for a folder.
     #[serde(default)]
     pub watches: Vec<WatchView>,

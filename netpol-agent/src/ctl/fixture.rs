@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::{
     ExplainError, Knowledge, Measures, Numbers, State,
-    api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
+    api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
     endpoint_counts, explain, render_metrics, table_fills,
 };
 use crate::{
     dataplane::{Capacity, Dataplane, Interface, fake::Fake},
+    diagnose::{self, Finding, Subject},
     engine::Engine,
     flow::{FlowMetrics, FlowStore, tests_support::sample},
     model::{self, Level, Problem},
@@ -199,6 +200,15 @@ impl State for Fixture {
             measures: &Measures::default(),
             flows: &FlowMetrics::default(),
         })
+    }
+    async fn check(&self) -> Checked {
+        let status = self.status().await;
+        let mut findings = diagnose::node(&status, &self.endpoints());
+        findings.extend(diagnose::cluster(&self.world, "n1"));
+        Checked { status, interfaces: Vec::new(), findings }
+    }
+    fn why(&self, subject: &Subject) -> Option<Vec<Finding>> {
+        diagnose::why(&self.world, "n1", subject)
     }
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {
         let (rows, names) = (self.dataplane.rows(), self.engine.attribution());

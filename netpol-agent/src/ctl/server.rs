@@ -65,6 +65,11 @@ async fn client<S: State>(stream: UnixStream, state: &S) -> io::Result<()> {
             Ok(Request::Policies) => Response::Policies(state.policies()),
             Ok(Request::Services) => Response::Services(state.services()),
             Ok(Request::Metrics) => Response::Metrics(state.metrics()),
+            Ok(Request::Check) => Response::Checked(Box::new(state.check().await)),
+            Ok(Request::Why(subject)) => match state.why(&subject) {
+                Some(findings) => Response::Findings(findings),
+                None => Response::Error(format!("there is no {}", subject.object())),
+            },
             Ok(Request::Explain(request)) => match state.explain(&request) {
                 Ok(explanation) => Response::Explanation(Box::new(explanation)),
                 Err(e) => Response::Error(e.to_string()),

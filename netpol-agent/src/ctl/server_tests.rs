@@ -168,6 +168,36 @@ fn explain_tells_by_its_exit_code() {
 }
 
 #[test]
+fn what_is_wrong_is_told_with_what_to_do_and_by_the_exit_code() {
+    let agent = Agent::start();
+    let (exit, text) = agent.run(&["why", "service/shop/idle"]);
+    assert_eq!(exit, Ok(Exit::Errors), "{text}");
+    let wanted = "error    Service shop/idle: has no endpoints: no pod matches its selector app=nobody; pods of its namespace have \
+                  app=db, app=web\n         → make spec.selector";
+    assert!(text.starts_with(wanted), "{text}");
+    let (exit, text) = agent.run(&["why", "service/shop/db"]);
+    assert_eq!(exit, Ok(Exit::Done), "{text}");
+    assert!(text.contains("only these may reach it"), "{text}");
+    let (exit, _) = agent.run(&["why", "pod/shop/nobody"]);
+    assert_eq!(exit, Err("there is no Pod shop/nobody".to_owned()));
+
+    let (exit, text) = agent.run(&["check"]);
+    assert_eq!(exit, Ok(Exit::Errors), "{text}");
+    for line in [
+        "error    Service shop/idle: has no endpoints",
+        "error    broken.yaml: line 3, column 1: unclosed quote",
+    ] {
+        assert!(text.lines().any(|l| l.starts_with(line)), "{line:?} is not in\n{text}");
+    }
+    let absent = agent.folder.path().join("absent.sock");
+    let mut written = Vec::new();
+    let exit = cli::run(&args(&absent, &["check"]), &mut Output::to(&mut written));
+    let text = String::from_utf8(written).unwrap();
+    assert_eq!(exit.unwrap(), Exit::Errors);
+    assert!(text.contains("error    agent: no agent listens at "), "{text}");
+}
+
+#[test]
 fn nonsense_is_refused_and_the_connection_lives_on() {
     let agent = Agent::start();
     let mut stream = UnixStream::connect(agent.socket()).unwrap();

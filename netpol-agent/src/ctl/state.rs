@@ -2,8 +2,12 @@
 
 use std::{future::Future, sync::Arc};
 
-use super::api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status};
-use crate::{ctl::ExplainError, flow::FlowStore};
+use super::api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status};
+use crate::{
+    ctl::ExplainError,
+    diagnose::{Finding, Subject},
+    flow::FlowStore,
+};
 
 /// The running agent, as the control socket sees it. Every call is one look; nothing here changes anything.
 pub trait State: Send + Sync + 'static {
@@ -17,6 +21,10 @@ pub trait State: Send + Sync + 'static {
     fn services(&self) -> Vec<ServiceView>;
     /// The metrics, as OpenMetrics text.
     fn metrics(&self) -> String;
+    /// What is wrong with this node and with what it knows of.
+    fn check(&self) -> impl Future<Output = Checked> + Send;
+    /// Why an object does not work; `None` if there is none.
+    fn why(&self, subject: &Subject) -> Option<Vec<Finding>>;
     /// What a connection would meet.
     ///
     /// # Errors

@@ -23,6 +23,13 @@ mod tests;
 pub use judgement::{Judgement, ObjectName, RuleMatch, Verdict};
 pub use miss::{Miss, MissedPeer, MissedPort, PeerMiss, PortMiss};
 pub use party::{Family, Party, Question, Unanswerable};
+pub(crate) use policy::concerns;
 pub use policy::judge;
+pub(crate) use port::{named_ports, protocol_number};
+pub(crate) use selector::selects;
+pub(crate) use service::says_ready;
 pub use service::{ServiceBackend, Translation, translate};
 pub use world::World;
+pub(crate) use world::{
+    addresses_of, has_own_network, is_live, labels_of, name_of, namespace_in, namespace_of, node_of,
+};

@@ -102,7 +102,8 @@ fn isolates(policy: &NetworkPolicy, spec: &NetworkPolicySpec, direction: Directi
     selected && concerns(spec, direction)
 }
 
-fn concerns(spec: &NetworkPolicySpec, direction: Direction) -> bool {
+/// Whether a policy with this specification isolates in the direction.
+pub(crate) fn concerns(spec: &NetworkPolicySpec, direction: Direction) -> bool {
     let types = spec.policy_types.clone().unwrap_or_default();
     if types.is_empty() {
         return match direction {

@@ -82,7 +82,7 @@ fn allowed(entry: &NetworkPolicyPort) -> Result<Allowed<'_>, PortMiss> {
 
 /// The numbers that a name stands for on a pod, under a protocol: such ports of its containers, then of its sidecars (init
 /// containers that keep running). Nobody else's ports have names.
-pub(super) fn named_ports(pod: Option<&Pod>, name: &str, protocol: u8) -> Vec<u16> {
+pub(crate) fn named_ports(pod: Option<&Pod>, name: &str, protocol: u8) -> Vec<u16> {
     let Some(spec) = pod.and_then(|pod| pod.spec.as_ref()) else { return Vec::new() };
     let sidecars =
         spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
@@ -100,7 +100,7 @@ pub(super) fn named_ports(pod: Option<&Pod>, name: &str, protocol: u8) -> Vec<u1
 }
 
 /// The number of a protocol that can stand in a port.
-pub(super) fn protocol_number(name: &str) -> Option<u8> {
+pub(crate) fn protocol_number(name: &str) -> Option<u8> {
     match name {
         "TCP" => Some(proto::TCP),
         "UDP" => Some(proto::UDP),

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 
 /// Why a selector means nothing: the field below the selector, and what is wrong with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct InvalidSelector {
+pub(crate) struct InvalidSelector {
     pub(super) field: String,
     pub(super) message: String,
 }
@@ -13,7 +13,7 @@ pub(super) struct InvalidSelector {
 ///
 /// # Errors
 /// If a requirement has no meaning; such a selector matches nothing.
-pub(super) fn selects(
+pub(crate) fn selects(
     selector: &LabelSelector,
     labels: &BTreeMap<String, String>,
 ) -> Result<bool, InvalidSelector> {

@@ -214,7 +214,7 @@ fn from_selector(
 }
 
 /// The `Ready` condition. A pod that says nothing of it is ready: manifests in a folder carry no status.
-fn says_ready(pod: &Pod) -> bool {
+pub(crate) fn says_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
     ready.is_none_or(|condition| condition.status == "True")

@@ -72,7 +72,7 @@ impl World {
     }
 
     /// The labels that selectors see: the API server adds the name to every namespace, whether the object says so or not.
-    pub(super) fn namespace_labels(&self, name: &str) -> BTreeMap<String, String> {
+    pub(crate) fn namespace_labels(&self, name: &str) -> BTreeMap<String, String> {
         let object = self.namespaces.iter().find(|ns| ns.metadata.name.as_deref() == Some(name));
         let mut labels = object.and_then(|ns| ns.metadata.labels.clone()).unwrap_or_default();
         labels.insert(NAMESPACE_NAME_LABEL.into(), name.into());
@@ -109,39 +109,39 @@ impl World {
 }
 
 /// An object without a namespace lives in `default`, as after `kubectl apply`.
-pub(super) fn namespace_in(metadata: &ObjectMeta) -> &str {
+pub(crate) fn namespace_in(metadata: &ObjectMeta) -> &str {
     metadata.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
-pub(super) fn namespace_of(pod: &Pod) -> &str {
+pub(crate) fn namespace_of(pod: &Pod) -> &str {
     namespace_in(&pod.metadata)
 }
 
-pub(super) fn name_of(pod: &Pod) -> &str {
+pub(crate) fn name_of(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-pub(super) fn node_of(pod: &Pod) -> Option<&str> {
+pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
 }
 
-pub(super) fn labels_of(pod: &Pod) -> BTreeMap<String, String> {
+pub(crate) fn labels_of(pod: &Pod) -> BTreeMap<String, String> {
     pod.metadata.labels.clone().unwrap_or_default()
 }
 
 /// A host-network pod is its node: it has no network of its own.
-pub(super) fn has_own_network(pod: &Pod) -> bool {
+pub(crate) fn has_own_network(pod: &Pod) -> bool {
     !pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
 }
 
 /// A pod that has ended keeps its object for a while, but its address may be another's by now.
-pub(super) fn is_live(pod: &Pod) -> bool {
+pub(crate) fn is_live(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// `status.podIPs`, and `status.podIP` where it is not among them.
-pub(super) fn addresses_of(pod: &Pod) -> Vec<IpAddr> {
+pub(crate) fn addresses_of(pod: &Pod) -> Vec<IpAddr> {
     let Some(status) = &pod.status else { return Vec::new() };
     let all = status.pod_ips.iter().flatten().map(|entry| &entry.ip).chain(&status.pod_ip);
     let mut found: Vec<IpAddr> = Vec::new();

@@ -6,12 +6,13 @@ use super::Shared;
 use crate::{
     ctl::{
         self, ExplainError, Knowledge, State,
-        api::{EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
+        api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
     },
     dataplane::{
         Capacity,
         kernel::{Stats, XdpCounter, XdpMode, XdpStates},
     },
+    diagnose::{self, Finding, Subject},
     flow::{FlowMetrics, FlowStore},
     model::ObjectRef,
     recorder::Counts,
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Agent {
     pub(super) node: String,
     pub(super) source: String,
+    pub(super) attach: &'static str,
+    pub(super) pin_dir: String,
     pub(super) shared: Shared,
     pub(super) rescan: Rescan,
     pub(super) watches: Watches,
@@ -70,6 +73,8 @@ impl State for Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             abi: ABI_VERSION,
             source: self.source.clone(),
+            attach: self.attach.to_owned(),
+            pin_dir: self.pin_dir.clone(),
             watches: ctl::watch_views(watches),
             synced: now.synced,
             in_sync: caught_up && now.in_sync,
@@ -115,6 +120,19 @@ impl State for Agent {
 
     fn services(&self) -> Vec<ServiceView> {
         self.shared.engine().services()
+    }
+
+    async fn check(&self) -> Checked {
+        let status = self.status().await;
+        let endpoints = self.shared.endpoints();
+        let mut findings = diagnose::node(&status, &endpoints);
+        findings.extend(diagnose::cluster(&self.shared.world(), &self.node));
+        let interface = |endpoint: &EndpointView| Some((endpoint.ifindex?, endpoint.interface.clone()?));
+        Checked { status, interfaces: endpoints.iter().filter_map(interface).collect(), findings }
+    }
+
+    fn why(&self, subject: &Subject) -> Option<Vec<Finding>> {
+        diagnose::why(&self.shared.world(), &self.node, subject)
     }
 
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {

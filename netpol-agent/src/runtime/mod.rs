@@ -190,10 +190,14 @@ async fn live(
     let client = source.client();
     let (shared, asked) = Shared::new(engine, look, unpoliced);
     shared.update(|status| status.put_aside = found.iter().map(put_aside).collect());
+    let attach = match mode {
+        AttachMode::Tcx => "tcx",
+        AttachMode::Clsact => "clsact",
+    };
     tracing::info!(
         node = args.node.as_str(),
         source = %args.source,
-        attach = match mode { AttachMode::Tcx => "tcx", AttachMode::Clsact => "clsact" },
+        attach,
         node_services = %node_services,
         interfaces = known.len(),
         "netpol-agent runs"
@@ -206,6 +210,8 @@ async fn live(
     let agent = Agent {
         node: args.node.as_str().to_owned(),
         source: args.source.to_string(),
+        attach,
+        pin_dir: args.pin_dir.display().to_string(),
         shared: shared.clone(),
         rescan: source.rescan(),
         watches: source.watches(),
