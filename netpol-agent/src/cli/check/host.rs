@@ -61,7 +61,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn is_mounted(path: &str, magic: i64) -> bool {
-    statfs(path).is_ok_and(|info| info.f_type as i64 == magic)
+    statfs(path).is_ok_and(|info| info.f_type == magic)
 }
 
 /// Whether the programs are on the interfaces of pods: their links are pinned, or `tc` shows them.
