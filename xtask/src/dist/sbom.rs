@@ -13,9 +13,8 @@ use crate::{command, paths::Paths};
 
 const TOOL: &str = "cargo-cyclonedx";
 const VERSION: &str = "0.5.9";
-/// Packages that are released: workspace, its package, its folder. The kernel object is a workspace of its own.
-const PACKAGES: [(&str, &str); 3] =
-    [("netpol-agent", "netpol-agent"), ("netpol-cni", "netpol-cni"), ("netpol-ebpf", "netpol-ebpf")];
+/// Packages that are released, by name and folder. The kernel object is a workspace of its own.
+const PACKAGES: [&str; 3] = ["netpol-agent", "netpol-cni", "netpol-ebpf"];
 
 /// Writes `PACKAGE.cdx.json` for each package into `folder`.
 ///
@@ -23,10 +22,10 @@ const PACKAGES: [(&str, &str); 3] =
 /// If the tool cannot be had, or does not know a package.
 pub(super) fn write(paths: &Paths, folder: &Path) -> Result<()> {
     let tool = tool(paths)?;
-    for (package, place) in PACKAGES {
+    for package in PACKAGES {
         let mut list = Command::new(&tool);
         list.args(["cyclonedx", "--format", "json", "--target", TARGET, "--manifest-path"]);
-        list.arg(paths.root.join(place).join("Cargo.toml")).current_dir(&paths.root);
+        list.arg(paths.root.join(package).join("Cargo.toml")).current_dir(&paths.root);
         command::run_logged(&mut list, &paths.log("cyclonedx"))?;
         let result = gather(paths, package, &folder.join(format!("{package}.cdx.json")));
         clean(paths)?;
@@ -40,7 +39,12 @@ fn gather(paths: &Paths, package: &str, to: &Path) -> Result<()> {
     let text =
         fs::read_to_string(&made).with_context(|| format!("{TOOL} has not written {}", made.display()))?;
     ensure!(text.contains("\"bomFormat\": \"CycloneDX\""), "{} is no CycloneDX", made.display());
-    fs::write(to, text).with_context(|| format!("cannot write {}", to.display()))
+    fs::write(to, anywhere(&text, &paths.root)).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// Names of our own packages hold where they were built, which is nobody's business and different everywhere.
+fn anywhere(text: &str, root: &Path) -> String {
+    text.replace(&format!("file://{}/", root.display()), "file:///")
 }
 
 /// The tool writes beside the manifest of every member of the workspace.
@@ -76,4 +80,17 @@ fn tool(paths: &Paths) -> Result<PathBuf> {
         command::remove_folder(&paths.toolchain().join(format!("{TOOL}.build")))?;
     }
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_it_was_built_is_not_told() {
+        let text =
+            r#""bom-ref": "path+file:///home/me/netpol/netpol-cni#0.1.0", "ref": "registry+https://x""#;
+        let told = anywhere(text, Path::new("/home/me/netpol"));
+        assert_eq!(told, r#""bom-ref": "path+file:///netpol-cni#0.1.0", "ref": "registry+https://x""#);
+    }
 }
