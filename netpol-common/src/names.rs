@@ -73,10 +73,10 @@ pub const DROP: &str = "np_drop";
 pub const FLOW: &str = "np_flow";
 
 /// Every map that is pinned and outlives the agent.
-pub const PINNED: [&str; 34] = [
+pub const PINNED: [&str; 35] = [
     CT4, CT6, QUOTA, EP, NO_POD, UPLINK, PEER4, PEER6, CIDR4, CIDR6, POLICY, PORT, FE4, FE6, SVC, BE4, BE6,
     MEMBER4, MEMBER6, AFF4, AFF6, RANGE4, RANGE6, SVCNET4, SVCNET6, CLUSTER4, CLUSTER6, SOCK, FRAG4, FRAG6,
-    CONFIG, STATS, DROP, FLOW,
+    CONFIG, MARK, STATS, DROP, FLOW,
 ];
 
 /// Program on TC ingress of the host side of a pod's interface: what the pod sends.
@@ -104,11 +104,13 @@ pub const SAYS_WHY: &str = "SAYS_WHY";
 pub const FROM_NETDEV: &str = "from_netdev";
 /// Program on TC egress of an uplink: answers of the node's own servers to clients of Services.
 pub const TO_NETDEV: &str = "to_netdev";
-/// Program on an uplink itself (XDP): what goes through this node, before the kernel has a buffer for it.
+/// Program on an uplink itself (XDP): what comes from outside for a Service, before the kernel has a buffer for it.
 pub const FROM_WIRE: &str = "from_wire";
 /// Interface index → [`WireRow`](crate::wire::WireRow). Not pinned.
 pub const WIRE: &str = "np_wire";
-/// Frames that [`FROM_WIRE`] has sent on, per CPU, a `u64`. Not pinned.
+/// The secret of [`Mark`](crate::wire::Mark)s.
+pub const MARK: &str = "np_mark";
+/// Frames that [`FROM_WIRE`] has translated, per CPU, a `u64`. Not pinned.
 pub const WIRE_SENT: &str = "np_wire_sent";
 /// Never attached: returns the low 31 bits of the kernel's jiffies, which [`CtEntry::last_seen`] counts in.
 ///

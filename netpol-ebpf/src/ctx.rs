@@ -94,6 +94,18 @@ impl Skb {
         Some(unsafe { ((data + offset) as *const T).read() })
     }
 
+    /// Reads what lies before the frame, if an XDP program left so much there.
+    #[inline(always)]
+    pub fn metadata<T: Pod>(&self) -> Option<T> {
+        // SAFETY: as in `linear`.
+        let (meta, data) = unsafe { ((*self.0).data_meta as usize, (*self.0).data as usize) };
+        if meta + size_of::<T>() > data {
+            return None;
+        }
+        // SAFETY: the bytes lie there; their length is a multiple of four bytes before the frame.
+        Some(unsafe { (meta as *const T).read() })
+    }
+
     /// Makes the first `len` bytes linear.
     #[inline(always)]
     pub fn pull(&mut self, len: u32) -> Result<(), DropReason> {

@@ -59,6 +59,10 @@ pub static WIRE: HashMap<u32, WireRow> = HashMap::with_max_entries(limits::UPLIN
 #[map(name = "np_wire_sent")]
 pub static WIRE_SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// What [`Mark`](netpol_common::wire::Mark)s are known by, 0 until the first agent has chosen it.
+#[map(name = "np_mark")]
+pub static MARK: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Written by the agent.
 #[map(name = "np_peer4")]
 pub static PEER4: HashMap<V4, PeerRow> = HashMap::with_max_entries(limits::PEER, BPF_F_NO_PREALLOC);

@@ -36,7 +36,7 @@ use crate::{
     partner,
     pipeline::{FAILED, LEAVE, TOO_BIG, asks_to_open, reopens},
     progs::Hook,
-    refuse, service,
+    refuse, service, wire,
 };
 
 const ETHERTYPE_IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -69,7 +69,12 @@ pub const STRANGE: i32 = 0x113;
 
 /// What becomes of a packet that comes in by an uplink: the TC action.
 #[inline(always)]
-pub fn arrives(skb: &Skb) -> i32 {
+pub fn arrives(skb: &mut Skb) -> i32 {
+    // Translated and counted in front. What lies before the frame costs others one comparison.
+    let receiver = wire::receiver(skb.raw());
+    if receiver != 0 {
+        return skb.redirect_peer(receiver);
+    }
     match skb.ethertype() {
         ETHERTYPE_IPV4 => stages::<Ipv4>(skb.raw()),
         ETHERTYPE_IPV6 => stages::<Ipv6>(skb.raw()),

@@ -23,12 +23,12 @@ pub trait Wired: Family {
     fn read(frame: &mut Frame) -> Result<Packet<Self::Addr>, DropReason>;
     /// Length from the network header on, in bytes, as that says.
     fn length(frame: &Frame) -> Option<u32>;
-    /// Writes the addresses, one hop fewer than `hops`, and the header's checksum if it has one.
+    /// Writes the addresses, the second of `hops` in place of the first, and the header's checksum if it has one.
     fn store_ends(
         frame: &mut Frame,
         packet: &Packet<Self::Addr>,
         ends: [Self::Addr; 2],
-        hops: u8,
+        hops: [u8; 2],
     ) -> Option<()>;
 }
 
@@ -45,12 +45,12 @@ impl Wired for Ipv4 {
         frame.linear::<u16>(NETWORK + 2).map(|raw| u16::from_be(raw).into())
     }
     #[inline(always)]
-    fn store_ends(frame: &mut Frame, packet: &Packet<V4>, [src, dst]: [V4; 2], hops: u8) -> Option<()> {
+    fn store_ends(frame: &mut Frame, packet: &Packet<V4>, [src, dst]: [V4; 2], hops: [u8; 2]) -> Option<()> {
         let lifetime = |hops: u8| u32::from(u16::from_ne_bytes([hops, packet.tuple.proto]));
-        let old = [packet.tuple.src.0, packet.tuple.dst.0, lifetime(hops), 0];
-        let new = [src.0, dst.0, lifetime(hops.wrapping_sub(1)), 0];
+        let old = [packet.tuple.src.0, packet.tuple.dst.0, lifetime(hops[0]), 0];
+        let new = [src.0, dst.0, lifetime(hops[1]), 0];
         let check = csum::follow(packet.l3_check, csum::difference(old, new));
-        frame.store(Self::HOPS, hops.wrapping_sub(1))?;
+        frame.store(Self::HOPS, hops[1])?;
         frame.store(NETWORK + 10, check)?;
         frame.store(NETWORK + 12, [src.0, dst.0])
     }
@@ -69,8 +69,8 @@ impl Wired for Ipv6 {
         frame.linear::<u16>(NETWORK + 4).map(|raw| u32::from(u16::from_be(raw)) + 40)
     }
     #[inline(always)]
-    fn store_ends(frame: &mut Frame, _packet: &Packet<V6>, [src, dst]: [V6; 2], hops: u8) -> Option<()> {
-        frame.store(Self::HOPS, hops.wrapping_sub(1))?;
+    fn store_ends(frame: &mut Frame, _packet: &Packet<V6>, [src, dst]: [V6; 2], hops: [u8; 2]) -> Option<()> {
+        frame.store(Self::HOPS, hops[1])?;
         frame.store(NETWORK + 8, src.to_words())?;
         frame.store(NETWORK + 24, dst.to_words())
     }

@@ -4,13 +4,14 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{self, bpf_redirect},
+    helpers::{self, bpf_redirect, bpf_xdp_adjust_meta},
 };
 use bytemuck::Pod;
 use netpol_common::{
     fragment::FragRow,
     parse::{Buffer, Fragments},
     reason::DropReason,
+    wire::Mark,
 };
 
 use crate::ctx::Route;
@@ -42,6 +43,37 @@ impl Frame {
         // SAFETY: the bytes lie there, and nobody else has the frame.
         unsafe { ((data + offset) as *mut T).write(value) };
         Some(())
+    }
+
+    /// Puts a mark before the frame, where the driver has room for one. Nothing is changed if not.
+    #[inline(always)]
+    pub fn mark(&mut self, mark: Mark) -> Option<()> {
+        const LENGTH: i32 = size_of::<Mark>() as i32;
+        // There is something already where a driver left hints: nobody behind this program asks for them.
+        // SAFETY: the helper checks the length.
+        if !self.has_room() && unsafe { bpf_xdp_adjust_meta(self.0, -LENGTH) } != 0 {
+            return None;
+        }
+        let (meta, data) = self.metadata();
+        if meta + size_of::<Mark>() > data {
+            return None;
+        }
+        // SAFETY: the bytes lie there, and nobody else has the frame.
+        unsafe { (meta as *mut Mark).write(mark) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn has_room(&self) -> bool {
+        let (meta, data) = self.metadata();
+        meta + size_of::<Mark>() <= data
+    }
+
+    /// Where metadata lies, and where it ends.
+    #[inline(always)]
+    fn metadata(&self) -> (usize, usize) {
+        // SAFETY: as in `ends`.
+        unsafe { ((*self.0).data_meta as usize, (*self.0).data as usize) }
     }
 
     /// See [`Skb::look_up_route`](crate::ctx::Skb::look_up_route).

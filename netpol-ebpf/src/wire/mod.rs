@@ -1,33 +1,39 @@
 //! Traffic from outside before the kernel has made a buffer of it: what only passes through this node, to a backend of another
-//! one and back.
+//! one and back, is sent on; what is for a pod of this node gets a buffer with everything done, and a mark that says so.
 //!
 //! One place of truth: connections are made, judged and refused by `outside` alone. Here is done what that does with a packet of a
 //! connection with a current decision, by the same functions; everything else passes, untouched and uncounted.
 
 mod family;
 mod frame;
+mod mark;
 mod rewrite;
 mod way;
 
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use family::Wired;
 use frame::Frame;
+pub use mark::receiver;
 use netpol_common::{
+    config::flags::FAST_PATH,
     conntrack::flags,
     logic::tcp,
     net::proto,
     parse::{Buffer, Kind},
+    wire::Mark,
 };
 use rewrite::Ends;
 
 use crate::{
-    config as settings, conntrack,
+    config as settings,
+    conntrack::{self, Hit},
     family::{Ipv4, Ipv6},
     forward,
     maps::WIRE_SENT,
     outside::{Routed, uplink},
+    parse::Packet,
     partner,
-    pipeline::reopens,
+    pipeline::asks_to_open,
 };
 
 const PASS: u32 = xdp_action::XDP_PASS;
@@ -56,10 +62,12 @@ fn through<F: Wired + Routed>(frame: &mut Frame) -> Option<u32> {
         return None;
     }
     let hit = conntrack::find::<F>(&packet.tuple)?;
-    const THROUGH: u32 = flags::OUTSIDE | flags::SNAT;
-    // A client's packet finds the front entry, a backend's the back one. What a pod of this node sends or receives is not sent on.
+    // A client's packet finds the front entry, a backend's the back one. What a pod of this node sends does not come this way.
     let wrong_way = (hit.flags & flags::FRONT != 0) == hit.reply;
-    if hit.flags & THROUGH != THROUGH || wrong_way || hit.interfaces() != (0, 0) {
+    let (sender, receiver) = hit.interfaces();
+    // What goes on as it is gets a header of its own, which is TC's work.
+    let outside = hit.flags & (flags::OUTSIDE | flags::DSR) == flags::OUTSIDE;
+    if !outside || wrong_way || sender != 0 {
         return None;
     }
     // Both entries learn of the end, for which there is no room on the stack here.
@@ -67,23 +75,55 @@ fn through<F: Wired + Routed>(frame: &mut Frame) -> Option<u32> {
     if segment && partner::ends(&hit, tcp::advance(hit.flags, hit.reply, packet.tcp_flags)) {
         return None;
     }
-    if !hit.may_pass(settings::read().epoch, 0) || reopens(&packet, &hit) {
+    let config = settings::read();
+    if !hit.may_pass(config.epoch, 0) || asks_to_open(&packet, &hit) {
         return None;
     }
-    let (other, origin) = (forward::partner_destination::<F>(&hit), forward::partner_source::<F>(&hit));
+    match (hit.flags & flags::SNAT != 0, receiver) {
+        (true, 0) => send_on::<F>(frame, &packet, &hit),
+        (false, pod @ 1..) if config.flags & FAST_PATH != 0 => hand_in::<F>(frame, &packet, &hit, pod),
+        _ => None,
+    }
+}
+
+/// To a backend of another node, or back from there.
+#[inline(always)]
+fn send_on<F: Wired + Routed>(frame: &mut Frame, packet: &Packet<F::Addr>, hit: &Hit) -> Option<u32> {
+    let (other, origin) = (forward::partner_destination::<F>(hit), forward::partner_source::<F>(hit));
     let (src, dst) = if hit.reply { (other, origin) } else { (origin, other) };
-    let way = way::find::<F>(frame, src.0, dst.0, if hit.reply { uplink(&hit) } else { 0 })?;
+    let way = way::find::<F>(frame, src.0, dst.0, if hit.reply { uplink(hit) } else { 0 })?;
     let hops: u8 = frame.linear(F::HOPS)?;
     // The node's routing says that its time is over.
     if hops <= 1 || !way::leads_on(frame, &way)? {
         return None;
     }
-    conntrack::touch(&hit, frame.length(), &packet);
-    if rewrite::rewrite::<F>(frame, &packet, &Ends { src, dst }, hops, &way).is_none() {
+    conntrack::touch(hit, frame.length(), packet);
+    let done = rewrite::rewrite::<F>(frame, packet, &Ends { src, dst }, [hops, hops.wrapping_sub(1)]);
+    if done.and_then(|()| rewrite::address(frame, &way)).is_none() {
         return Some(xdp_action::XDP_ABORTED);
     }
     count();
     Some(if way.ifindex == frame.ifindex() { xdp_action::XDP_TX } else { frame.redirect(way.ifindex) })
+}
+
+/// To a pod of this node, which needs a buffer: `from_netdev` hands over what is marked. Until a mark has come through there, all
+/// that is done is to make one that says nothing else.
+#[inline(always)]
+fn hand_in<F: Wired>(frame: &mut Frame, packet: &Packet<F::Addr>, hit: &Hit, pod: u32) -> Option<u32> {
+    let hops: u8 = frame.linear(F::HOPS)?;
+    let known = way::carries_marks(frame)?;
+    frame.mark(Mark::new(mark::secret(), if known { pod } else { 0 })?)?;
+    if !known {
+        return None;
+    }
+    conntrack::touch(hit, frame.length(), packet);
+    let src = (packet.tuple.src, packet.tuple.sport);
+    let dst = forward::partner_destination::<F>(hit);
+    if rewrite::rewrite::<F>(frame, packet, &Ends { src, dst }, [hops; 2]).is_none() {
+        return Some(xdp_action::XDP_ABORTED);
+    }
+    count();
+    Some(PASS)
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! Both ends of a frame replaced, and its next hop's MAC address written. By hand what helpers do for the kernel's buffers; the sums
+//! Both ends of a frame replaced. By hand what helpers do for the kernel's buffers; the sums
 //! are the same functions.
 
 use netpol_common::{
@@ -16,14 +16,13 @@ pub struct Ends<A> {
     pub dst: (A, Be16),
 }
 
-/// `None`: the frame is shorter than it was a moment ago, which does not happen; it is half rewritten then.
+/// `hops`: as they are, and as they shall be. `None`: the frame is shorter than it was a moment ago, which does not happen; it is half rewritten then.
 #[inline(always)]
 pub fn rewrite<F: Wired>(
     frame: &mut Frame,
     packet: &Packet<F::Addr>,
     ends: &Ends<F::Addr>,
-    hops: u8,
-    way: &Route,
+    hops: [u8; 2],
 ) -> Option<()> {
     if packet.tuple.proto == proto::TCP {
         follow::<F, 16>(frame, packet, ends)?;
@@ -31,7 +30,12 @@ pub fn rewrite<F: Wired>(
         follow::<F, 6>(frame, packet, ends)?;
     }
     frame.store(F::L4, [ends.src.1.raw(), ends.dst.1.raw()])?;
-    F::store_ends(frame, packet, [ends.src.0, ends.dst.0], hops)?;
+    F::store_ends(frame, packet, [ends.src.0, ends.dst.0], hops)
+}
+
+/// Addresses the frame to the next hop.
+#[inline(always)]
+pub fn address(frame: &mut Frame, way: &Route) -> Option<()> {
     frame.store(0, way.dmac)?;
     frame.store(6, way.smac)
 }

@@ -45,6 +45,14 @@ pub fn leads_on(frame: &Frame, way: &Route) -> Option<bool> {
     Some(same(to, mac) && (row(way.ifindex).mode == wire::NATIVE || mode == wire::GENERIC))
 }
 
+/// If a frame was for the interface that it came in by: whether that is known to carry marks.
+#[inline(always)]
+pub fn carries_marks(frame: &Frame) -> Option<bool> {
+    let to: [u8; 6] = frame.linear(0)?;
+    let WireRow { mode, mac, marks } = row(frame.ifindex());
+    if mode != 0 && same(to, mac) { Some(marks == wire::CARRIES_MARKS) } else { None }
+}
+
 #[inline(always)]
 fn row(ifindex: u32) -> WireRow {
     // SAFETY: copied at once; the agent replaces rows whole.

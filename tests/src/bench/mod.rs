@@ -17,6 +17,7 @@ mod scale;
 mod series;
 mod services;
 mod traffic;
+mod wire;
 
 pub use change::changes;
 pub use connections::connections;

@@ -9,7 +9,7 @@ use netpol_common::{
     policy::SlotId,
 };
 
-use super::Series;
+use super::{Series, wire};
 use crate::packet::{Hook, Lab, PSH_ACK, SYN, Verdict, World, in_lab, open, slot_for_pods, tcp};
 
 /// One thing to time.
@@ -67,11 +67,13 @@ pub fn packets(quick: bool) -> Result<Vec<Series>> {
             series.less(nothing, format!("{}_minus_empty", series.name))
         });
         let above: Vec<Series> = above.collect();
-        Ok([vec![empty, empty_once], series, above].concat())
+        let (rounds, runs) = if quick { (5, 40) } else { (21, 200) };
+        let wire = wire::frames(lab, rounds, runs)?;
+        Ok([vec![empty, empty_once], series, above, wire].concat())
     })
 }
 
-fn mean(times: impl ExactSizeIterator<Item = Result<f64>>) -> Result<f64> {
+pub(super) fn mean(times: impl ExactSizeIterator<Item = Result<f64>>) -> Result<f64> {
     let count = times.len() as f64;
     Ok(times.sum::<Result<f64>>()? / count)
 }

@@ -122,6 +122,7 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
         map(names::FRAG4, LruHash, size_of::<FragKey4>(), size_of::<FragRow>(), limits::FRAG, 0),
         map(names::FRAG6, LruHash, size_of::<FragKey6>(), size_of::<FragRow>(), limits::FRAG, 0),
         map(names::CONFIG, Array, u32_len, size_of::<Config>(), 1, MMAPABLE),
+        map(names::MARK, Array, u32_len, size_of::<u64>(), 1, MMAPABLE),
         map(names::STATS, PerCpuArray, u32_len, size_of::<Counter>(), stats::ROWS, 0),
         map(names::DROP, RingBuf, 0, 0, limits::DROP_RING, 0),
         map(names::FLOW, RingBuf, 0, 0, limits::FLOW_RING, 0),

@@ -4,6 +4,7 @@
 mod counter;
 mod datagram;
 mod link;
+mod secret;
 mod selftest;
 mod stage;
 mod state;
@@ -63,12 +64,13 @@ impl FromStr for XdpChoice {
 pub struct XdpTable(Hash<u32, WireRow>);
 
 impl XdpTable {
-    /// Takes the map out of a loaded object.
+    /// Takes the map out of a loaded object, and sees to it that marks have their secret.
     ///
     /// # Errors
     ///
-    /// If the object lacks it.
+    /// If the object lacks it, or there is nothing random to be had.
     pub fn new(object: &mut Object) -> Result<Self, Error> {
+        secret::settle(object)?;
         Ok(Self(table::hash(object, names::WIRE)?.0))
     }
 
@@ -78,7 +80,15 @@ impl XdpTable {
     ///
     /// If the row cannot be written.
     pub fn put(&mut self, ifindex: u32, mode: XdpMode, mac: [u8; 6]) -> Result<(), Error> {
-        let row = WireRow { mode: mode.row(), mac, ..WireRow::default() };
+        self.put_row(ifindex, WireRow { mode: mode.row(), mac, ..WireRow::default() })
+    }
+
+    /// Writes a whole row.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn put_row(&mut self, ifindex: u32, row: WireRow) -> Result<(), Error> {
         table::put(&mut self.0, &ifindex, &row, names::WIRE)
     }
 
@@ -114,14 +124,16 @@ pub(super) struct Xdp {
 impl Xdp {
     /// `maps` is where the maps are pinned. A program that does not do what it should in a test gets to no interface.
     pub(super) fn open(object: &mut Object, maps: &Path, choice: XdpChoice) -> Result<Self, Error> {
-        let mut table = XdpTable::new(object)?;
-        let program = match choice {
+        // Programs are loaded before maps are taken out of the object: they name them by descriptor.
+        let loaded = match choice {
             XdpChoice::Off => Err("by --xdp=off".to_owned()),
-            _ => load(object).and_then(|program| {
-                let tested = selftest::run(object, &mut table, maps);
-                tested.map(|()| program).map_err(|error| format!("the self-test failed: {}", chain(&error)))
-            }),
+            _ => load(object),
         };
+        let mut table = XdpTable::new(object)?;
+        let program = loaded.and_then(|program| {
+            let tested = selftest::run(object, &mut table, maps);
+            tested.map(|()| program).map_err(|error| format!("the self-test failed: {}", chain(&error)))
+        });
         Ok(Self { choice, dir: maps.join(pins::XDP), table, program, states: XdpStates::new(choice) })
     }
 
