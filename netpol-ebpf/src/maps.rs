@@ -55,7 +55,7 @@ pub static UPLINK: HashMap<u32, UplinkRow> = HashMap::with_max_entries(limits::U
 /// Written by the agent. No row: no program sees its frames. Not pinned: an agent that comes puts programs of its own there.
 #[map(name = "np_wire")]
 pub static WIRE: HashMap<u32, WireRow> = HashMap::with_max_entries(limits::UPLINK, BPF_F_NO_PREALLOC);
-/// Frames that were sent on, counted by packets and summed by the agent. Not pinned: it goes on while its program does.
+/// Frames that were translated in front, counted by packets and summed by the agent. Not pinned: it goes on while its program does.
 #[map(name = "np_wire_sent")]
 pub static WIRE_SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 

@@ -158,7 +158,7 @@ pub struct Status {
     /// What became of XDP: each uplink with its mode, or with the reason why it is off.
     #[serde(default)]
     pub xdp: String,
-    /// Frames that XDP has sent on since the agent started.
+    /// Frames that XDP has translated since the agent started.
     #[serde(default)]
     pub xdp_frames: u64,
     /// How full the maps are.

@@ -51,7 +51,7 @@ pub struct Numbers<'a> {
     pub in_sync: bool,
     /// Uplinks with the XDP program, by mode.
     pub xdp: [(&'static str, usize); 2],
-    /// Frames that it has sent on.
+    /// Frames that it has translated.
     pub xdp_frames: u64,
     /// Everything that the source holds has been delivered and put in force once.
     pub ready: bool,
@@ -163,7 +163,7 @@ fn xdp(registry: &mut Registry, numbers: &Numbers<'_>) {
     }
     let frames = Counter::<u64>::default();
     frames.inc_by(numbers.xdp_frames);
-    registry.register("xdp_frames", "Frames that XDP has sent on since the agent started", frames);
+    registry.register("xdp_frames", "Frames that XDP has translated since the agent started", frames);
 }
 
 fn packets(registry: &mut Registry, rows: &[Row]) {

@@ -73,7 +73,7 @@ pub struct Kernel {
     pub node_services: NodeServicesState,
     /// What became of XDP on the uplinks.
     pub xdp: XdpStates,
-    /// What it has sent on.
+    /// What it has translated.
     pub xdp_sent: XdpCounter,
     /// Keeps other agents off the pin directory.
     pub lock: Lock,

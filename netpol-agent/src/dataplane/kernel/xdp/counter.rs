@@ -1,4 +1,4 @@
-//! How many frames the program has sent on.
+//! How many frames the program has translated.
 
 use aya::maps::{MapData, PerCpuArray};
 use netpol_common::names;
