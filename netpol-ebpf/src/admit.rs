@@ -25,9 +25,21 @@ const SOURCE_TRIES: u32 = 4;
 const FIRST_SOURCE: u16 = 61_000;
 const SOURCES: u32 = u16::MAX as u32 - FIRST_SOURCE as u32 + 1;
 
-/// Judges a packet that belongs to no connection, and makes it one if it may.
+/// Instead of a service's row: the connection has one entry, and nothing about it is translated.
+const UNTRANSLATED: u32 = u32::MAX;
+
+/// What is to become of a packet that may pass.
+#[derive(Clone, Copy)]
+pub enum Admitted {
+    /// [`enter`] comes next, with these: the verifier need not follow it once for each way that leads there.
+    Enters { epoch: u32, plain: u32, svc: u32 },
+    /// That already.
+    As(Entered),
+}
+
+/// Judges a packet that belongs to no connection.
 #[inline(always)]
-pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<Entered, DropReason> {
+pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<Admitted, DropReason> {
     let tuple = &case.packet.tuple;
     let here = skb.ifindex();
     // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
@@ -75,16 +87,16 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         Hook::ToPod => (if node { 0 } else { sender }, here),
     };
     if met_late {
-        return if case.beside == 0 { Ok(Entered::NotYet) } else { Err(DropReason::Collision) };
+        return if case.beside == 0 { Ok(Admitted::As(Entered::NotYet)) } else { Err(DropReason::Collision) };
     }
     match judge::decide(case, node, protocol, case.nat_dport.to_host()) {
         Ok(()) => {}
         Err(DropReason::Policy) if case.beside == 0 && mid_flow::answers_untracked(case) => {
-            return Ok(Entered::Untracked);
+            return Ok(Admitted::As(Entered::Untracked));
         }
         Err(reason) => return Err(reason),
     }
-    (case.decision.direction, case.decision.endpoint) = (hook.direction(), here);
+    case.decision.direction = hook.direction();
     let mut plain = if node { flags::NODE } else { 0 };
     let (src, sport) = (case.packet.tuple.src, case.packet.tuple.sport);
     (case.nat_src, case.nat_sport) = (src, sport);
@@ -97,7 +109,22 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         case.nat_sport = other_source();
         plain |= flags::SNAT | flags::BESIDE;
     }
-    let translated = svc.or(if case.beside == 0 { None } else { Some(0) });
+    let svc = svc.or(if case.beside == 0 { None } else { Some(0) });
+    Ok(Admitted::Enters { epoch, plain, svc: svc.unwrap_or(UNTRANSLATED) })
+}
+
+/// Makes the entries of the case's connection, from another source port if that is taken.
+#[inline(always)]
+pub fn enter<F: Family>(
+    skb: &Skb,
+    case: &mut Case<F::Addr>,
+    epoch: u32,
+    mut plain: u32,
+    svc: u32,
+) -> Result<Entered, DropReason> {
+    case.decision.endpoint = skb.ifindex();
+    let translated = if svc == UNTRANSLATED { None } else { Some(svc) };
+    let protocol = case.packet.tuple.proto;
     let mut tries = 0;
     while tries < SOURCE_TRIES && (protocol != proto::SCTP || tries + case.beside == 0) {
         match conntrack::create::<F>(case, epoch, plain, translated) {

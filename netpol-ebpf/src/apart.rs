@@ -58,6 +58,8 @@ apart! {
     new_sent() = pipeline::new<true>, np_new_sent4, np_new_sent6;
     /// The same in `to_pod`.
     new_received() = pipeline::new<false>, np_new_received4, np_new_received6;
+    /// `pipeline::enter`.
+    enter(epoch, plain, svc) = pipeline::enter, np_enter4, np_enter6;
     /// `pipeline::beside`.
     beside_sent(settled) = pipeline::beside, np_beside_sent4, np_beside_sent6;
     /// `outside::established`.

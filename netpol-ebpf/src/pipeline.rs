@@ -8,7 +8,7 @@ use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{conntrack::flags, net::Address, reason::DropReason, stats::Extra};
 
 use crate::{
-    admit,
+    admit::{self, Admitted},
     apart::Apart,
     beside::{self, Next},
     case::Case,
@@ -228,14 +228,28 @@ pub fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
 
 /// Judges a packet that belongs to no connection, and makes it one if it may.
 #[inline(always)]
-pub fn new<F: Tunnelled, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+pub fn new<F: Tunnelled + Apart, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     // A node that translates its source would make it its own.
     if FROM_POD && case.packet.tuple.proto == F::TUNNEL && F::own().is_some() {
         return FAILED | DropReason::Encapsulation as i32;
     }
     let skb = &Skb::from_raw(raw);
-    next_of(admit::admit::<F>(skb, hook::<FROM_POD>(), case))
+    match admit::admit::<F>(skb, hook::<FROM_POD>(), case) {
+        Ok(Admitted::Enters { epoch, plain, svc }) => {
+            case.lend();
+            F::enter(raw, epoch, plain, svc)
+        }
+        Ok(Admitted::As(entered)) => next_of(Ok(entered)),
+        Err(reason) => next_of(Err(reason)),
+    }
+}
+
+/// Makes the entries of a connection that `new` has let through.
+#[inline(always)]
+pub fn enter<F: Family>(raw: *mut __sk_buff, epoch: u32, plain: u32, svc: u32) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    next_of(admit::enter::<F>(&Skb::from_raw(raw), case, epoch, plain, svc))
 }
 
 /// Judges a TCP segment of a connection that has no entry, and makes it one if it may.
