@@ -28,6 +28,7 @@ pub mod reason;
 pub mod service;
 pub mod socket;
 pub mod stats;
+pub mod told;
 pub mod uplink;
 pub mod version;
 pub mod wire;

@@ -39,6 +39,10 @@ pub const BACKEND: u32 = 524_288;
 pub const SOCK: u32 = 65_536;
 /// Datagrams in fragments at the same time, per family (least recently used go first).
 pub const FRAG: u32 = 8_192;
+/// Drops that the agent has been told of since it last asked what has come after them. More are told of one by one.
+pub const TOLD: u32 = 16_384;
+/// Events that one pod makes between two such questions; more of its drops are counted only.
+pub const EVENTS: u64 = 1_024;
 /// Bytes of the ring of drops (a power of two, at least a page).
 pub const DROP_RING: u32 = 1 << 20;
 /// Bytes of the ring of forwarded connections.

@@ -69,6 +69,10 @@ pub const CONFIG: &str = "np_config";
 pub const STATS: &str = "np_stats";
 /// Ring of [`PacketEvent`](crate::event::PacketEvent), drops only.
 pub const DROP: &str = "np_drop";
+/// Drops that need no event, [`ToldKey`](crate::told::ToldKey) → [`ToldRow`](crate::told::ToldRow). Not pinned.
+pub const TOLD: &str = "np_told";
+/// Interface index → what its pod was too loud for, [`ToldRow`](crate::told::ToldRow). Not pinned.
+pub const LOUD: &str = "np_loud";
 /// Ring of [`PacketEvent`](crate::event::PacketEvent), forwarded connections, written while somebody listens.
 pub const FLOW: &str = "np_flow";
 

@@ -60,6 +60,10 @@ apart! {
     new_received() = pipeline::new<false>, np_new_received4, np_new_received6;
     /// `pipeline::enter`.
     enter(epoch, plain, svc) = pipeline::enter, np_enter4, np_enter6;
+    /// `pipeline::failed` in `from_pod`.
+    failed_sent(reason) = pipeline::failed<true>, np_failed_sent4, np_failed_sent6;
+    /// The same in `to_pod`, and in `from_netdev`, where a packet has a case as if it were about to be received.
+    failed_received(reason) = pipeline::failed<false>, np_failed_received4, np_failed_received6;
     /// `pipeline::beside`.
     beside_sent(settled) = pipeline::beside, np_beside_sent4, np_beside_sent6;
     /// `outside::established`.

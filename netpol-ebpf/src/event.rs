@@ -7,6 +7,7 @@ use netpol_common::{
     policy::{RuleId, SlotId},
     reason::DropReason,
     stats::Extra,
+    told::ToldKey,
 };
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     maps::{DROP, FLOW},
     metrics,
     progs::Hook,
+    told,
 };
 
 /// Nobody is woken: the agent looks into the rings several times a second, so that a flood costs it no more than that.
@@ -24,6 +26,19 @@ const NO_WAKEUP: u64 = 1;
 #[inline(always)]
 pub fn dropped<A: Address>(skb: &Skb, hook: Hook, reason: u8, case: &Case<A>) {
     metrics::count(reason, case.decision.direction, skb.len());
+    let key = ToldKey {
+        src: case.packet.tuple.src.to_words(),
+        dst: case.packet.tuple.dst.to_words(),
+        endpoint: case.decision.endpoint,
+        sport: case.packet.tuple.sport.to_host(),
+        dport: case.packet.tuple.dport.to_host(),
+        proto: case.packet.tuple.proto,
+        pad: 0,
+        what: ToldKey::what(reason, case.decision.direction, A::FAMILY),
+    };
+    if !told::is_news(&key, skb.len()) {
+        return;
+    }
     if !write(&DROP, skb, hook, reason, case) {
         metrics::extra(Extra::LostDrops);
     }
@@ -38,9 +53,14 @@ pub fn forwarded<A: Address>(skb: &Skb, hook: Hook, case: &Case<A>) {
 }
 
 /// A packet without readable addresses was dropped.
-#[inline(always)]
+#[inline(never)]
 pub fn unparsed(skb: &Skb, hook: Hook, reason: DropReason) {
     metrics::count(reason as u8, hook.direction(), skb.len());
+    let (endpoint, what) = (skb.ifindex(), ToldKey::what(reason as u8, hook.direction(), 0));
+    let key = ToldKey { src: [0; 4], dst: [0; 4], endpoint, sport: 0, dport: 0, proto: 0, what, pad: 0 };
+    if !told::is_news(&key, skb.len()) {
+        return;
+    }
     let Some(mut record) = DROP.reserve::<PacketEvent>(0) else {
         metrics::extra(Extra::LostDrops);
         return;

@@ -32,6 +32,7 @@ mod quota;
 mod refuse;
 mod service;
 mod socket;
+mod told;
 mod wire;
 
 #[cfg(not(test))]

@@ -24,6 +24,7 @@ use netpol_common::{
     },
     socket::{SocketKey, SocketRow},
     stats::{self, Counter},
+    told::{ToldKey, ToldRow},
     uplink::UplinkRow,
     wire::WireRow,
 };
@@ -159,6 +160,13 @@ pub static STATS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(stats::RO
 /// Written by dropped packets, read by the agent. Full: counted as lost.
 #[map(name = "np_drop")]
 pub static DROP: RingBuf = RingBuf::with_byte_size(limits::DROP_RING, 0);
+/// Written by dropped packets, taken out by the agent once a second. Full: each drop is an event. Not pinned, like the next one: the
+/// programs that an agent brings begin anew.
+#[map(name = "np_told")]
+pub static TOLD: HashMap<ToldKey, ToldRow> = HashMap::with_max_entries(limits::TOLD, 0);
+/// As `np_told`. Full: the pods that find no room in it make as many events as they like.
+#[map(name = "np_loud")]
+pub static LOUD: HashMap<u32, ToldRow> = HashMap::with_max_entries(limits::EP, 0);
 /// Written by new connections while somebody listens. Full: counted as lost.
 #[map(name = "np_flow")]
 pub static FLOW: RingBuf = RingBuf::with_byte_size(limits::FLOW_RING, 0);

@@ -122,7 +122,8 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
     }
     // A connection that vanished between two stages is dropped as well: nothing but a decision lets a packet on.
     let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
-    let dropped = failed::<F, FROM_POD>(raw, reason);
+    let dropped =
+        if FROM_POD { F::failed_sent(raw, reason.into()) } else { F::failed_received(raw, reason.into()) };
     if FROM_POD && reason == DropReason::NoBackend as u8 { refused::<F>(raw) } else { dropped }
 }
 
@@ -309,10 +310,10 @@ fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32
 }
 
 /// Counts the packet, tells the agent, and drops it.
-#[inline(never)]
-fn failed<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, reason: u8) -> i32 {
+#[inline(always)]
+pub fn failed<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, reason: u32) -> i32 {
     if let Some(case) = Case::<F::Addr>::resume() {
-        event::dropped(&Skb::from_raw(raw), hook::<FROM_POD>(), reason, case);
+        event::dropped(&Skb::from_raw(raw), hook::<FROM_POD>(), reason as u8, case);
     }
     DROP
 }

@@ -105,10 +105,22 @@ pub(super) fn line(record: &FlowRecord, colour: Colour) -> String {
     };
     let ends = [&record.source, &record.destination, &record.translated];
     let ends: Vec<_> = ends.into_iter().flatten().map(ToString::to_string).collect();
-    let ends = if ends.is_empty() { format!("interface {}", record.interface) } else { ends.join(" → ") };
+    let ends = match &record.endpoint {
+        _ if !ends.is_empty() => ends.join(" → "),
+        Some(pod) => format!("{pod} on interface {}", record.interface),
+        None => format!("interface {}", record.interface),
+    };
     let direction = &record.direction;
     let protocol = if record.protocol.is_empty() { String::new() } else { format!(" {}", record.protocol) };
-    format!("{time} {verdict} {direction} {ends}{protocol} {}", why(record))
+    let why = match (why(record), record.suppressed) {
+        (why, 0) => why,
+        (why, more) if why.is_empty() => format!("{more} packets, too many to tell apart"),
+        (why, more) => format!("{why} ({more} more)"),
+    };
+    let ends = format!("{ends}{protocol}");
+    let mut words = vec![time, &verdict, direction, &ends, &why];
+    words.retain(|word| !word.is_empty());
+    words.join(" ")
 }
 
 fn why(record: &FlowRecord) -> String {
@@ -147,6 +159,10 @@ mod tests {
         let near = FlowRecord { nearest: Some(nearest.into()), ..sample() };
         assert!(line(&near, Colour::Off).ends_with(&format!("shop/db-ingress; nearest {nearest}")));
         assert!(row(&near)[6].ends_with(nearest) && row(&near)[3] == "shop/frontend:43122");
+        assert!(
+            line(&FlowRecord { suppressed: 7, ..sample() }, Colour::Off)
+                .ends_with("shop/db-ingress (7 more)")
+        );
         assert!(line(&sample(), Colour::On).contains("\u{1b}[31mDROPPED\u{1b}[0m"));
     }
 
@@ -174,8 +190,21 @@ mod tests {
             destination: None,
             protocol: String::new(),
             policies: Vec::new(),
+            endpoint: None,
             ..sample()
         };
         assert_eq!(line(&record, Colour::Off), "12:03:04.512 DROPPED ingress interface 11 malformed");
+        let record = FlowRecord {
+            reason: None,
+            direction: String::new(),
+            endpoint: Some(Name::new("shop", "scanner")),
+            suppressed: 98_976,
+            egress: String::new(),
+            ..record
+        };
+        assert_eq!(
+            line(&record, Colour::Off),
+            "12:03:04.512 DROPPED shop/scanner on interface 11 98976 packets, too many to tell apart"
+        );
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn run(
 
 fn count(counts: &mut BTreeMap<String, Row>, record: &FlowRecord, by: By) {
     let what = what(record, by);
-    let packets = 1 + record.suppressed;
+    let packets = record.suppressed.max(1);
     let first = record.first.unwrap_or(record.time);
     counts
         .entry(what.clone())

@@ -7,6 +7,7 @@ use netpol_common::{
     net::proto,
     policy::{RuleId, SlotId},
     reason::DropReason,
+    told::ToldRow,
 };
 
 use super::{
@@ -103,8 +104,45 @@ pub fn attribute(event: &Decoded, time: SystemTime, node: &Arc<str>, names: &dyn
         tcp_flags: if event.protocol == proto::TCP { tcp_flags(event.tcp_flags) } else { String::new() },
         icmp_type: matches!(event.protocol, proto::ICMP | proto::ICMPV6).then_some(event.tcp_flags),
         interface: event.endpoint,
-        length: event.length,
+        endpoint: names.interface(event.endpoint).map(|pod| pod.pod.clone()),
+        length: event.length.into(),
         suppressed: 0,
+        traffic: None,
+    }
+}
+
+/// The record of what a pod has sent, or was sent, that was counted and not told apart.
+#[must_use]
+pub fn too_loud(
+    interface: u32,
+    time: SystemTime,
+    node: &Arc<str>,
+    row: &ToldRow,
+    names: &dyn Names,
+) -> FlowRecord {
+    FlowRecord {
+        schema: SCHEMA,
+        kind: Kind::Packet,
+        time: timestamp(time),
+        first: None,
+        node: node.clone(),
+        verdict: Verdict::Dropped,
+        reason: None,
+        direction: String::new(),
+        protocol: String::new(),
+        source: None,
+        destination: None,
+        translated: None,
+        policies: Vec::new(),
+        nearest: None,
+        egress: String::new(),
+        ingress: String::new(),
+        tcp_flags: String::new(),
+        icmp_type: None,
+        interface,
+        endpoint: names.interface(interface).map(|pod| pod.pod.clone()),
+        length: row.bytes,
+        suppressed: row.packets,
         traffic: None,
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::record::{FlowRecord, Verdict};
+use super::record::{FlowRecord, Kind, Verdict};
 
 /// Series of each breakdown; what comes beyond counts as `other`.
 const MAX_SERIES: usize = 1000;
@@ -90,9 +90,12 @@ impl FlowMetrics {
         metrics
     }
 
-    /// Counts a record, with those that it stands for.
+    /// Counts the packets that a record tells of.
     pub fn count(&self, record: &FlowRecord) {
-        let count = 1 + record.suppressed;
+        if !matches!(record.kind, Kind::Packet | Kind::Opened) {
+            return;
+        }
+        let count = record.suppressed.max(1);
         let direction = if record.direction == "ingress" { "ingress" } else { "egress" };
         self.records.get_or_create(&of(record.verdict, direction)).inc_by(count);
         if record.verdict == Verdict::Forwarded {

@@ -16,7 +16,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
-pub use attribute::{Names, attribute};
+pub use attribute::{Names, attribute, too_loud};
 pub use decode::{Decoded, Ends, Fault, Outcome, decode};
 pub use filter::{Filter, Test};
 pub use metrics::{Breakdown, FlowMetrics, Sink};

@@ -3,10 +3,11 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
-use netpol_common::net::proto;
+use netpol_common::{net::proto, told::ToldRow};
 use serde::{Deserialize, Serialize};
 
 use super::{party::PartyRecord, policy::PolicyRecord};
+use crate::model::Name;
 
 /// Version of what records look like in JSON. It goes up when a field goes or changes its meaning; new fields may come any time.
 pub const SCHEMA: u32 = 1;
@@ -66,9 +67,14 @@ pub struct FlowRecord {
     pub icmp_type: Option<u8>,
     /// Interface of the pod whose rules decided (host side), 0 if there is none.
     pub interface: u32,
-    /// Length with Ethernet header, in bytes.
-    pub length: u32,
-    /// Further packets alike that have no records of their own.
+    /// The pod behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Name>,
+    /// Length with Ethernet header, in bytes; of all suppressed packets together.
+    pub length: u64,
+    /// 0: the record tells of one packet. Else of so many that came after it within a second, of the same addresses and ports and
+    /// dropped for the same reason. Without `source`: of the pod `endpoint`, which had made more records in this second than are
+    /// told apart.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,
     /// What has gone over the connection so far, if it was counted.
@@ -101,6 +107,15 @@ pub struct Traffic {
     pub bytes_sent: u64,
     /// Bytes that it has received, with Ethernet headers.
     pub bytes_received: u64,
+}
+
+impl FlowRecord {
+    /// The record of what came after this one and was like it, as of `time`.
+    #[must_use]
+    pub fn repeated(self, time: SystemTime, row: &ToldRow) -> Self {
+        let first = Some(self.time);
+        Self { first, time: timestamp(time), suppressed: row.packets, length: row.bytes, ..self }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]

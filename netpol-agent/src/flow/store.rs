@@ -116,8 +116,8 @@ impl FlowStore {
     }
 
     /// Takes a record in.
-    pub fn add(&self, record: FlowRecord) {
-        let record = Arc::new(record);
+    pub fn add(&self, record: impl Into<Arc<FlowRecord>>) {
+        let record = record.into();
         self.seen.fetch_add(1, Ordering::Relaxed);
         // Kept and sent under one lock, so that a new follower misses none and gets none twice.
         let mut recent = lock(&self.recent);

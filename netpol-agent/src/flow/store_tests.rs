@@ -3,11 +3,11 @@ use std::sync::atomic::AtomicI64;
 use super::*;
 use crate::flow::{Test, Verdict, tests_support::sample};
 
-fn dropped(length: u32) -> FlowRecord {
+fn dropped(length: u64) -> FlowRecord {
     FlowRecord { length, ..sample() }
 }
 
-fn lengths(records: &[Arc<FlowRecord>]) -> Vec<u32> {
+fn lengths(records: &[Arc<FlowRecord>]) -> Vec<u64> {
     records.iter().map(|r| r.length).collect()
 }
 
@@ -41,7 +41,7 @@ async fn a_follower_gets_the_kept_ones_and_then_each_new_one_once() {
 async fn a_slow_follower_is_told_how_much_it_lost() {
     let store = FlowStore::new(1, |_| {});
     let mut follower = store.follow(Filter::default(), 0);
-    (0..LAG as u32 + 10).for_each(|n| store.add(dropped(n)));
+    (0..LAG as u64 + 10).for_each(|n| store.add(dropped(n)));
     assert_eq!(follower.next().await, Some(Followed::Lost(10)));
     assert_eq!(store.counts().lost, 10);
 }

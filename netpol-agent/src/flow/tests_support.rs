@@ -1,7 +1,7 @@
 //! A record for tests.
 
 use super::{FlowRecord, Kind, PartyRecord, PolicyKind, PolicyRecord, SCHEMA, Verdict};
-use crate::model::Labels;
+use crate::model::{Labels, Name};
 
 /// A connection that a policy dropped.
 pub(crate) fn sample() -> FlowRecord {
@@ -41,6 +41,7 @@ pub(crate) fn sample() -> FlowRecord {
         tcp_flags: "SYN".into(),
         icmp_type: None,
         interface: 11,
+        endpoint: Some(Name::new("shop", "db-0")),
         length: 74,
         suppressed: 0,
         traffic: None,

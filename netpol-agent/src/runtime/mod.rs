@@ -38,7 +38,12 @@ mod reconcile;
 mod status;
 mod stay;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kube::Client;
 use netpol_common::config::flags;
@@ -65,7 +70,9 @@ use crate::{
 };
 
 use agent::Agent;
+use events::Recorder;
 use health::Probes;
+use nearest::Nearest;
 use observed::Observed;
 use plugins::Plugins;
 use reconcile::Reconciler;
@@ -168,6 +175,7 @@ async fn live(
         look,
         unpoliced,
         drops,
+        told,
         flows,
         stats,
         conntrack,
@@ -237,10 +245,16 @@ async fn live(
     let reconcile = tokio::spawn(reconciler.run(batches, known, changes, asked));
     let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
     let node: Arc<str> = args.node.as_str().into();
-    let kept = (records.clone(), flow_metrics.clone());
-    let drops = tokio::spawn(events::run(drops, shared.clone(), kept.clone(), node.clone()));
-    let flows = tokio::spawn(events::run(flows, shared.clone(), kept, node.clone()));
-    let exports = tokio::spawn(exports.run(records.clone(), flow_metrics, node.clone()));
+    let into_records = || Recorder {
+        shared: shared.clone(),
+        store: records.clone(),
+        metrics: flow_metrics.clone(),
+        node: node.clone(),
+        nearest: Nearest::new(Instant::now()),
+    };
+    let drops = tokio::spawn(events::run_drops(drops, told, into_records()));
+    let flows = tokio::spawn(events::run(flows, into_records()));
+    let exports = tokio::spawn(exports.run(records.clone(), flow_metrics.clone(), node.clone()));
     let missed = tokio::spawn(missed::run(agent.clone(), records.clone()));
     let observed = Observed { node, shared: shared.clone(), records: records.clone() };
     let hubble = tokio::spawn(hubble.serve(observed));

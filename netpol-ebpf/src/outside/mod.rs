@@ -143,7 +143,7 @@ fn stages<F: Apart + Tunnelled>(raw: *mut __sk_buff) -> i32 {
     }
     // A connection that vanished between two stages is dropped as well: nothing but a decision lets a packet on.
     let reason = if answer & FAILED != 0 { answer as u8 } else { DropReason::Invalid as u8 };
-    let dropped = failed::<F>(raw, reason);
+    let dropped = F::failed_received(raw, reason.into());
     if reason == DropReason::NoBackend as u8 && refused::<F>(raw) == LEAVE {
         let sent = F::leave(raw);
         if sent < UNSETTLED {
@@ -343,15 +343,6 @@ fn opened<F: Routed>(raw: *mut __sk_buff) -> i32 {
         event::forwarded(skb, Hook::ToPod, case);
     }
     SETTLED
-}
-
-/// Counts the packet, tells the agent, and drops it.
-#[inline(never)]
-fn failed<F: Routed>(raw: *mut __sk_buff, reason: u8) -> i32 {
-    if let Some(case) = Case::<F::Addr>::resume() {
-        event::dropped(&Skb::from_raw(raw), Hook::ToPod, reason, case);
-    }
-    DROP
 }
 
 /// Sends the packet that was dropped back as its own refusal.

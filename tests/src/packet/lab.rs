@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::{
     Dataplane, Op, Rows,
     kernel::{
-        Connections, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch, Uplinks,
-        XdpCounter, XdpTable,
+        Connections, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch, Told, Untold,
+        Uplinks, XdpCounter, XdpTable,
     },
 };
 use netpol_common::{
@@ -49,6 +49,7 @@ pub struct Lab {
     stats: Stats,
     drops: Ring,
     flows: Ring,
+    told: Told,
 }
 
 /// Which program sees the packet, and where.
@@ -220,6 +221,7 @@ impl Lab {
             stats: Stats::new(&mut object)?,
             drops: Ring::new(&mut object, names::DROP)?,
             flows: Ring::new(&mut object, names::FLOW)?,
+            told: Told::new(&mut object)?,
             object,
         })
     }
@@ -245,6 +247,7 @@ impl Lab {
         self.maps.switches().forget_shortage();
         self.connections.clear()?;
         self.xdp.delete(self.uplink)?;
+        self.untold()?;
         self.drain();
         Ok(())
     }
@@ -258,6 +261,14 @@ impl Lab {
             self.maps.apply(&op).with_context(|| format!("{op:?}"))?;
         }
         Ok(())
+    }
+
+    /// Asks for drops that made no event, after which everything makes one again.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn untold(&mut self) -> Result<Untold> {
+        Ok(self.told.ask()?)
     }
 
     /// Throws away what is in the rings.
@@ -295,11 +306,20 @@ impl Lab {
         Ok(self.object.test_run(names::EMPTY, packet, context)?.duration.as_nanos() as f64)
     }
 
-    /// Runs one packet and reports all that changed.
+    /// Runs one packet and reports all that changed. Its drop makes an event, whatever was dropped before.
     ///
     /// # Errors
     /// If the kernel does not take the packet, or a map cannot be read.
     pub fn send(&mut self, place: impl Into<Place>, packet: &[u8]) -> Result<Seen> {
+        self.untold()?;
+        self.send_on(place, packet)
+    }
+
+    /// As [`Lab::send`], but a drop like one before it makes no event.
+    ///
+    /// # Errors
+    /// As [`Lab::send`].
+    pub fn send_on(&mut self, place: impl Into<Place>, packet: &[u8]) -> Result<Seen> {
         let before = self.stats.read()?;
         let (program, context) = place.into().program();
         let outcome = self.object.test_run(program, packet, context).map_err(|error| {

@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::dataplane::{
     Capacity, Dataplane, Error, Op, Rows,
-    kernel::{Connections, LoadOptions, Maps, NoPods, Object, Ring, RunOutcome, Sizes, Switch},
+    kernel::{Connections, LoadOptions, Maps, NoPods, Object, Ring, RunOutcome, Sizes, Switch, Told},
 };
 use netpol_common::{
     config::flags, direction::Direction, event::PacketEvent, names, policy::RuleId, reason::DropReason,
@@ -26,6 +26,7 @@ pub struct KernelJudge {
     connections: Connections,
     drops: Ring,
     flows: Ring,
+    told: Told,
 }
 
 impl KernelJudge {
@@ -43,8 +44,9 @@ impl KernelJudge {
         maps.set_flags(flags::FAST_PATH | flags::FLOW_EVENTS, Switch::On);
         let drops = Ring::new(&mut object, names::DROP)?;
         let flows = Ring::new(&mut object, names::FLOW)?;
+        let told = Told::new(&mut object)?;
         let connections = Connections::new(&mut object)?;
-        Ok(Self { object, maps, connections, drops, flows })
+        Ok(Self { object, maps, connections, drops, flows, told })
     }
 
     /// Runs the program at `hook` on a frame.
@@ -54,7 +56,12 @@ impl KernelJudge {
     pub fn run(&mut self, hook: Hook, frame: &[u8]) -> Result<Ran> {
         let (program, context) = run_context(hook);
         let RunOutcome { action, packet, .. } = self.object.test_run(program, frame, context)?;
-        Ok(Ran { action, packet, drop: only(&mut self.drops)?, flow: only(&mut self.flows)? })
+        let drop = only(&mut self.drops)?;
+        if drop.is_some() {
+            // The next one like it is news again.
+            self.told.ask()?;
+        }
+        Ok(Ran { action, packet, drop, flow: only(&mut self.flows)? })
     }
 
     /// The epoch that connections are judged under now.

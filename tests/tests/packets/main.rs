@@ -22,3 +22,4 @@ mod shapes;
 mod source;
 mod spoof;
 mod table;
+mod told;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions, Maps, NodeServices,
-    NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes, Stats, Timeouts, Unpoliced,
+    NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes, Stats, Timeouts, Told, Unpoliced,
     UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, clock,
     links::{self, Links},
     pins::{self, Pins},
@@ -59,6 +59,8 @@ pub struct Kernel {
     pub unpoliced: Unpoliced,
     /// Events of dropped packets.
     pub drops: Ring,
+    /// Dropped packets that made no event.
+    pub told: Told,
     /// Events of forwarded connections.
     pub flows: Ring,
     /// The counters.
@@ -182,6 +184,7 @@ impl Kernel {
             unpoliced,
             drops: Ring::new(&mut object, names::DROP)?,
             flows: Ring::new(&mut object, names::FLOW)?,
+            told: Told::new(&mut object)?,
             stats: Stats::new(&mut object)?,
             conntrack: Conntrack::new(&mut object, *timeouts, maps.quotas(), maps.switches())?,
             clock: Clock::new(object, maps.switches()),

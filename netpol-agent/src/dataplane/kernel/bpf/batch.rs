@@ -1,4 +1,4 @@
-//! Reads many rows of a hash map at once.
+//! Reads many rows of a hash map at once, or takes them out.
 
 use std::{
     io,
@@ -10,6 +10,7 @@ use bytemuck::{Pod, Zeroable};
 use super::bpf;
 
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
+const MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -40,6 +41,24 @@ pub(in super::super) fn read_hash<K: Pod, V: Pod>(
     from: Option<Cursor>,
     rows: usize,
 ) -> io::Result<Batch<K, V>> {
+    batch(MAP_LOOKUP_BATCH, map, from, rows)
+}
+
+/// As [`read_hash`], and removes what it reads: what is written to a row afterwards by who has found it before is lost.
+pub(in super::super) fn take_hash<K: Pod, V: Pod>(
+    map: impl AsFd,
+    from: Option<Cursor>,
+    rows: usize,
+) -> io::Result<Batch<K, V>> {
+    batch(MAP_LOOKUP_AND_DELETE_BATCH, map, from, rows)
+}
+
+fn batch<K: Pod, V: Pod>(
+    command: libc::c_int,
+    map: impl AsFd,
+    from: Option<Cursor>,
+    rows: usize,
+) -> io::Result<Batch<K, V>> {
     let mut rows = rows.max(1);
     loop {
         let (mut keys, mut values) = (vec![K::zeroed(); rows], vec![V::zeroed(); rows]);
@@ -56,7 +75,7 @@ pub(in super::super) fn read_hash<K: Pod, V: Pod>(
         };
         // SAFETY: a hash map's batch cursor is four bytes (__htab_map_lookup_and_delete_batch), `keys` and `values` hold
         // `count` elements of the map's sizes, and all of them outlive the call.
-        let result = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attr) };
+        let result = unsafe { bpf(command, &mut attr) };
         let more = match result {
             Ok(_) => true,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,

@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 mod batch;
 
-pub(super) use batch::{Cursor, read_hash};
+pub(super) use batch::{Cursor, read_hash, take_hash};
 
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
