@@ -1,5 +1,6 @@
 //! Everything one does with the project goes through here: `cargo xtask COMMAND`.
 
+mod background;
 mod build;
 mod check;
 mod command;

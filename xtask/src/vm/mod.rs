@@ -32,7 +32,7 @@ use self::{
 use crate::{paths::Paths, setup};
 
 /// What the caller asked for.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// Only this series, such as 6.1 (may be given several times)
     #[arg(long = "kernel", value_name = "SERIES")]
@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Look for newer packages even where a kernel of the series is unpacked already
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Each kernel may take so many times as long, for a machine that is busy
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) slack: u32,
 }
 
 /// Boots every kernel that can be had, prints the table, and fails if one of them failed or a required one did not run.
@@ -49,14 +52,6 @@ pub(crate) struct Options {
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let toolchain = setup::all(paths)?;
     crate::build::object(paths, &toolchain)?;
-    boot_all(paths, options)
-}
-
-/// As [`run`], with the kernel object built.
-///
-/// # Errors
-/// As [`run`].
-pub(crate) fn boot_all(paths: &Paths, options: &Options) -> Result<()> {
     let chosen = choose(&options.kernels)?;
     ensure!(
         std::env::consts::ARCH == "x86_64",
@@ -65,7 +60,7 @@ pub(crate) fn boot_all(paths: &Paths, options: &Options) -> Result<()> {
     );
     let folder = paths.target.join("vm");
     let mirror = Mirror::of_this_machine(&folder)?;
-    let qemu = Qemu::ensure(&mirror, &folder)?;
+    let qemu = Qemu::ensure(&mirror, &folder, options.slack)?;
     let guest = guest::build(paths)?;
     let mut kernels = Vec::new();
     for series in chosen {

@@ -32,6 +32,8 @@ pub(super) struct Qemu {
     program: PathBuf,
     /// Where an unpacked one's libraries and firmware lie; `None` if the system has it installed.
     unpacked: Option<PathBuf>,
+    /// How long a guest may take.
+    patience: Duration,
 }
 
 impl Qemu {
@@ -39,12 +41,14 @@ impl Qemu {
     ///
     /// # Errors
     /// If it cannot be had or does not run.
-    pub(super) fn ensure(mirror: &Mirror, folder: &Path) -> Result<Self> {
+    pub(super) fn ensure(mirror: &Mirror, folder: &Path, slack: u32) -> Result<Self> {
+        let patience = PATIENCE * slack;
         if let Some(program) = command::find_program(PROGRAM) {
-            return Ok(Self { program, unpacked: None });
+            return Ok(Self { program, unpacked: None, patience });
         }
         let place = folder.join("qemu");
-        let qemu = Self { program: place.join("usr/bin").join(PROGRAM), unpacked: Some(place.clone()) };
+        let qemu =
+            Self { program: place.join("usr/bin").join(PROGRAM), unpacked: Some(place.clone()), patience };
         if qemu.runs().is_err() {
             Progress::new("vm: QEMU", 1).step("downloading and unpacking it (20 MB)", || {
                 mirror.unpack_with_dependencies(Suite::Bookworm, &["qemu-system-x86"], &place)?;
@@ -93,7 +97,7 @@ impl Qemu {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
         let mut child = qemu.spawn().with_context(|| format!("cannot start `{}`", command::line(&qemu)))?;
-        let said = listen(&mut child);
+        let said = listen(&mut child, self.patience);
         child.kill().context("cannot stop QEMU")?;
         child.wait().context("cannot wait for QEMU")?;
         fs::write(log, &said).with_context(|| format!("cannot write {}", log.display()))?;
@@ -103,7 +107,7 @@ impl Qemu {
 }
 
 /// All that the guest prints until it ends or patience does.
-fn listen(child: &mut Child) -> String {
+fn listen(child: &mut Child, patience: Duration) -> String {
     let mut said = String::new();
     let Some(stdout) = child.stdout.take() else { return said };
     let (sender, lines) = mpsc::channel();
@@ -115,7 +119,7 @@ fn listen(child: &mut Child) -> String {
             }
         }
     });
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
@@ -124,7 +128,7 @@ fn listen(child: &mut Child) -> String {
             }
             Err(RecvTimeoutError::Disconnected) => return said,
             Err(RecvTimeoutError::Timeout) => {
-                said.push_str(&format!("xtask: no verdict within {} s\n", PATIENCE.as_secs()));
+                said.push_str(&format!("xtask: no verdict within {} s\n", patience.as_secs()));
                 return said;
             }
         }
