@@ -68,7 +68,8 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         Hook::FromPod if case.beside == 0 => F::frontend(tuple.dst, tuple.dport, tuple.proto),
         _ => None,
     };
-    let svc = frontend.map(|row| row.svc);
+    // A number and no `Option`: 5.10 follows a value that is spilled on one way only, and refuses it.
+    let mut svc = frontend.map_or(UNTRANSLATED, |row| row.svc);
     if let Some(frontend) = frontend {
         service::lets_in::<F>(&frontend, tuple.src)?;
         let among = service::backends(frontend.near)?;
@@ -79,7 +80,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
             service::choose::<F>(&frontend, among, &tuple.src, (tuple.sport, tuple.proto))?;
     }
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
-    if hook == Hook::FromPod && svc.is_none() && case.ends.dst.flags & peer::UNNAMED != 0 {
+    if hook == Hook::FromPod && svc == UNTRANSLATED && case.ends.dst.flags & peer::UNNAMED != 0 {
         service::unclaimed::<F>(&case.nat_dst)?;
     }
     (case.ends.initiator, case.ends.responder) = match hook {
@@ -100,7 +101,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     let mut plain = if node { flags::NODE } else { 0 };
     let (src, sport) = (case.packet.tuple.src, case.packet.tuple.sport);
     (case.nat_src, case.nat_sport) = (src, sport);
-    if svc.is_some() && case.ends.dst.ifindex == here {
+    if svc != UNTRANSLATED && case.ends.dst.ifindex == here {
         // A pod's kernel takes no packet that comes from itself: it talks to its Service's address instead.
         case.nat_src = case.packet.tuple.dst;
         plain |= flags::SNAT;
@@ -109,8 +110,10 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         case.nat_sport = other_source();
         plain |= flags::SNAT | flags::BESIDE;
     }
-    let svc = svc.or(if case.beside == 0 { None } else { Some(0) });
-    Ok(Admitted::Enters { epoch, plain, svc: svc.unwrap_or(UNTRANSLATED) })
+    if svc == UNTRANSLATED && case.beside != 0 {
+        svc = 0;
+    }
+    Ok(Admitted::Enters { epoch, plain, svc })
 }
 
 /// Makes the entries of the case's connection, from another source port if that is taken.
