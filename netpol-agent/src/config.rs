@@ -1,6 +1,8 @@
 //! The command line, validated: what reaches the rest of the agent is right.
 
 mod flows;
+mod node_ports;
+mod policy;
 mod source;
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
@@ -16,11 +18,13 @@ use crate::{
         AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts, UplinkChoice,
         UplinkOptions, XdpChoice,
     },
-    index::{ExternalMode, NodePortAddresses, ServiceSettings},
+    index::{ExternalMode, ServiceSettings},
     install::{CniFolders, InstallCniArgs, InstallSeccompArgs},
     model::LoadBalancing,
     source::KubeOptions,
 };
+pub use node_ports::NodePorts;
+pub use policy::PolicyArgs;
 
 /// Enforces NetworkPolicies and balances Services for the pods of one node.
 #[derive(Clone, PartialEq, Eq, Parser, Debug)]
@@ -55,6 +59,9 @@ pub struct RunArgs {
     /// Where the Kubernetes objects come from: kube, an API server, or dir:PATH, a folder of manifests
     #[arg(long)]
     pub source: Source,
+    /// What becomes of what policies deny.
+    #[command(flatten)]
+    pub policies: PolicyArgs,
     /// URL of the API server, for --source kube: https://HOST:PORT, in place of the one in the kubeconfig. Never the address of
     /// the Service default/kubernetes: it is netpol that makes that one work
     #[arg(long, value_name = "URL")]
@@ -292,21 +299,6 @@ pub enum ForNode {
     Auto,
     /// No
     Off,
-}
-
-/// A value of `--nodeport-addresses`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodePorts(pub NodePortAddresses);
-
-impl FromStr for NodePorts {
-    type Err = ipnet::AddrParseError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "primary" {
-            return Ok(Self(NodePortAddresses::Primary));
-        }
-        let nets = text.split(',').map(|net| net.trim().parse());
-        Ok(Self(NodePortAddresses::Within(nets.collect::<Result<_, _>>()?)))
-    }
 }
 
 /// The name of a Node: a DNS subdomain (RFC 1123).

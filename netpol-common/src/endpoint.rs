@@ -36,4 +36,8 @@ pub mod flags {
     /// The pod ran before the programs were attached: its TCP connections from before have no entries yet, so that segments
     /// without one are judged both ways.
     pub const ADOPTING: u32 = 1 << 6;
+    /// `slot_in` is of policies that are being tried: what it does not allow is told of and passes.
+    pub const AUDIT_IN: u32 = 1 << 7;
+    /// The same of `slot_out`.
+    pub const AUDIT_OUT: u32 = 1 << 8;
 }

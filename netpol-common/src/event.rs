@@ -4,13 +4,14 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::policy::{RuleId, SlotId};
 
-/// A dropped packet, or the first packet of a forwarded connection.
+/// A dropped packet, the first packet of a forwarded connection, or a packet that was let through because the policies that deny it
+/// are being tried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct PacketEvent {
     /// [`PacketEvent::VERSION`].
     pub version: u8,
-    /// 0: forwarded, else a [`DropReason`](crate::reason::DropReason).
+    /// 0: it went on, else a [`DropReason`](crate::reason::DropReason).
     pub reason: u8,
     /// [`Direction`](crate::direction::Direction) of the end that decided.
     pub direction: u8,
@@ -22,8 +23,8 @@ pub struct PacketEvent {
     pub tcp_flags: u8,
     /// [`HOOK_FROM_POD`], [`HOOK_TO_POD`] or [`HOOK_FROM_NETDEV`].
     pub hook: u8,
-    /// Always 0.
-    pub pad: u8,
+    /// 1: policy denies it, but is only being tried, and so it went on ([`RuleId::AUDIT`]). Else 0.
+    pub audit: u8,
     /// Interface the packet was seen on.
     pub ifindex: u32,
     /// Interface of the pod whose rules decided (the destination's, where one pass judges both ends).
@@ -52,13 +53,13 @@ pub struct PacketEvent {
     pub rule_egress: RuleId,
     /// Rule that allowed the responder to receive.
     pub rule_ingress: RuleId,
-    /// For a policy drop: the slot without a matching rule.
+    /// For a policy drop, and with `audit`: the slot without a matching rule.
     pub slot: SlotId,
 }
 
 impl PacketEvent {
     /// Version of this layout.
-    pub const VERSION: u8 = 1;
+    pub const VERSION: u8 = 2;
 }
 
 /// The packet was sent by a pod.

@@ -55,6 +55,8 @@ impl RuleId {
     pub const SELF: Self = Self(3);
     /// The end is not a pod of this node: judged elsewhere, if at all.
     pub const ELSEWHERE: Self = Self(4);
+    /// No rule allows it, and the policies that isolate the pod are being tried.
+    pub const AUDIT: Self = Self(5);
     /// Hashes have this bit, the constants above have it not.
     pub const HASHED: u64 = 1 << 63;
 }

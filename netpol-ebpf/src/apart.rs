@@ -64,6 +64,10 @@ apart! {
     failed_sent(reason) = pipeline::failed<true>, np_failed_sent4, np_failed_sent6;
     /// The same in `to_pod`, and in `from_netdev`, where a packet has a case as if it were about to be received.
     failed_received(reason) = pipeline::failed<false>, np_failed_received4, np_failed_received6;
+    /// `pipeline::tried` in `from_pod`.
+    audited_sent() = pipeline::tried<true>, np_tried_sent4, np_tried_sent6;
+    /// The same in `to_pod` and `from_netdev`.
+    audited_received() = pipeline::tried<false>, np_tried_received4, np_tried_received6;
     /// `pipeline::beside`.
     beside_sent(settled) = pipeline::beside, np_beside_sent4, np_beside_sent6;
     /// `outside::established`.

@@ -26,20 +26,35 @@ const NO_WAKEUP: u64 = 1;
 #[inline(always)]
 pub fn dropped<A: Address>(skb: &Skb, hook: Hook, reason: u8, case: &Case<A>) {
     metrics::count(reason, case.decision.direction, skb.len());
-    let key = ToldKey {
-        src: case.packet.tuple.src.to_words(),
-        dst: case.packet.tuple.dst.to_words(),
-        endpoint: case.decision.endpoint,
-        sport: case.packet.tuple.sport.to_host(),
-        dport: case.packet.tuple.dport.to_host(),
-        proto: case.packet.tuple.proto,
-        pad: 0,
-        what: ToldKey::what(reason, case.decision.direction, A::FAMILY),
-    };
+    let key = key(reason, case);
     if !told::is_news(&key, skb.len()) {
         return;
     }
-    if !write(&DROP, skb, hook, reason, case) {
+    if !write(&DROP, skb, hook, reason, case, 0) {
+        metrics::extra(Extra::LostDrops);
+    }
+}
+
+/// What a packet makes one event with, given who decided.
+#[inline(always)]
+fn key<A: Address>(reason: u8, case: &Case<A>) -> ToldKey {
+    let tuple = &case.packet.tuple;
+    ToldKey {
+        src: tuple.src.to_words(),
+        dst: tuple.dst.to_words(),
+        endpoint: case.decision.endpoint,
+        sport: tuple.sport.to_host(),
+        dport: tuple.dport.to_host(),
+        proto: tuple.proto,
+        pad: 0,
+        what: ToldKey::what(reason, case.decision.direction, A::FAMILY),
+    }
+}
+
+/// A connection was let through that the policies of its end in the case's decision deny, which are being tried.
+#[inline(always)]
+pub fn audited<A: Address>(skb: &Skb, hook: Hook, case: &Case<A>) {
+    if told::is_news(&key(0, case), skb.len()) && !write(&DROP, skb, hook, 0, case, 1) {
         metrics::extra(Extra::LostDrops);
     }
 }
@@ -47,7 +62,7 @@ pub fn dropped<A: Address>(skb: &Skb, hook: Hook, reason: u8, case: &Case<A>) {
 /// A connection was let through, and somebody listens.
 #[inline(always)]
 pub fn forwarded<A: Address>(skb: &Skb, hook: Hook, case: &Case<A>) {
-    if !write(&FLOW, skb, hook, 0, case) {
+    if !write(&FLOW, skb, hook, 0, case, 0) {
         metrics::extra(Extra::LostFlows);
     }
 }
@@ -82,7 +97,7 @@ pub fn unparsed(skb: &Skb, hook: Hook, reason: DropReason) {
         family: 0,
         proto: 0,
         tcp_flags: 0,
-        pad: 0,
+        audit: 0,
         src: [0; 16],
         dst: [0; 16],
         nat_dst: [0; 16],
@@ -96,7 +111,7 @@ pub fn unparsed(skb: &Skb, hook: Hook, reason: DropReason) {
 }
 
 #[inline(always)]
-fn write<A: Address>(ring: &RingBuf, skb: &Skb, hook: Hook, reason: u8, case: &Case<A>) -> bool {
+fn write<A: Address>(ring: &RingBuf, skb: &Skb, hook: Hook, reason: u8, case: &Case<A>, audit: u8) -> bool {
     let Some(mut record) = ring.reserve::<PacketEvent>(0) else { return false };
     // SAFETY: helper without arguments.
     let jiffies = unsafe { bpf_jiffies64() };
@@ -108,7 +123,7 @@ fn write<A: Address>(ring: &RingBuf, skb: &Skb, hook: Hook, reason: u8, case: &C
         proto: case.packet.tuple.proto,
         tcp_flags: case.packet.tcp_flags,
         hook: if case.uplink == 0 { hook as u8 } else { HOOK_FROM_NETDEV },
-        pad: 0,
+        audit,
         ifindex: skb.ifindex(),
         endpoint: case.decision.endpoint,
         jiffies,

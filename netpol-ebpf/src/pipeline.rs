@@ -5,7 +5,9 @@
 //! the [`Case`], and ends there again.
 
 use aya_ebpf::bindings::__sk_buff;
-use netpol_common::{conntrack::flags, net::Address, reason::DropReason, stats::Extra};
+use netpol_common::{
+    conntrack::flags, direction::Direction, net::Address, policy::RuleId, reason::DropReason, stats::Extra,
+};
 
 use crate::{
     admit::{self, Admitted},
@@ -21,7 +23,7 @@ use crate::{
     icmp_error, judge, metrics, mid_flow,
     outside::{self, Routed, dsr::Tunnelled},
     parse::{Kind, Packet},
-    partner,
+    partner, peer,
     progs::Hook,
     refuse, service,
 };
@@ -94,9 +96,13 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
     if answer == OPENED || answer == UNTRACKED {
         let next = if answer == OPENED { SETTLED } else { NEXT };
         opened::<F, FROM_POD>(raw, answer);
+        if next == NEXT {
+            audited::<F, FROM_POD>(raw);
+        }
         answer = next;
     }
     if answer == SETTLED {
+        audited::<F, FROM_POD>(raw);
         answer = judged::<F, FROM_POD>(raw, 1);
     }
     if FROM_POD && answer == BESIDE {
@@ -125,6 +131,11 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
     let dropped =
         if FROM_POD { F::failed_sent(raw, reason.into()) } else { F::failed_received(raw, reason.into()) };
     if FROM_POD && reason == DropReason::NoBackend as u8 { refused::<F>(raw) } else { dropped }
+}
+
+#[inline(always)]
+fn audited<F: Apart, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+    if FROM_POD { F::audited_sent(raw) } else { F::audited_received(raw) }
 }
 
 #[inline(always)]
@@ -306,6 +317,30 @@ fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32
     if settings::read().flags & netpol_common::config::flags::FLOW_EVENTS != 0 {
         event::forwarded(skb, hook, case);
     }
+    SETTLED
+}
+
+/// Tells the agent of a packet that was just judged and passes only because policies are being tried: once for each end that would
+/// have denied it.
+#[inline(always)]
+pub fn tried<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
+    let Some(case) = Case::<F::Addr>::resume() else { return DROP };
+    let skb = &Skb::from_raw(raw);
+    let said = case.decision;
+    for (rule, direction, endpoint) in [
+        (said.rule_egress, Direction::Egress, case.ends.initiator),
+        (said.rule_ingress, Direction::Ingress, case.ends.responder),
+    ] {
+        if rule == RuleId::AUDIT
+            && let Ok(row) = peer::ready(endpoint)
+        {
+            case.decision.direction = direction;
+            case.decision.endpoint = endpoint;
+            case.decision.slot = if direction as u32 == Direction::Egress as u32 { row.slot_out } else { row.slot_in };
+            event::audited(skb, hook::<FROM_POD>(), case);
+        }
+    }
+    case.decision = said;
     SETTLED
 }
 

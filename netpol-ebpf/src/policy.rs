@@ -99,8 +99,11 @@ fn judge_ends(ends: &Ends, protocol: u8, port: u16, decision: &mut Decision) -> 
         let has_any = endpoint.flags & flags::ANY_OUT != 0;
         decision.rule_egress = rule(isolated, endpoint.slot_out, dst.class, has_any, protocol, port);
         if decision.rule_egress == RuleId::NONE {
-            decision.slot = endpoint.slot_out;
-            return DENIED;
+            if endpoint.flags & flags::AUDIT_OUT == 0 {
+                decision.slot = endpoint.slot_out;
+                return DENIED;
+            }
+            decision.rule_egress = RuleId::AUDIT;
         }
     }
     if responder != 0 {
@@ -111,8 +114,11 @@ fn judge_ends(ends: &Ends, protocol: u8, port: u16, decision: &mut Decision) -> 
         let has_any = endpoint.flags & flags::ANY_IN != 0;
         decision.rule_ingress = rule(isolated, endpoint.slot_in, src.class, has_any, protocol, port);
         if decision.rule_ingress == RuleId::NONE {
-            decision.slot = endpoint.slot_in;
-            return DENIED;
+            if endpoint.flags & flags::AUDIT_IN == 0 {
+                decision.slot = endpoint.slot_in;
+                return DENIED;
+            }
+            decision.rule_ingress = RuleId::AUDIT;
         }
     }
     ALLOWED

@@ -82,18 +82,27 @@ fn reasons(verdict: &Verdict) -> Vec<String> {
         Verdict::Denied { isolated_by, .. } if isolated_by.is_empty() => {
             vec![" isolated by a policy that went with its namespace before the agent started".to_owned()]
         }
+        Verdict::Audited { isolated_by, misses } => {
+            let first = format!(" audit mode: to be isolated by {}", names(isolated_by));
+            for_want_of(first, misses)
+        }
         Verdict::Denied { isolated_by, misses } => {
-            let mut lines = vec![format!(" isolated by {}", names(isolated_by))];
-            if misses.is_empty() {
-                lines.push(" none of which has a rule for this direction".to_owned());
-            }
-            lines.extend(misses.iter().take(MAX_MISSES).map(|miss| format!(" not by {miss}")));
-            if misses.len() > MAX_MISSES {
-                lines.push(format!(" nor by {} other rules", misses.len() - MAX_MISSES));
-            }
-            lines
+            for_want_of(format!(" isolated by {}", names(isolated_by)), misses)
         }
     }
+}
+
+/// `first`, and what each rule lacked.
+fn for_want_of(first: String, misses: &[Miss]) -> Vec<String> {
+    let mut lines = vec![first];
+    if misses.is_empty() {
+        lines.push(" none of which has a rule for this direction".to_owned());
+    }
+    lines.extend(misses.iter().take(MAX_MISSES).map(|miss| format!(" not by {miss}")));
+    if misses.len() > MAX_MISSES {
+        lines.push(format!(" nor by {} other rules", misses.len() - MAX_MISSES));
+    }
+    lines
 }
 
 fn rule_words(rule: &RuleMatch) -> String {
@@ -108,6 +117,7 @@ fn words(answer: &MapsAnswer) -> String {
         MapsAnswer::Elsewhere => "not judged on this node".to_owned(),
         MapsAnswer::Pending => "pending, closed until the pod's policy is in place".to_owned(),
         MapsAnswer::NotIsolated => "allowed, not isolated".to_owned(),
+        MapsAnswer::Audited => "allowed, though no rule does: audit mode".to_owned(),
         MapsAnswer::Always => "allowed, whatever the rules say".to_owned(),
         MapsAnswer::Allowed(rule) => format!("allowed by {rule}"),
         MapsAnswer::Denied => "denied".to_owned(),

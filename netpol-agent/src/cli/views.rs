@@ -6,7 +6,7 @@ use crate::{
         BackendView, EndpointState, EndpointView, FrontendView, PendingReason, PolicyView, ServiceView,
     },
     flow::protocol_name,
-    model::Name,
+    model::{Mode, Name},
 };
 
 /// Backends that fit into a line.
@@ -14,8 +14,10 @@ const MAX_BACKENDS: usize = 4;
 
 pub(super) fn endpoints(all: &[EndpointView]) -> String {
     let row = |endpoint: &EndpointView| {
-        let isolation = |isolated: bool, policies: &[Name]| {
-            if isolated { names(policies) } else { "open".to_owned() }
+        let isolation = |isolated: bool, policies: &[Name], tried: &[Name]| match isolated {
+            true => names(policies),
+            false if tried.is_empty() => "open".to_owned(),
+            false => format!("open (audit: {})", names(tried)),
         };
         let (ingress, egress) = if endpoint.pending == Some(PendingReason::NoVeth) {
             ("not policed".to_owned(), "not policed".to_owned())
@@ -23,8 +25,8 @@ pub(super) fn endpoints(all: &[EndpointView]) -> String {
             ("closed".to_owned(), "closed".to_owned())
         } else {
             (
-                isolation(endpoint.isolated_in, &endpoint.policies_in),
-                isolation(endpoint.isolated_out, &endpoint.policies_out),
+                isolation(endpoint.isolated_in, &endpoint.policies_in, &endpoint.tried_in),
+                isolation(endpoint.isolated_out, &endpoint.policies_out, &endpoint.tried_out),
             )
         };
         let state = match endpoint.state {
@@ -81,6 +83,7 @@ pub(super) fn policies(all: &[PolicyView]) -> String {
             policy.local_pods.to_string(),
             match (&policy.refused, policy.kept) {
                 (Some(_), _) => "refused",
+                (None, _) if policy.mode == Mode::Audit => "audit",
                 (None, true) => "kept",
                 (None, false) => "in force",
             }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     index::Index,
-    model::{Name, Pod},
+    model::{Mode, Name, Pod},
 };
 
 /// A pod of this node whose interface was found.
@@ -52,7 +52,12 @@ impl Compiler {
                     row.flags |= flags::ADOPTING;
                 }
                 let slots = DIRECTIONS.map(|direction| {
-                    let Some(slot) = self.slot_for(pod, direction, index) else { return SlotId::NONE };
+                    let Some((slot, mode)) = self.slot_for(pod, direction, index) else {
+                        return SlotId::NONE;
+                    };
+                    if mode == Mode::Audit {
+                        row.flags |= [flags::AUDIT_IN, flags::AUDIT_OUT][direction as usize];
+                    }
                     self.acquire_slot(slot, index, concerned, &mut fresh)
                 });
                 [row.slot_in, row.slot_out] = slots;
@@ -80,16 +85,22 @@ impl Compiler {
         fresh
     }
 
-    /// What isolates a pod in a direction; `None` if nothing does.
+    /// What isolates a pod in a direction; `None` if nothing does. Policies that are being tried have a say where no other has: what
+    /// those deny that are not is denied, whatever the others allow, and what they allow nobody would deny.
     fn slot_for(
         &self,
         pod: &Pod,
         direction: netpol_common::direction::Direction,
         index: &Index,
-    ) -> Option<Slot> {
-        let isolating: Vec<_> = self.isolating_rules(pod, direction, index).collect();
-        let isolated = !isolating.is_empty() || index.inherits_isolation(pod, direction);
-        isolated.then(|| Slot::new(direction, &isolating, pod, self.ids))
+    ) -> Option<(Slot, Mode)> {
+        let isolating = |mode| self.isolating_rules(pod, direction, index, mode).collect::<Vec<_>>();
+        let slot = |policies: &[_]| Slot::new(direction, policies, pod, self.ids);
+        let enforced = isolating(Mode::Enforce);
+        if !enforced.is_empty() || index.inherits_isolation(pod, direction) {
+            return Some((slot(&enforced), Mode::Enforce));
+        }
+        let tried = isolating(Mode::Audit);
+        (!tried.is_empty()).then(|| (slot(&tried), Mode::Audit))
     }
 
     fn acquire_slot(

@@ -3,7 +3,7 @@ use netpol_common::{direction::Direction, policy::RuleId};
 use super::{Compiler, rule};
 use crate::{
     index::Index,
-    model::{Name, Pod, Policy},
+    model::{Mode, Name, Pod, Policy},
 };
 
 /// A revision of a policy, and its rules with their numbers by direction; `None` where it does not isolate.
@@ -102,14 +102,15 @@ impl Compiler {
         Some(&self.policies.get(name)?.in_force.as_ref()?.policy)
     }
 
-    /// The policies that isolate a pod in a direction, by name.
+    /// The policies that isolate a pod in a direction, or with [`Mode::Audit`] would if they were not being tried, by name.
     pub fn isolating<'a>(
         &'a self,
         pod: &'a Pod,
         direction: Direction,
         index: &'a Index,
+        mode: Mode,
     ) -> impl Iterator<Item = &'a Name> {
-        self.isolating_rules(pod, direction, index).map(|(name, _)| name)
+        self.isolating_rules(pod, direction, index, mode).map(|(name, _)| name)
     }
 
     /// The same with their rules.
@@ -118,12 +119,19 @@ impl Compiler {
         pod: &'a Pod,
         direction: Direction,
         index: &'a Index,
+        mode: Mode,
     ) -> impl Iterator<Item = (&'a Name, &'a [rule::CompiledRule])> {
         let namespace = &pod.name.namespace;
         let entries = self.policies.range(Name::new(namespace, "")..);
         let entries = entries.take_while(move |(name, _)| name.namespace == *namespace);
         entries.filter_map(move |(name, entry)| {
-            let in_force = entry.in_force.as_ref().filter(|c| index.selects(&c.policy, pod));
+            let in_force = entry.in_force.as_ref();
+            // A revision that does not fit may say all the same how it is meant.
+            let latest = entry.held_back.as_ref().or(in_force.map(|c| &c.policy))?;
+            if index.mode_of(latest) != mode {
+                return None;
+            }
+            let in_force = in_force.filter(|c| index.selects(&c.policy, pod));
             let rules = in_force.and_then(|c| c.rules[direction as usize].as_deref());
             let closes = |p: &&Policy| index.selects(p, pod) && p.rules(direction).is_some();
             let closed = || entry.held_back.as_ref().filter(closes).map(|_| &[][..]);

@@ -285,6 +285,8 @@ pub enum MapsAnswer {
     Pending,
     /// Allowed: no policy isolates the pod in this direction.
     NotIsolated,
+    /// Allowed: no rule does, but the policies that would isolate the pod are in audit mode.
+    Audited,
     /// Allowed: a pod cannot block itself, and its node can always reach it.
     Always,
     /// Allowed by a rule, such as `shop/web spec.egress[0]`.

@@ -25,7 +25,9 @@ pub(super) fn judge(rows: &Rows, packet: Packet, origin: Origin, names: &dyn Nam
     let judgement = judge::judge(rows, packet);
     let ingress = match (origin, judgement.ingress) {
         // The programs let the node through to its own pods before they look at rules.
-        (Origin::ThisNode, Verdict::Denied(_)) => Verdict::Allowed(RuleId::NODE),
+        (Origin::ThisNode, Verdict::Denied(_) | Verdict::Allowed(RuleId::AUDIT)) => {
+            Verdict::Allowed(RuleId::NODE)
+        }
         (_, ingress) => ingress,
     };
     let answer = |verdict| match verdict {
@@ -33,6 +35,7 @@ pub(super) fn judge(rows: &Rows, packet: Packet, origin: Origin, names: &dyn Nam
         Verdict::Denied(_) => MapsAnswer::Denied,
         Verdict::Allowed(RuleId::ELSEWHERE) => MapsAnswer::Elsewhere,
         Verdict::Allowed(RuleId::NOT_ISOLATED) => MapsAnswer::NotIsolated,
+        Verdict::Allowed(RuleId::AUDIT) => MapsAnswer::Audited,
         Verdict::Allowed(RuleId::SELF | RuleId::NODE) => MapsAnswer::Always,
         Verdict::Allowed(rule) => MapsAnswer::Allowed(match names.rule(rule) {
             Some(rule) => format!("{} {}", rule.policy, rule.path),
@@ -49,7 +52,7 @@ impl MapsAnswer {
         match self {
             Self::Elsewhere => None,
             Self::Pending | Self::Denied => Some(false),
-            Self::NotIsolated | Self::Always | Self::Allowed(_) => Some(true),
+            Self::NotIsolated | Self::Audited | Self::Always | Self::Allowed(_) => Some(true),
         }
     }
 }

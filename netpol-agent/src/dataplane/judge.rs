@@ -107,14 +107,15 @@ fn at_end<T: Tables>(
     let Some(row) = tables.endpoint(ifindex).filter(|row| row.flags & flags::READY != 0) else {
         return Verdict::Pending;
     };
-    let (slot, isolated, any) = match direction {
-        Direction::Ingress => (row.slot_in, flags::ISOLATED_IN, flags::ANY_IN),
-        Direction::Egress => (row.slot_out, flags::ISOLATED_OUT, flags::ANY_OUT),
+    let (slot, isolated, any, audit) = match direction {
+        Direction::Ingress => (row.slot_in, flags::ISOLATED_IN, flags::ANY_IN, flags::AUDIT_IN),
+        Direction::Egress => (row.slot_out, flags::ISOLATED_OUT, flags::ANY_OUT, flags::AUDIT_OUT),
     };
     if row.flags & isolated == 0 {
         return Verdict::Allowed(RuleId::NOT_ISOLATED);
     }
     match evaluate(tables, slot, class, row.flags & any != 0, packet.proto, packet.dport) {
+        RuleId::NONE if row.flags & audit != 0 => Verdict::Allowed(RuleId::AUDIT),
         RuleId::NONE => Verdict::Denied(slot),
         rule => Verdict::Allowed(rule),
     }

@@ -21,7 +21,7 @@ use crate::{
     compile::Compiler,
     dataplane::{Capacity, Interface, Op, Rows},
     index::{Dirty, Index, ServiceSettings, Wired},
-    model::{Converted, Name, Object, ObjectRef},
+    model::{Converted, Mode, Name, Object, ObjectRef},
     plan::{Planned, Planner},
 };
 
@@ -50,7 +50,11 @@ impl Engine {
     pub fn new(node: &str, capacity: Capacity, actual: Rows) -> Self {
         let mut index = Index::new(node);
         for (ifindex, row) in &actual.endpoints {
-            let isolated = [flags::ISOLATED_IN, flags::ISOLATED_OUT].map(|flag| row.flags & flag != 0);
+            let isolates = |isolated: u32, audit: u32| row.flags & (isolated | audit) == isolated;
+            let isolated = [
+                isolates(flags::ISOLATED_IN, flags::AUDIT_IN),
+                isolates(flags::ISOLATED_OUT, flags::AUDIT_OUT),
+            ];
             index.inherit(*ifindex, isolated);
         }
         Self {
@@ -68,6 +72,17 @@ impl Engine {
     /// Settles what to do about Services.
     pub fn configure(&mut self, settings: ServiceSettings) {
         self.index.configure(settings);
+    }
+
+    /// Settles what becomes of what policies deny that say nothing of it, before the first object comes.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.index.set_mode(mode);
+    }
+
+    /// What [`Engine::set_mode`] has settled.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.index.mode()
     }
 
     /// What comes next is delivered at this time, in seconds since 1970. It tells a policy that was deleted with its

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     dataplane::Interface,
     index::ExternalMode,
-    model::{ObjectRef, Pod, Policy, Problem},
+    model::{Mode, ObjectRef, Pod, Policy, Problem},
 };
 
 impl Engine {
@@ -83,9 +83,13 @@ impl Engine {
 
     fn endpoint(&self, pod: &Pod) -> EndpointView {
         let interface = self.index.interface_of(pod);
-        let isolating =
-            |direction| self.compiler.isolating(pod, direction, &self.index).cloned().collect::<Vec<Name>>();
-        let (policies_in, policies_out) = (isolating(Direction::Ingress), isolating(Direction::Egress));
+        let isolating = |direction, mode| {
+            self.compiler.isolating(pod, direction, &self.index, mode).cloned().collect::<Vec<Name>>()
+        };
+        let [policies_in, policies_out] =
+            [Direction::Ingress, Direction::Egress].map(|direction| isolating(direction, Mode::Enforce));
+        let [tried_in, tried_out] =
+            [Direction::Ingress, Direction::Egress].map(|direction| isolating(direction, Mode::Audit));
         let state = interface.map_or(EndpointState::Pending, |i| self.state(i.ifindex));
         EndpointView {
             pod: Some(pod.name.clone()),
@@ -98,6 +102,8 @@ impl Engine {
             isolated_out: !policies_out.is_empty() || self.index.inherits_isolation(pod, Direction::Egress),
             policies_in,
             policies_out,
+            tried_in,
+            tried_out,
             connections: 0,
         }
     }
@@ -114,6 +120,8 @@ impl Engine {
             isolated_out: false,
             policies_in: Vec::new(),
             policies_out: Vec::new(),
+            tried_in: Vec::new(),
+            tried_out: Vec::new(),
             connections: 0,
         }
     }
@@ -168,6 +176,7 @@ impl Engine {
             pods: self.index.selected(policy).count(),
             local_pods: self.index.selected(policy).filter(|pod| self.index.is_local(pod)).count(),
             kept: self.index.is_kept(&policy.name),
+            mode: self.index.mode_of(policy),
             refused: self.hold.of(&policy.name).map(|shortage| shortage.to_string()),
             problems: self.index.problems_of(&policy.name.of_kind("NetworkPolicy")),
         }

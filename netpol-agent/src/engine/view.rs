@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use netpol_common::direction::Direction;
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use crate::model::Name;
 use crate::model::{Labels, Workload};
+pub use crate::model::{Mode, Name};
 
 /// A rule of a policy, as a connection or a drop names it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -195,6 +195,12 @@ pub struct EndpointView {
     pub policies_in: Vec<Name>,
     /// Policies that isolate it for egress.
     pub policies_out: Vec<Name>,
+    /// Policies in audit mode that would isolate it for ingress.
+    #[serde(default)]
+    pub tried_in: Vec<Name>,
+    /// Policies in audit mode that would isolate it for egress.
+    #[serde(default)]
+    pub tried_out: Vec<Name>,
     /// Entries of the connection tables that count against its quota, when they were last counted (a translated connection
     /// has two). 0 as the engine tells it: it does not look.
     #[serde(default)]
@@ -225,6 +231,9 @@ pub struct PolicyView {
     /// It was deleted, and is in force until the pods of its namespace, which is being deleted, are gone.
     #[serde(default)]
     pub kept: bool,
+    /// What becomes of what it denies.
+    #[serde(default)]
+    pub mode: Mode,
     /// This revision does not fit, for this reason: the last good one stays in force, and what it newly selects is
     /// isolated.
     #[serde(default)]

@@ -66,6 +66,7 @@ impl Names for Attribution {
 pub fn attribute(event: &Decoded, time: SystemTime, node: &Arc<str>, names: &dyn Names) -> FlowRecord {
     let (kind, verdict, reason) = match event.outcome {
         Outcome::Forwarded => (Kind::Opened, Verdict::Forwarded, None),
+        Outcome::Audited => (Kind::Opened, Verdict::Audit, None),
         Outcome::Dropped(reason) => (Kind::Packet, Verdict::Dropped, Some(reason)),
     };
     let mut source = event.ends.map(|ends| party(ends.source, names));
@@ -167,7 +168,7 @@ fn set_pod(party: &mut PartyRecord, pod: &PodRef) {
 
 fn policies(event: &Decoded, names: &dyn Names) -> Vec<PolicyRecord> {
     match event.outcome {
-        Outcome::Dropped(DropReason::Policy) => {
+        Outcome::Audited | Outcome::Dropped(DropReason::Policy) => {
             let slot = names.slot(event.slot).into_iter();
             slot.flat_map(|slot| slot.policies.iter().map(|name| isolating(name, slot.direction, names)))
                 .collect()
@@ -212,6 +213,7 @@ fn basis(id: RuleId, names: &dyn Names) -> String {
         RuleId::NODE => "node".to_owned(),
         RuleId::SELF => "self".to_owned(),
         RuleId::ELSEWHERE => "elsewhere".to_owned(),
+        RuleId::AUDIT => "audit".to_owned(),
         id => match names.rule(id) {
             Some(rule) => format!("{} {}", rule.policy, rule.path),
             None => format!("rule {:#x}, which is gone", id.0),

@@ -14,6 +14,8 @@ use netpol_common::{
 pub enum Outcome {
     /// It opened a connection.
     Forwarded,
+    /// Policies that are being tried deny it; it went on.
+    Audited,
     /// It was dropped.
     Dropped(DropReason),
 }
@@ -84,6 +86,7 @@ pub fn decode(event: &PacketEvent) -> Result<Decoded, Fault> {
         return Err(Fault::Version(event.version));
     }
     let outcome = match event.reason {
+        0 if event.audit != 0 => Outcome::Audited,
         0 => Outcome::Forwarded,
         number => Outcome::Dropped(DropReason::from_u8(number).ok_or(Fault::Reason(number))?),
     };

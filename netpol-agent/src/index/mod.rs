@@ -30,7 +30,8 @@ use shared::Shared;
 use crate::{
     dataplane::Interface,
     model::{
-        Labels, Name, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service, Slice, Workload,
+        Labels, Mode, Name, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service, Slice,
+        Workload,
     },
 };
 
@@ -41,6 +42,7 @@ pub struct Index {
     namespaces: BTreeMap<String, Namespace>,
     nodes: BTreeMap<String, Node>,
     settings: ServiceSettings,
+    mode: Mode,
     /// Of each ServiceCIDR.
     service_nets: BTreeMap<String, Vec<IpNet>>,
     pods: BTreeMap<Name, Pod>,
@@ -72,6 +74,7 @@ impl Index {
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
             settings: ServiceSettings::default(),
+            mode: Mode::default(),
             service_nets: BTreeMap::new(),
             pods: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -278,6 +281,21 @@ impl Index {
     /// The policies of a namespace.
     pub fn policies_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Policy> {
         within(&self.policies, namespace)
+    }
+    /// What becomes of what a policy denies: its own word counts, else its namespace's, else the node's.
+    #[must_use]
+    pub fn mode_of(&self, policy: &Policy) -> Mode {
+        let of_namespace = || self.namespaces.get(&*policy.name.namespace)?.mode;
+        policy.mode.or_else(of_namespace).unwrap_or(self.mode)
+    }
+    /// What [`Index::set_mode`] has settled.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+    /// What becomes of what policies deny that say nothing of it. To be set before the first object comes.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
     /// The labels of a namespace. One without an object has the label that every namespace has.
     #[must_use]

@@ -16,7 +16,7 @@ pub use manifest::Manifest;
 pub use name::Name;
 pub use object::{NAMESPACE_LABEL, Namespace, Node, Object, ServiceCidr};
 pub use pod::{NamedPort, Pod, Workload};
-pub use policy::{Block, Namespaces, Peer, Peers, PodSelector, Policy, Port, PortRange, Ports, Rule};
+pub use policy::{Block, Mode, Namespaces, Peer, Peers, PodSelector, Policy, Port, PortRange, Ports, Rule};
 pub use problem::{Level, ObjectRef, Problem};
 pub use selector::{LabelSelector, Labels, Requirement, Test};
 pub use selector_text::SelectorError;

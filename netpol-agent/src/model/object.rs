@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Labels, ObjectRef, Pod, Policy, Service, Slice};
+use super::{Labels, Mode, ObjectRef, Pod, Policy, Service, Slice};
 
 /// An object that netpol acts on, complete and without contradictions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +30,8 @@ pub struct Namespace {
     pub name: String,
     /// Its labels, with `kubernetes.io/metadata.name` as the API server adds it.
     pub labels: Labels,
+    /// What its annotation `netpol.dev/mode` says of its policies; `None`: nothing.
+    pub mode: Option<Mode>,
     /// Seconds since 1970 of `metadata.creationTimestamp`, 0 if the source has none.
     pub created_s: i64,
     /// It is being deleted: it has a `metadata.deletionTimestamp`, or `status.phase` is Terminating.
@@ -71,6 +73,7 @@ impl Namespace {
         Self {
             name: name.to_owned(),
             labels: Labels::new([(NAMESPACE_LABEL.to_owned(), name.to_owned())].into()),
+            mode: None,
             created_s: 0,
             terminating: false,
             terminating_since_s: 0,

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netpol_common::direction::Direction;
+use serde::{Deserialize, Serialize};
 
 use super::{LabelSelector, Name};
 
@@ -16,12 +17,25 @@ pub struct Policy {
     pub generation: i64,
     /// Where it came from.
     pub origin: String,
+    /// What its annotation `netpol.dev/mode` says; `None`: nothing, so that its namespace's counts, or the node's.
+    pub mode: Option<Mode>,
     /// Which pods of its namespace it isolates. A selector that could not be read selects all of them.
     pub subject: LabelSelector,
     /// The ingress rules; `None`: it does not isolate for ingress.
     pub ingress: Option<Vec<Rule>>,
     /// The egress rules; `None`: it does not isolate for egress.
     pub egress: Option<Vec<Rule>>,
+}
+
+/// What becomes of a connection that policy denies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It is dropped.
+    #[default]
+    Enforce,
+    /// It passes and is told of: the policy is being tried.
+    Audit,
 }
 
 /// A rule: allows these peers on these ports. Its place in the list is its index in the object.

@@ -55,6 +55,13 @@ pub enum Verdict {
         /// Every rule that allows it, in order of policy and index; never empty.
         rules: Vec<RuleMatch>,
     },
+    /// Allowed because the policies that select the pod are in audit mode, all of them: no rule of theirs allows it.
+    Audited {
+        /// The policies that would isolate the pod in this direction, by name.
+        isolated_by: Vec<ObjectName>,
+        /// As in [`Verdict::Denied`].
+        misses: Vec<Miss>,
+    },
     /// Isolated, and no rule allows it.
     Denied {
         /// The policies that isolate the pod in this direction, by name; empty if what isolates it is not known any more.
@@ -74,7 +81,7 @@ impl Verdict {
     #[must_use]
     pub fn nearest_miss(&self) -> Option<&Miss> {
         match self {
-            Self::Denied { misses, .. } => misses.first(),
+            Self::Denied { misses, .. } | Self::Audited { misses, .. } => misses.first(),
             _ => None,
         }
     }

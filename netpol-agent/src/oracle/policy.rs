@@ -49,16 +49,23 @@ fn at_end(
     destination: Option<&Pod>,
 ) -> Verdict {
     let mut isolating: Vec<(ObjectName, NetworkPolicySpec)> = Vec::new();
+    let mut tried: Vec<(ObjectName, NetworkPolicySpec)> = Vec::new();
     let kept = world.kept.iter().filter(|_| world.is_left_behind(pod));
     for policy in world.policies.iter().chain(kept) {
         let spec = policy.spec.clone().unwrap_or_default();
         if isolates(policy, &spec, direction, pod) {
-            isolating.push((policy_name(policy), spec));
+            let of_its_kind = if world.is_tried(policy) { &mut tried } else { &mut isolating };
+            of_its_kind.push((policy_name(policy), spec));
         }
     }
     let name = ObjectName { namespace: namespace_of(pod).into(), name: name_of(pod).into() };
-    if isolating.is_empty() && !world.closed.contains(&(name, direction)) {
-        return Verdict::NotIsolated;
+    // Policies in audit mode are asked where no other has a say.
+    let audit = isolating.is_empty() && !world.closed.contains(&(name, direction));
+    if audit {
+        isolating = tried;
+        if isolating.is_empty() {
+            return Verdict::NotIsolated;
+        }
     }
     isolating.sort_by(|(a, _), (b, _)| a.cmp(b));
     let isolated_by = isolating.iter().map(|(name, _)| name.clone()).collect();
@@ -78,7 +85,10 @@ fn at_end(
     }
     if rules.is_empty() {
         misses.sort_by_key(Miss::distance);
-        Verdict::Denied { isolated_by, misses }
+        match audit {
+            true => Verdict::Audited { isolated_by, misses },
+            false => Verdict::Denied { isolated_by, misses },
+        }
     } else {
         Verdict::Allowed { isolated_by, rules }
     }

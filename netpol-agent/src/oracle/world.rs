@@ -32,6 +32,8 @@ pub struct World {
     pub services: Vec<Service>,
     /// `discovery.k8s.io/v1 EndpointSlice`
     pub slices: Vec<EndpointSlice>,
+    /// Whether policies that do not say otherwise, and whose namespace does not, are in audit mode.
+    pub audit: bool,
     /// Policies that were deleted with their namespace, which still has pods. Who fills the world says which; they
     /// select pods of the namespace that is being deleted, not those of a new one with its name.
     pub kept: Vec<NetworkPolicy>,
@@ -77,6 +79,15 @@ impl World {
         let mut labels = object.and_then(|ns| ns.metadata.labels.clone()).unwrap_or_default();
         labels.insert(NAMESPACE_NAME_LABEL.into(), name.into());
         labels
+    }
+
+    /// Whether a policy is in audit mode: its own annotation says, else its namespace's, else the node. A word that is neither
+    /// `audit` nor `enforce` enforces.
+    pub(super) fn is_tried(&self, policy: &NetworkPolicy) -> bool {
+        let said = |meta: &ObjectMeta| Some(meta.annotations.as_ref()?.get("netpol.dev/mode")? == "audit");
+        let home = namespace_in(&policy.metadata);
+        let home = self.namespaces.iter().find(|ns| ns.metadata.name.as_deref() == Some(home));
+        said(&policy.metadata).or_else(|| said(&home?.metadata)).unwrap_or(self.audit)
     }
 
     /// Whether the pod was made in a namespace that is being deleted, or is no more.

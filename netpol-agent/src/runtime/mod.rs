@@ -194,6 +194,7 @@ async fn live(
 
     let mut engine = Engine::new(args.node.as_str(), maps.capacity(), rows);
     engine.configure(args.service_settings());
+    engine.set_mode(args.policies.policy_mode);
     plugins.recall(&mut engine);
     let client = source.client();
     let (shared, asked) = Shared::new(engine, look, unpoliced);

@@ -21,7 +21,7 @@ use crate::{
         view::{EndpointView, PendingReason},
     },
     index,
-    model::{self, Level, Manifest, Name, ObjectRef, Problem},
+    model::{self, Level, Manifest, Mode, Name, ObjectRef, Problem},
     oracle::{ObjectName, World},
 };
 
@@ -247,6 +247,7 @@ impl Shared {
             (ObjectName { namespace: pod.namespace.to_string(), name: pod.name.to_string() }, d)
         });
         world.closed = closed.collect();
+        world.audit = engine.mode() == Mode::Audit;
         world
     }
 

@@ -112,6 +112,7 @@ fn stages<F: Apart + Tunnelled>(raw: *mut __sk_buff) -> i32 {
         answer = opened::<F>(raw);
     }
     if answer == SETTLED {
+        F::audited_received(raw);
         answer = F::arrived(raw, 1);
     }
     if answer == BESIDE {

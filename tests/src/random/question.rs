@@ -226,6 +226,7 @@ fn check_rule(judged: bool, verdict: &Verdict, rule: RuleId, attribution: &Attri
         Verdict::Itself => RuleId::SELF,
         Verdict::OwnNode => RuleId::NODE,
         Verdict::NotIsolated => RuleId::NOT_ISOLATED,
+        Verdict::Audited { .. } => RuleId::AUDIT,
         Verdict::Allowed { rules, .. } => {
             let named = attribution.rule(rule).with_context(|| format!("nobody knows rule {rule:?}"))?;
             let found = rules.iter().any(|rule| {

@@ -47,6 +47,10 @@ fn judge_one(bed: &Bed, probe: &Probe, one: &Try) -> Result<(), String> {
         (Expect::Ok, Outcome::Answered(reply)) => {
             reply.as_ref().map_or(Ok(()), |r| judge_reply(bed, probe, r))
         }
+        (Expect::Audit, Outcome::Answered(reply)) => {
+            reply.as_ref().map_or(Ok(()), |r| judge_reply(bed, probe, r))?;
+            judge_record(probe, &one.flows)
+        }
         (Expect::Ok, Outcome::Status(status)) if probe.status == Some(*status) => Ok(()),
         (Expect::Refuse, Outcome::Refused(_)) => Ok(()),
         (Expect::Drop, Outcome::Silent) => {
@@ -77,21 +81,23 @@ fn judge_reply(bed: &Bed, probe: &Probe, reply: &Reply) -> Result<(), String> {
 /// Whether one record says all that is asked for.
 fn judge_record(probe: &Probe, flows: &[FlowRecord]) -> Result<(), String> {
     let asked = probe.direction.is_some() || probe.reason.is_some() || probe.by.is_some();
+    let asked = asked || probe.expect == Expect::Audit;
     if !asked || flows.iter().any(|record| says(probe, record)) {
         return Ok(());
     }
+    let what = if probe.expect == Expect::Audit { "answered" } else { "dropped" };
     Err(if flows.is_empty() {
-        "dropped, without a flow record"
+        format!("{what}, without a flow record")
     } else {
-        "dropped, but the flow record differs"
-    }
-    .to_owned())
+        format!("{what}, but the flow record differs")
+    })
 }
 
 fn says(probe: &Probe, record: &FlowRecord) -> bool {
     let policies: BTreeSet<_> =
         record.policies.iter().map(|p| format!("{}/{}", p.namespace, p.name)).collect();
-    record.verdict == Verdict::Dropped
+    let verdict = if probe.expect == Expect::Audit { Verdict::Audit } else { Verdict::Dropped };
+    record.verdict == verdict
         && probe.direction.is_none_or(|d| record.direction == d.name())
         && probe.reason.as_ref().is_none_or(|r| record.reason.as_ref() == Some(r))
         && probe.by.as_ref().is_none_or(|by| by.iter().cloned().collect::<BTreeSet<_>>() == policies)
@@ -102,6 +108,7 @@ pub(super) fn expected(probe: &Probe) -> String {
     let mut words = vec![
         match probe.expect {
             Expect::Ok => "an answer",
+            Expect::Audit => "an answer, and a record of who would have denied it",
             Expect::Drop => "a drop, nothing reaching the server",
             Expect::Refuse => "a refusal",
         }

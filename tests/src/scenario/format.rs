@@ -137,6 +137,8 @@ pub(super) struct Probe {
 pub(super) enum Expect {
     #[default]
     Ok,
+    /// An answer, and a record that says which policies would have denied it.
+    Audit,
     Drop,
     Refuse,
 }
@@ -165,11 +167,16 @@ impl Probe {
 
     fn check(&self) -> Result<()> {
         let about_drops = self.direction.is_some() || self.reason.is_some() || self.by.is_some();
-        ensure!(!about_drops || self.expect == Expect::Drop, "direction, reason and by go with expect: drop");
+        ensure!(
+            !about_drops
+                || self.expect == Expect::Drop
+                || (self.expect == Expect::Audit && self.reason.is_none()),
+            "direction, reason and by go with expect: drop, direction and by with expect: audit"
+        );
         let about_answers = self.answered_by.is_some() || self.seen_from.is_some() || self.sticky;
         ensure!(
-            !about_answers || self.expect == Expect::Ok,
-            "answered_by, seen_from and sticky go with expect: ok"
+            !about_answers || matches!(self.expect, Expect::Ok | Expect::Audit),
+            "answered_by, seen_from and sticky go with expect: ok and audit"
         );
         ensure!(
             !about_answers || matches!(self.protocol, Protocol::Tcp | Protocol::Udp),

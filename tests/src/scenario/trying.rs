@@ -167,7 +167,7 @@ impl Trial<'_> {
                 let outcome = self.exchange(&mut connection, LABELLED, since).await;
                 let source = connection.source();
                 let met = match self.probe.expect {
-                    Expect::Ok => matches!(outcome, Outcome::Answered(_)),
+                    Expect::Ok | Expect::Audit => matches!(outcome, Outcome::Answered(_)),
                     Expect::Drop => outcome == Outcome::Silent,
                     Expect::Refuse => false,
                 };
@@ -224,7 +224,11 @@ impl Trial<'_> {
         let deadline = Instant::now() + RECORD;
         loop {
             one.flows = log.of(&wanted);
-            let awaited = self.probe.expect == Expect::Drop && one.outcome == Outcome::Silent;
+            let awaited = match self.probe.expect {
+                Expect::Drop => one.outcome == Outcome::Silent,
+                Expect::Audit => matches!(one.outcome, Outcome::Answered(_)),
+                Expect::Ok | Expect::Refuse => false,
+            };
             let whole = Seen { tries: vec![one.clone()] };
             if !awaited || judge(self.bed, self.probe, &whole).is_ok() || Instant::now() >= deadline {
                 return;

@@ -1,10 +1,10 @@
 use ipnet::IpNet;
 use k8s_openapi::api::{core::v1, networking::v1::ServiceCIDR};
 
-use super::{address, name_of, report::Report};
+use super::{address, mode::mode, name_of, report::Report};
 use crate::model::{NAMESPACE_LABEL, Namespace, Node, ServiceCidr};
 
-pub(super) fn namespace(object: &v1::Namespace) -> Namespace {
+pub(super) fn namespace(object: &v1::Namespace, report: &mut Report<'_>) -> Namespace {
     let name = name_of(&object.metadata).name.to_string();
     let mut labels = object.metadata.labels.clone().unwrap_or_default();
     labels.insert(NAMESPACE_LABEL.to_owned(), name.clone());
@@ -12,6 +12,7 @@ pub(super) fn namespace(object: &v1::Namespace) -> Namespace {
     Namespace {
         name,
         labels: labels.into(),
+        mode: mode(meta, report),
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         terminating: meta.deletion_timestamp.is_some() || phase == Some("Terminating"),
         terminating_since_s: meta.deletion_timestamp.as_ref().map_or(0, |t| t.0.as_second()),

@@ -3,6 +3,7 @@
 
 mod block;
 mod cluster;
+mod mode;
 mod outside;
 mod pod;
 mod policy;
@@ -59,7 +60,7 @@ pub fn convert(manifest: &Manifest, origin: &str) -> Converted {
     }
     let mut report = Report { origin, object: Some(object), problems: Vec::new() };
     let object = match manifest {
-        Manifest::Namespace(o) => Object::Namespace(cluster::namespace(o)),
+        Manifest::Namespace(o) => Object::Namespace(cluster::namespace(o, &mut report)),
         Manifest::Node(o) => Object::Node(cluster::node(o, &mut report)),
         Manifest::Pod(o) => Object::Pod(pod::pod(o, &mut report)),
         Manifest::Service(o) => Object::Service(service::service(o, &mut report)),

@@ -3,7 +3,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1,
 };
 
-use super::{block, name_of, port, report::Report, selector};
+use super::{block, mode::mode, name_of, port, report::Report, selector};
 use crate::model::{LabelSelector, Namespaces, Peer, Peers, PodSelector, Policy, Ports, Rule};
 
 pub(super) fn policy(object: &NetworkPolicy, report: &mut Report<'_>) -> Policy {
@@ -32,6 +32,7 @@ pub(super) fn policy(object: &NetworkPolicy, report: &mut Report<'_>) -> Policy 
         rules.map(|(i, r)| reader.rule(&path(i), "to", r.to.as_deref(), r.ports.as_deref())).collect()
     });
     Policy {
+        mode: mode(&object.metadata, report),
         uid: object.metadata.uid.clone().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
         origin: report.origin.to_owned(),

@@ -27,6 +27,7 @@ const METADATA: Keep = Fields(&[
         "annotations",
         Fields(&[
             ("netpol.dev/load-balancing", All),
+            ("netpol.dev/mode", All),
             ("kubernetes.io/config.mirror", All),
             ("endpoints.kubernetes.io/last-change-trigger-time", All),
         ]),
@@ -42,6 +43,7 @@ const METADATA_OF_POLICY: Keep = Fields(&[
     ("resourceVersion", All),
     ("creationTimestamp", All),
     ("deletionTimestamp", All),
+    ("annotations", Fields(&[("netpol.dev/mode", All)])),
     ("managedFields", Fields(&[("time", All)])),
 ]);
 /// Without the labels, of which only a few are read, and the annotations.
@@ -212,6 +214,10 @@ mod tests {
             "endpoints.kubernetes.io/last-change-trigger-time": "3", "netpol.dev/load-balancing": "4"}}}"#;
         let expected = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "2",
             "endpoints.kubernetes.io/last-change-trigger-time": "3", "netpol.dev/load-balancing": "4"}}});
+        let mode = r#"{"metadata": {"annotations": {"a": "1", "netpol.dev/mode": "audit"}}}"#;
+        for keep in [&NAMESPACE, &NETWORK_POLICY] {
+            assert_eq!(kept(keep, mode), json!({"metadata": {"annotations": {"netpol.dev/mode": "audit"}}}));
+        }
         for keep in [&POD, &SERVICE, &ENDPOINT_SLICE] {
             assert_eq!(kept(keep, metadata), expected);
         }
