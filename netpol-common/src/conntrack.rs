@@ -90,8 +90,8 @@ pub struct CtEntry {
     pub nat_saddr: [u32; 4],
     /// With `OUTSIDE`: the uplink that the client came in by, where its answers leave. Else 0.
     pub uplink: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// Low 32 bits of the kernel's jiffies when it was entered. 0 in entries of agents before this was kept.
+    pub opened: u32,
 }
 
 /// A decision and the epoch it was made under. One aligned word: a decision of one epoch is never seen under another, and

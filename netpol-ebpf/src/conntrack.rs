@@ -222,14 +222,15 @@ const FULL: u32 = 2;
 fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u32 {
     let reversed = plain & REVERSED != 0;
     let from_high = from_high(case.packet.tuple.from_high() != reversed);
+    // SAFETY: helper without arguments.
+    let now = unsafe { bpf_jiffies64() } as u32;
     let entry = case.entry.write(CtEntry {
         packets: [0; 2],
         bytes: [0; 2],
         rule_egress: case.decision.rule_egress,
         rule_ingress: case.decision.rule_ingress,
         judged: Judged::allowed(epoch),
-        // SAFETY: helper without arguments.
-        last_seen: unsafe { bpf_jiffies64() } as u32,
+        last_seen: now,
         if_orig: case.ends.initiator,
         if_reply: case.ends.responder,
         flags: plain & !REVERSED | from_high,
@@ -239,7 +240,7 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
         nat_sport: Be16::from_raw(0),
         nat_saddr: [0; 4],
         uplink: case.uplink,
-        pad: 0,
+        opened: now,
     });
     entry.owner()
 }

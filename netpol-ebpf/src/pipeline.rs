@@ -336,7 +336,8 @@ pub fn tried<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
         {
             case.decision.direction = direction;
             case.decision.endpoint = endpoint;
-            case.decision.slot = if direction as u32 == Direction::Egress as u32 { row.slot_out } else { row.slot_in };
+            case.decision.slot =
+                if direction as u32 == Direction::Egress as u32 { row.slot_out } else { row.slot_in };
             event::audited(skb, hook::<FROM_POD>(), case);
         }
     }

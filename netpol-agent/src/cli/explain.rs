@@ -3,7 +3,7 @@
 use super::output::Colour;
 use crate::{
     ctl::api::{Explanation, MapsAnswer, Way},
-    oracle::{ObjectName, RuleMatch, Verdict},
+    oracle::{Miss, ObjectName, RuleMatch, Verdict},
 };
 
 /// Rules that missed are listed up to this many, the nearest first.

@@ -87,6 +87,7 @@ fn index() -> Index {
         name: Name::new("shop", "p"),
         uid: String::new(),
         generation: 1,
+        mode: None,
         origin: String::new(),
         subject: LabelSelector::default(),
         ingress: Some((0..20).map(rule).collect()),

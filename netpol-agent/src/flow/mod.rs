@@ -6,6 +6,7 @@ mod decode;
 mod filter;
 #[cfg(test)]
 mod flows_page;
+mod life;
 mod metrics;
 mod party;
 mod policy;
@@ -19,6 +20,7 @@ pub(crate) mod tests_support;
 pub use attribute::{Names, attribute, too_loud};
 pub use decode::{Decoded, Ends, Fault, Outcome, decode};
 pub use filter::{Filter, Test};
+pub use life::{Span, live};
 pub use metrics::{Breakdown, FlowMetrics, Sink};
 pub use party::{PartyRecord, ServiceRecord};
 pub use policy::{PolicyKind, PolicyRecord};

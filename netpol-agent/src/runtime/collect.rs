@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{task::block_in_place, time::sleep};
 
-use super::Shared;
+use super::events::Recorder;
 use crate::dataplane::kernel::{Clock, Conntrack, Progress};
 
 /// From the end of one walk through the tables to the beginning of the next.
@@ -20,7 +20,8 @@ const BREATH: Duration = Duration::from_millis(5);
 const CALIBRATION: Duration = Duration::from_millis(100);
 
 /// Walks through the connection tables again and again.
-pub(super) async fn run(shared: Shared, mut conntrack: Conntrack, mut clock: Clock) {
+pub(super) async fn run(recorder: Recorder, mut conntrack: Conntrack, mut clock: Clock) {
+    let shared = recorder.shared.clone();
     let started = Instant::now();
     let mut was_short = false;
     loop {
@@ -37,7 +38,9 @@ pub(super) async fn run(shared: Shared, mut conntrack: Conntrack, mut clock: Clo
             }
         };
         shared.update(|status| status.moment = Some((now, SystemTime::now())));
-        match block_in_place(|| conntrack.slice(now)) {
+        let walked = block_in_place(|| conntrack.slice(now));
+        recorder.tell_of(&conntrack.take_lives());
+        match walked {
             Ok(Progress::Underway) => sleep(BREATH).await,
             Ok(Progress::Finished { short }) => {
                 let (connections, filled) = (conntrack.fill(), Arc::new(conntrack.filled().clone()));

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use netpol_common::{event::PacketEvent, told::ToldKey};
+use netpol_common::{conntrack::CtEntry, event::PacketEvent, told::ToldKey};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Shared, nearest::Nearest};
 use crate::{
-    dataplane::kernel::{Drained, Ring, Told, Untold},
-    flow::{self, FlowMetrics, FlowRecord, FlowStore},
+    dataplane::kernel::{Drained, Life, Ring, Told, Untold},
+    flow::{self, FlowMetrics, FlowRecord, FlowStore, Span},
 };
 
 /// Records taken from a ring at a time; between two handfuls the loop may write what it knows.
@@ -97,6 +97,22 @@ impl Recorder {
         self.record(drained, |event, record| {
             known.insert(ToldKey::of(event), record.clone());
         });
+    }
+
+    /// One record for each connection.
+    pub(super) fn tell_of(&self, lives: &[Life]) {
+        if lives.is_empty() {
+            return;
+        }
+        let engine = self.shared.engine();
+        for life in lives {
+            let CtEntry { opened, last_seen, .. } = life.entry;
+            let span = Span {
+                opened: (opened != 0).then(|| self.shared.time_of(opened.into())),
+                seen: self.shared.time_of(last_seen.into()),
+            };
+            self.take(flow::live(life, span, &self.node, engine.attribution()));
+        }
     }
 
     /// One record for all that came after each of those that are `known`, and one for each pod that was too loud.

@@ -244,7 +244,6 @@ async fn live(
     let without_services = args.services == ForServices::Off;
     let reconciler = Reconciler::new(shared.clone(), maps).without_services(without_services);
     let reconcile = tokio::spawn(reconciler.run(batches, known, changes, asked));
-    let collect = tokio::spawn(collect::run(shared.clone(), conntrack, clock));
     let node: Arc<str> = args.node.as_str().into();
     let into_records = || Recorder {
         shared: shared.clone(),
@@ -253,6 +252,7 @@ async fn live(
         node: node.clone(),
         nearest: Nearest::new(Instant::now()),
     };
+    let collect = tokio::spawn(collect::run(into_records(), conntrack, clock));
     let drops = tokio::spawn(events::run_drops(drops, told, into_records()));
     let flows = tokio::spawn(events::run(flows, into_records()));
     let exports = tokio::spawn(exports.run(records.clone(), flow_metrics.clone(), node.clone()));

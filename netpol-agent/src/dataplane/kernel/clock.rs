@@ -76,6 +76,12 @@ fn frequency(first: u32, second: u32, apart: Duration) -> Option<u32> {
 }
 
 impl Jiffies {
+    /// A moment, for tests.
+    #[cfg(test)]
+    pub(super) const fn new(now: u32, hz: u32) -> Self {
+        Self { now, hz }
+    }
+
     /// How long ago `then` was (its higher bits do not matter). What seems to lie ahead has just happened.
     #[must_use]
     pub fn age(self, then: u32) -> Duration {

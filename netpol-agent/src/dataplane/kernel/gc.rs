@@ -6,7 +6,10 @@ use std::{
 };
 
 use aya::maps::{IterableMap, MapError};
-use netpol_common::conntrack::{CtEntry, CtKey4, CtKey6, flags};
+use netpol_common::{
+    config,
+    conntrack::{CtEntry, CtKey4, CtKey6, flags},
+};
 
 use super::{
     Object, Switches, Timeouts,
@@ -14,6 +17,7 @@ use super::{
     bpf::{self, Cursor},
     clock::Jiffies,
     judge::{Judgement, judge},
+    lives::{self, Life, Walks},
     quota::Quotas,
     reap::{Key, Reaper},
     table::{Hash, error, hash},
@@ -30,6 +34,9 @@ pub struct Conntrack {
     timeouts: Timeouts,
     quotas: Quotas,
     switches: Switches,
+    walks: Walks,
+    /// What there is to tell of connections since it was asked last.
+    lives: Vec<Life>,
     /// Entries of each pod that this walk has found so far, by interface.
     counted: BTreeMap<u32, u64>,
     /// As of the last walk.
@@ -80,6 +87,8 @@ impl Conntrack {
             timeouts,
             quotas,
             switches,
+            walks: Walks::default(),
+            lives: Vec::new(),
             counted: BTreeMap::new(),
             filled: BTreeMap::new(),
             pressed: BTreeSet::new(),
@@ -92,12 +101,17 @@ impl Conntrack {
     ///
     /// If a map cannot be read or written. The walk goes on where it was.
     pub fn slice(&mut self, now: Jiffies) -> Result<Progress, Error> {
-        let look = Look { now, timeouts: &self.timeouts, pressed: &self.pressed };
+        if self.v4.is_at_its_beginning() {
+            self.walks.begin(now);
+        }
+        let walks = self.switches.are_on(config::flags::FLOW_EVENTS).then_some(&self.walks);
+        let look = Look { now, timeouts: &self.timeouts, pressed: &self.pressed, walks };
+        let found = &mut Found { filled: &mut self.counted, lives: &mut self.lives };
         if !self.v4.done {
-            self.v4.slice(&look, &mut self.counted)?;
+            self.v4.slice(&look, found)?;
             return Ok(Progress::Underway);
         }
-        self.v6.slice(&look, &mut self.counted)?;
+        self.v6.slice(&look, found)?;
         if !self.v6.done {
             return Ok(Progress::Underway);
         }
@@ -112,6 +126,11 @@ impl Conntrack {
         // After the quotas: whoever finds no room from now on says so again.
         let short = self.switches.forget_shortage();
         Ok(Progress::Finished { short })
+    }
+
+    /// What there is to tell of connections since the last call; nothing while nobody listens.
+    pub fn take_lives(&mut self) -> Vec<Life> {
+        std::mem::take(&mut self.lives)
     }
 
     /// Entries that count against each pod's quota, by interface, as of the last walk.
@@ -132,6 +151,22 @@ struct Look<'a> {
     now: Jiffies,
     timeouts: &'a Timeouts,
     pressed: &'a BTreeSet<u32>,
+    /// `None`: nobody listens.
+    walks: Option<&'a Walks>,
+}
+
+/// What comes of a slice.
+struct Found<'a> {
+    filled: &'a mut BTreeMap<u32, u64>,
+    lives: &'a mut Vec<Life>,
+}
+
+/// A connection that has had its time.
+struct Old<K: Key> {
+    reap: K::Reap,
+    /// Its first entry, with what both have counted.
+    entry: CtEntry,
+    entries: usize,
 }
 
 struct Walk<K> {
@@ -150,7 +185,11 @@ impl<K: Key> Walk<K> {
         Ok(Self { map, reaper, at: None, done: false, counted: 0, fill: Fill { entries: 0, capacity } })
     }
 
-    fn slice(&mut self, look: &Look<'_>, filled: &mut BTreeMap<u32, u64>) -> Result<(), Error> {
+    fn is_at_its_beginning(&self) -> bool {
+        self.at.is_none() && !self.done
+    }
+
+    fn slice(&mut self, look: &Look<'_>, found: &mut Found<'_>) -> Result<(), Error> {
         let (batch, next) = bpf::read_hash::<K, CtEntry>(self.map.map().fd().as_fd(), self.at, SLICE)
             .map_err(|source| error("bpf_map_lookup_batch", K::MAP, source))?;
         let hurry = self.fill.is_pressed();
@@ -162,16 +201,30 @@ impl<K: Key> Walk<K> {
         let mut connections = HashMap::new();
         for (key, entry) in &batch {
             if old(key, entry)
-                && let Some((first, reap)) = self.connection(key, entry, &old)?
+                && let Some((first, connection)) = self.connection(key, entry, &old)?
             {
-                connections.insert(first, reap);
+                connections.insert(first, connection);
             }
         }
-        let connections: Vec<K::Reap> = connections.into_values().collect();
-        self.reaper.reap(&connections)?;
+        let rows: Vec<K::Reap> = connections.values().map(|old| old.reap).collect();
+        let gone = self.reaper.reap(&rows)?;
+        if let Some(walks) = look.walks {
+            let all = gone == connections.values().map(|old| old.entries).sum::<usize>();
+            for (first, old) in &connections {
+                // A back entry without its front one was told of when that one went.
+                if old.entry.flags & flags::BACK == 0 && (all || self.get(first)?.is_none()) {
+                    found.lives.push(Life { key: first.connection(), entry: old.entry, ended: true });
+                }
+            }
+            for (key, entry) in &batch {
+                if walks.beats(entry) && !connections.contains_key(key) {
+                    found.lives.push(self.life(key, entry)?);
+                }
+            }
+        }
         // Last: what fails is looked at again.
         for (_, entry) in &batch {
-            *filled.entry(entry.owner()).or_default() += 1;
+            *found.filled.entry(entry.owner()).or_default() += 1;
         }
         self.counted += batch.len();
         self.at = next;
@@ -182,16 +235,28 @@ impl<K: Key> Walk<K> {
         Ok(())
     }
 
+    /// A connection that goes on, by its only entry or its front one.
+    fn life(&self, key: &K, entry: &CtEntry) -> Result<Life, Error> {
+        let other = key.other(entry);
+        let partner = match entry.flags & flags::FRONT {
+            0 => None,
+            _ => self.get(&other)?.filter(|partner| is_partner(key, entry, &other, partner)),
+        };
+        let entry = partner.map_or(*entry, |partner| lives::together(entry, &partner));
+        Ok(Life { key: key.connection(), entry, ended: false })
+    }
+
     /// The connection that an old entry belongs to, by the key of its first entry; `None` if the rest of it is not old.
     fn connection(
         &self,
         key: &K,
         entry: &CtEntry,
         old: &impl Fn(&K, &CtEntry) -> bool,
-    ) -> Result<Option<(K, K::Reap)>, Error> {
-        let alone = Some((*key, K::reap((*key, entry), (*key, entry))));
+    ) -> Result<Option<(K, Old<K>)>, Error> {
+        let alone =
+            || Some((*key, Old { reap: K::reap((*key, entry), (*key, entry)), entry: *entry, entries: 1 }));
         if entry.flags & (flags::FRONT | flags::BACK) == 0 {
-            return Ok(alone);
+            return Ok(alone());
         }
         // Requests touch the front entry, answers the back one: together they tell the connection's state.
         let other = key.other(entry);
@@ -199,13 +264,13 @@ impl<K: Key> Walk<K> {
         let back = match (entry.flags & flags::BACK != 0, &partner) {
             (true, _) => key,
             (false, Some(_)) => &other,
-            (false, None) => return Ok(alone),
+            (false, None) => return Ok(alone()),
         };
         // The connection beside it is found by way of the back entry.
         if self.get(&back.beside())?.is_some() {
             return Ok(None);
         }
-        let Some(partner) = partner else { return Ok(alone) };
+        let Some(partner) = partner else { return Ok(alone()) };
         let together = entry.flags | partner.flags;
         let both_old = old(key, &CtEntry { flags: together, ..*entry })
             && old(&other, &CtEntry { flags: together, ..partner });
@@ -214,7 +279,9 @@ impl<K: Key> Walk<K> {
             true => ((*key, entry), (other, &partner)),
             false => ((other, &partner), (*key, entry)),
         };
-        Ok(both_old.then(|| (front.0, K::reap(front, back))))
+        let connection =
+            || Old { reap: K::reap(front, back), entry: lives::together(front.1, back.1), entries: 2 };
+        Ok(both_old.then(|| (front.0, connection())))
     }
 
     fn get(&self, key: &K) -> Result<Option<CtEntry>, Error> {

@@ -79,6 +79,7 @@ impl Ends {
             rule_ingress: RuleId::ELSEWHERE,
             judged: Judged::allowed(epoch),
             last_seen: moment.now,
+            opened: moment.now,
             if_orig: index(initiator),
             if_reply: index(responder),
             flags: known.state | of_node,

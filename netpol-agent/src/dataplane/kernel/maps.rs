@@ -175,6 +175,12 @@ impl Switches {
         };
     }
 
+    /// Whether all of these bits are set.
+    #[must_use]
+    pub fn are_on(&self, bits: u32) -> bool {
+        self.0.words()[FLAGS].load(Ordering::Acquire) & bits == bits
+    }
+
     /// Says how many jiffies a second has: session affinity is counted in them.
     pub fn set_frequency(&self, hz: u32) {
         self.0.words()[HZ].store(hz, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use netpol_common::{
     reap::{HEADER, Reap4, Reap6},
 };
 
-use super::{Object, bpf, table::error};
+use super::{ConnectionKey, Object, bpf, table::error};
 use crate::dataplane::Error;
 
 /// The key of a connection table, and how its connections are removed.
@@ -26,12 +26,14 @@ pub(super) trait Key: Pod + Eq + std::hash::Hash {
     fn other(&self, entry: &CtEntry) -> Self;
     /// The key that a connection to the backend itself has, where this is a back entry's.
     fn beside(&self) -> Self;
+    /// As a key of either table.
+    fn connection(&self) -> ConnectionKey;
     /// `first` and `second` are entries as they were read; the same for a connection that has one.
     fn reap(first: (Self, &CtEntry), second: (Self, &CtEntry)) -> Self::Reap;
 }
 
 macro_rules! key {
-    ($key:ty, $addr:ty, $reap:ident, $map:expr, $program:expr) => {
+    ($key:ty, $family:ident, $reap:ident, $map:expr, $program:expr) => {
         impl Key for $key {
             type Reap = $reap;
             const MAP: &'static str = $map;
@@ -48,6 +50,9 @@ macro_rules! key {
             }
             fn beside(&self) -> Self {
                 (*self).beside()
+            }
+            fn connection(&self) -> ConnectionKey {
+                ConnectionKey::$family(*self)
             }
             fn reap(first: (Self, &CtEntry), second: (Self, &CtEntry)) -> $reap {
                 $reap {
