@@ -11,7 +11,7 @@ use netpol_agent::{
         Client,
         api::{FlowsRequest, Request, Response},
     },
-    flow::{Filter, FlowRecord},
+    flow::{Filter, FlowRecord, Kind},
     hubble::messages::{Flow, FlowFilter, FlowsItem, GetFlowsRequest, GetFlowsResponse},
 };
 use netpol_tests::{
@@ -112,6 +112,7 @@ fn a_drop_says_what_would_have_been_allowed_and_a_connection_by_what_it_was() {
         ("--hubble-socket", hubble.to_str().unwrap()),
         ("--flow-file", file.to_str().unwrap()),
         ("--flow-metrics", "policy"),
+        ("--ct-timeout", "tcp-closed=1s"),
     ];
     let arguments = arguments.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]);
     let arguments = arguments.collect();
@@ -144,6 +145,13 @@ fn a_drop_says_what_would_have_been_allowed_and_a_connection_by_what_it_was() {
         record.policies.iter().any(|policy| policy.peer.as_deref() == Some("spec.ingress[1].from[0]"))
     };
     eventually(PATIENCE, "the connection names its peer", || !log.since(begun, opened).is_empty());
+
+    let closed = |record: &FlowRecord| {
+        let is_web = record.source.as_ref().is_some_and(|end| end.pod.as_deref() == Some("web"));
+        let both_ways = record.traffic.is_some_and(|t| t.packets_sent >= 3 && t.packets_received >= 2);
+        record.kind == Kind::Closed && is_web && both_ways && record.first.is_some_and(|first| first <= record.time)
+    };
+    eventually(PATIENCE, "its end tells what went over it", || !log.since(begun, closed).is_empty());
 
     // Only drops are exported unless more is asked for.
     eventually(PATIENCE, "the drop is in the file", || in_file(&file).contains(&record));
