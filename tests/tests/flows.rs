@@ -149,7 +149,10 @@ fn a_drop_says_what_would_have_been_allowed_and_a_connection_by_what_it_was() {
     let closed = |record: &FlowRecord| {
         let is_web = record.source.as_ref().is_some_and(|end| end.pod.as_deref() == Some("web"));
         let both_ways = record.traffic.is_some_and(|t| t.packets_sent >= 3 && t.packets_received >= 2);
-        record.kind == Kind::Closed && is_web && both_ways && record.first.is_some_and(|first| first <= record.time)
+        record.kind == Kind::Closed
+            && is_web
+            && both_ways
+            && record.first.is_some_and(|first| first <= record.time)
     };
     eventually(PATIENCE, "its end tells what went over it", || !log.since(begun, closed).is_empty());
 

@@ -118,21 +118,23 @@ pub(super) fn line(record: &FlowRecord, colour: Colour) -> String {
         (why, more) => format!("{why} ({more} more)"),
     };
     let ends = format!("{ends}{protocol}");
-    let mut words = vec![time, &verdict, direction, &ends, &why];
+    let mut words = vec![&*time, &verdict, direction, &ends, &why];
     words.retain(|word| !word.is_empty());
     words.join(" ")
 }
 
 fn why(record: &FlowRecord) -> String {
     let policies: Vec<_> = record.policies.iter().map(ToString::to_string).collect();
+    let nearest = || record.nearest.as_ref().map_or_else(String::new, |words| format!("; nearest {words}"));
     match &record.reason {
+        None if record.verdict == Verdict::Audit => {
+            format!("to be isolated by {}{}", policies.join(", "), nearest())
+        }
         Some(reason) if reason == "policy" && policies.is_empty() => {
             format!("{reason}: isolated by policies that are gone")
         }
         Some(reason) if reason == "policy" => {
-            let nearest =
-                record.nearest.as_ref().map_or_else(String::new, |words| format!("; nearest {words}"));
-            format!("{reason}: isolated by {}{nearest}", policies.join(", "))
+            format!("{reason}: isolated by {}{}", policies.join(", "), nearest())
         }
         Some(reason) => reason.clone(),
         None => {
@@ -159,6 +161,8 @@ mod tests {
         let near = FlowRecord { nearest: Some(nearest.into()), ..sample() };
         assert!(line(&near, Colour::Off).ends_with(&format!("shop/db-ingress; nearest {nearest}")));
         assert!(row(&near)[6].ends_with(nearest) && row(&near)[3] == "shop/frontend:43122");
+        let audit = FlowRecord { verdict: Verdict::Audit, reason: None, ..sample() };
+        assert!(line(&audit, Colour::Off).ends_with("TCP to be isolated by shop/db-ingress"));
         assert!(
             line(&FlowRecord { suppressed: 7, ..sample() }, Colour::Off)
                 .ends_with("shop/db-ingress (7 more)")

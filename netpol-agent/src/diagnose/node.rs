@@ -140,6 +140,8 @@ mod tests {
             isolated_out: false,
             policies_in: Vec::new(),
             policies_out: Vec::new(),
+            tried_in: Vec::new(),
+            tried_out: Vec::new(),
             connections: 0,
         };
         let status = Status {

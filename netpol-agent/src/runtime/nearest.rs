@@ -54,7 +54,7 @@ impl Nearest {
     ) {
         match event.outcome {
             Outcome::Forwarded => peers(record, event, engine),
-            Outcome::Dropped(DropReason::Policy) => {
+            Outcome::Audited | Outcome::Dropped(DropReason::Policy) => {
                 record.nearest = self.nearest(record, event, engine, (epoch, now));
             }
             Outcome::Dropped(_) => {}
