@@ -202,7 +202,7 @@ mod tests {
         let (plain, named) =
             (FlowMetrics::default(), FlowMetrics::new(&[Breakdown::Policy, Breakdown::Namespace]));
         for metrics in [&plain, &named] {
-            metrics.count(&FlowRecord { suppressed: 4, ..sample() });
+            metrics.count(&FlowRecord { suppressed: 5, ..sample() });
             let counted = "flow_records_total{verdict=\"dropped\",direction=\"ingress\"} 5";
             assert!(text(metrics).contains(counted), "{}", text(metrics));
         }

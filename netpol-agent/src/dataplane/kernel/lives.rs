@@ -81,7 +81,7 @@ mod tests {
             }
         }
         // A minute is 6,000 jiffies.
-        assert_eq!(told, [17_000, 22_600, 29_600, 35_200]);
+        assert_eq!(told, [17_000, 22_600, 28_900, 34_500]);
     }
 
     #[test]
