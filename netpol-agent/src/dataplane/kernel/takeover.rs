@@ -1,5 +1,5 @@
 //! Connections that pods had before netpol: entered into the connection tables before the programs are attached, so that
-//! what policy allows goes on. See `docs/adr/0034-connections-from-before.md`.
+//! what policy allows goes on. See `docs/adr/0035-connections-from-before.md`.
 
 use std::{collections::BTreeMap, path::Path};
 

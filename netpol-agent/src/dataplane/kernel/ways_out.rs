@@ -1,4 +1,4 @@
-//! Which interfaces of the node lead out of it: `docs/adr/0091-uplinks.md`.
+//! Which interfaces of the node lead out of it: `docs/adr/0093-uplinks.md`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
