@@ -1,6 +1,8 @@
 //! The agent dies, comes back, and goes for good: what the packets see of it.
 
 mod ending;
+mod load;
+mod loaded;
 mod stream;
 
 use std::{net::IpAddr, time::Duration};
