@@ -52,7 +52,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     });
     for (name, arguments) in SCENARIOS {
         session.part(&format!("scenarios, {name}"), || {
-            let all = ["tests/scenarios", "--jobs=6", "--slack=3"];
+            let all = ["tests/scenarios", "--jobs=6", "--slack=6"];
             runner(paths, runner::SCENARIO, &[&all[..], arguments].concat())
         });
     }
