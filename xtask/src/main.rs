@@ -42,7 +42,7 @@ enum Job {
         log: bool,
     },
     /// Run every test: unit, kernel, scenarios, demo, conformance, kernel matrix
-    Test,
+    Test(test::Options),
     /// Show the web shop on two nodes: services, policies, drops and why. `demo journey`: a request's whole way through nginx
     /// and DNS in pods
     Demo(Passed),
@@ -86,7 +86,7 @@ fn run() -> Result<()> {
         Job::Setup => setup::all(&paths).map(drop),
         Job::Build { log: true, .. } => build::logging(&paths),
         Job::Build { release, .. } => build::all(&paths, build::Profile::from_release_flag(release)),
-        Job::Test => test::run(&paths),
+        Job::Test(options) => test::run(&paths, &options),
         Job::Dist => dist::run(&paths),
         Job::Check => check::run(&paths),
         Job::Demo(Passed { args }) => match args.split_first() {

@@ -1,8 +1,12 @@
 //! `cargo xtask test`: everything that must hold, part by part, to the end even if one fails.
 
-use std::time::Instant;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     background::Background,
@@ -30,11 +34,19 @@ struct Session {
     parts: Vec<Part>,
 }
 
+/// What the caller asked for.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Run every scenario in every order, wiring and way to attach, and not each in one of those that take turns
+    #[arg(long)]
+    all_orders: bool,
+}
+
 /// Sets up, builds, and runs all tests.
 ///
 /// # Errors
 /// If set-up or build fails, or any part did.
-pub(crate) fn run(paths: &Paths) -> Result<()> {
+pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     if !setup::is_root() {
         bail!("the tests make network namespaces and load BPF programs: run `cargo xtask test` as root");
     }
@@ -50,10 +62,14 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     session.part("unit and kernel tests", || {
         command::run(build::cargo(paths, "test").args(["--workspace", "--locked", "--no-fail-fast"]))
     });
-    for (name, arguments) in SCENARIOS {
+    let scenarios = scenarios(&paths.root.join("tests/scenarios"))?;
+    for (name, third, arguments) in SCENARIOS {
         session.part(&format!("scenarios, {name}"), || {
-            let all = ["tests/scenarios", "--jobs=6", "--slack=6"];
-            runner(paths, runner::SCENARIO, &[&all[..], arguments].concat())
+            let takes = |place: usize| options.all_orders || third.is_none_or(|third| place % 3 == third);
+            let files = scenarios.iter().enumerate().filter(|(place, _)| takes(*place)).map(|(_, file)| file);
+            let mut runner = runner::command(paths, runner::SCENARIO);
+            runner.args(files).args(["--jobs=6", "--slack=6"]).args(arguments);
+            command::run(runner.current_dir(&paths.root))
         });
     }
     session.part("demo", || runner(paths, runner::DEMO, &[]));
@@ -72,14 +88,36 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     session.verdict()
 }
 
-/// How the scenarios are run: every order of events, every way to wire pods, to attach programs and to forward has its
-/// turn. By clsact and without fast path is what kernels before 6.6 and `--fast-path=off` have.
-const SCENARIOS: [(&str, &[&str]); 5] = [
-    ("as they are written", &[]),
-    ("reversed, all nodes bridged, with XDP on the uplinks", &["--order=reversed", "--cni=bridge", "--xdp"]),
-    ("shuffled, all nodes routed", &["--order=shuffled", "--seed=1", "--cni=ptp"]),
+/// Every scenario file, in order.
+fn scenarios(folder: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = || format!("cannot read {}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        if path.is_dir() {
+            found.extend(scenarios(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// How the scenarios are run: all of them from a folder as they are written, and all of them from an API server; in each of three other
+/// ways every third one, unless all are asked for. Every order of events, every way to wire pods, to attach programs and to forward has
+/// its turn. By clsact and without fast path is what kernels before 6.6 and `--fast-path=off` have.
+const SCENARIOS: [(&str, Option<usize>, &[&str]); 5] = [
+    ("as they are written", None, &[]),
+    (
+        "reversed, all nodes bridged, with XDP on the uplinks",
+        Some(0),
+        &["--order=reversed", "--cni=bridge", "--xdp"],
+    ),
+    ("shuffled, all nodes routed", Some(1), &["--order=shuffled", "--seed=1", "--cni=ptp"]),
     (
         "repeated, from an API server, by clsact and without fast path",
+        None,
         &[
             "--order=repeated",
             "--source=server",
@@ -87,7 +125,7 @@ const SCENARIOS: [(&str, &[&str]); 5] = [
             "--agent-arg=--fast-path=off",
         ],
     ),
-    ("among others", &["--order=spurious"]),
+    ("among others", Some(2), &["--order=spurious"]),
 ];
 
 /// Cases that other implementations are measured by too; a clone stands alone without them.
