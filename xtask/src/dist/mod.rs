@@ -19,7 +19,8 @@ use crate::{
 };
 
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
-const PROFILE: &str = "dist";
+/// Not named like the folder, into which cargo would put what it builds for the host.
+const PROFILE: &str = "shipped";
 /// Package and programs.
 const PROGRAMS: &[(&str, &[&str])] =
     &[("netpol-agent", &["netpol-agent", "netpolctl"]), ("netpol-cni", &["netpol-cni"])];
