@@ -64,13 +64,15 @@ impl ToldKey {
         }
     }
 
-    /// The event that stands for all of them: what the key says, and nothing else.
+    /// The event that stands for all of them: what the key says, and nothing else. What was not dropped is here because it would
+    /// have been, but for audit mode.
     #[must_use]
     pub fn event(&self) -> PacketEvent {
         let read = self.proto != 0 || self.src != [0; 4] || self.dst != [0; 4];
         PacketEvent {
             version: PacketEvent::VERSION,
             reason: self.what & (IPV6 - 1),
+            audit: (self.what & (IPV6 - 1) == 0) as u8,
             direction: self.what >> 7,
             family: match (read, self.what & IPV6) {
                 (false, _) => 0,
@@ -94,3 +96,32 @@ const IPV6: u8 = 0x40;
 
 const _: () = assert!(size_of::<ToldKey>() == 44 && size_of::<ToldRow>() == 24);
 const _: () = assert!(crate::reason::COUNT <= IPV6 as u32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{net::proto, reason::DropReason};
+
+    #[test]
+    fn an_event_made_of_its_key_is_what_it_was() {
+        let packet = PacketEvent {
+            version: PacketEvent::VERSION,
+            direction: Direction::Egress as u8,
+            family: 6,
+            proto: proto::UDP,
+            endpoint: 7,
+            src: [1; 16],
+            dst: [2; 16],
+            nat_dst: [2; 16],
+            sport: 3,
+            dport: 4,
+            nat_dport: 4,
+            ..PacketEvent::default()
+        };
+        let dropped = PacketEvent { reason: DropReason::Policy as u8, ..packet };
+        let audited = PacketEvent { audit: 1, ..packet };
+        for event in [dropped, audited] {
+            assert_eq!(ToldKey::of(&event).event(), event);
+        }
+    }
+}

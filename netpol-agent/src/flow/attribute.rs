@@ -74,7 +74,8 @@ pub fn attribute(event: &Decoded, time: SystemTime, node: &Arc<str>, names: &dyn
     let translated = event.ends.filter(|ends| ends.translated != ends.destination);
     let mut translated = translated.map(|ends| party(ends.translated, names));
     // The interface proves who it is; an address can be forged, or have changed hands since.
-    if let Some(pod) = names.interface(event.endpoint) {
+    let pod = names.interface(event.endpoint);
+    if let Some(pod) = pod {
         let end = match event.direction {
             Direction::Egress => &mut source,
             Direction::Ingress if translated.is_some() => &mut translated,
@@ -86,12 +87,6 @@ pub fn attribute(event: &Decoded, time: SystemTime, node: &Arc<str>, names: &dyn
         }
     }
     FlowRecord {
-        schema: SCHEMA,
-        kind,
-        time: timestamp(time),
-        first: None,
-        node: node.clone(),
-        verdict,
         reason: reason.map(|reason| reason.name().to_owned()),
         direction: event.direction.name().to_owned(),
         protocol: if event.ends.is_some() { protocol_name(event.protocol) } else { String::new() },
@@ -99,16 +94,12 @@ pub fn attribute(event: &Decoded, time: SystemTime, node: &Arc<str>, names: &dyn
         destination,
         translated,
         policies: policies(event, names),
-        nearest: None,
         egress: basis(event.rule_egress, names),
         ingress: basis(event.rule_ingress, names),
         tcp_flags: if event.protocol == proto::TCP { tcp_flags(event.tcp_flags) } else { String::new() },
         icmp_type: matches!(event.protocol, proto::ICMP | proto::ICMPV6).then_some(event.tcp_flags),
-        interface: event.endpoint,
-        endpoint: names.interface(event.endpoint).map(|pod| pod.pod.clone()),
         length: event.length.into(),
-        suppressed: 0,
-        traffic: None,
+        ..nameless(kind, verdict, time, node, (event.endpoint, pod))
     }
 }
 
@@ -122,12 +113,27 @@ pub fn too_loud(
     names: &dyn Names,
 ) -> FlowRecord {
     FlowRecord {
+        length: row.bytes,
+        suppressed: row.packets,
+        ..nameless(Kind::Packet, Verdict::Dropped, time, node, (interface, names.interface(interface)))
+    }
+}
+
+/// What a record says before anything is known of its ends.
+fn nameless(
+    kind: Kind,
+    verdict: Verdict,
+    time: SystemTime,
+    node: &Arc<str>,
+    (interface, pod): (u32, Option<&PodRef>),
+) -> FlowRecord {
+    FlowRecord {
         schema: SCHEMA,
-        kind: Kind::Packet,
+        kind,
         time: timestamp(time),
         first: None,
         node: node.clone(),
-        verdict: Verdict::Dropped,
+        verdict,
         reason: None,
         direction: String::new(),
         protocol: String::new(),
@@ -141,9 +147,9 @@ pub fn too_loud(
         tcp_flags: String::new(),
         icmp_type: None,
         interface,
-        endpoint: names.interface(interface).map(|pod| pod.pod.clone()),
-        length: row.bytes,
-        suppressed: row.packets,
+        endpoint: pod.map(|pod| pod.pod.clone()),
+        length: 0,
+        suppressed: 0,
         traffic: None,
     }
 }

@@ -57,9 +57,16 @@ impl Asked {
     }
 
     /// Only those of a span of time, both ends included.
-    pub(super) fn within(self, since: Option<SystemTime>, until: Option<SystemTime>) -> Self {
-        let moment = |time: SystemTime| Timestamp::try_from(time).ok();
-        Self { since: since.and_then(moment), until: until.and_then(moment), ..self }
+    pub(super) fn within(
+        self,
+        since: Option<SystemTime>,
+        until: Option<SystemTime>,
+    ) -> Result<Self, FilterError> {
+        let moment = |field, time: Option<SystemTime>| {
+            let moment = time.map(Timestamp::try_from).transpose();
+            moment.map_err(|error| FilterError { field, why: error.to_string() })
+        };
+        Ok(Self { since: moment("since", since)?, until: moment("until", until)?, ..self })
     }
 
     /// Whether nothing can be wanted any more that is as late as this one.

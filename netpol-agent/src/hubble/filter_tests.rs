@@ -134,7 +134,7 @@ fn a_span_of_time_has_both_its_ends() {
     let record = record();
     let at = SystemTime::from(record.time);
     let before = at - std::time::Duration::from_millis(1);
-    let within = |since, until| Asked::new(&[], &[]).unwrap().within(since, until).wants(&record);
+    let within = |since, until| Asked::new(&[], &[]).unwrap().within(since, until).unwrap().wants(&record);
     assert!(within(Some(at), Some(at)) && within(None, None) && within(Some(before), None));
     assert!(!within(None, Some(before)) && !within(Some(at + std::time::Duration::from_millis(1)), None));
 }
@@ -160,4 +160,14 @@ fn what_means_nothing_is_refused_by_name() {
     assert_eq!(refused(with(|f| f.protocol = texts(&["tpc"]))), Some("protocol"));
     let cel = Experimental { cel_expression: texts(&["true"]) };
     assert_eq!(refused(with(|f| f.experimental = Some(cel))), Some("cel_expression"));
+}
+
+#[test]
+fn a_moment_that_no_record_can_have_is_refused() {
+    use std::time::Duration;
+    let never = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+    let asked = || Asked::new(&[], &[]).unwrap();
+    assert_eq!(asked().within(Some(never), None).err().unwrap().field, "since");
+    assert_eq!(asked().within(None, Some(never)).err().unwrap().field, "until");
+    assert!(asked().within(Some(SystemTime::UNIX_EPOCH), None).unwrap().wants(&record()));
 }

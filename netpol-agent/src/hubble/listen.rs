@@ -17,6 +17,7 @@ use super::{
     Cluster, Hubble, Reach,
     observer::Observer,
     peers::Peers,
+    rpc::Served,
     tls::{Acceptor, TlsError, TlsFiles},
     watch,
 };
@@ -170,8 +171,8 @@ fn router<C: Cluster>(hubble: &Arc<Hubble<C>>, health: &HealthReporter) -> Route
     Server::builder()
         .max_concurrent_streams(CALLS)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(Observer(hubble.clone()))
-        .add_service(Peers(hubble.clone()))
+        .add_service(Served::new(Observer(hubble.clone())))
+        .add_service(Served::new(Peers(hubble.clone())))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health.clone()),
         ))

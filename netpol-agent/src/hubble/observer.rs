@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
@@ -11,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use k8s_openapi::jiff::{self, SignedDuration};
 use prost_types::Timestamp;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Status, body::Body, server::NamedService};
+use tonic::{Status, body::Body};
 
 use super::{
     Cluster, Hubble,
@@ -24,7 +23,7 @@ use super::{
         NodeTls, ServerStatusResponse,
     },
     peers::server_name,
-    rpc::{self, Answering, Answers},
+    rpc::{self, Answers, Calls},
 };
 use crate::flow::{FlowRecord, Followed, Follower, Wanted};
 
@@ -36,59 +35,41 @@ const RATE_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// `observer.Observer`
 pub(super) struct Observer<C>(pub(super) Arc<Hubble<C>>);
 
-impl<C> Clone for Observer<C> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<C> NamedService for Observer<C> {
+impl<C: Cluster> Calls for Observer<C> {
     const NAME: &'static str = "observer.Observer";
-}
 
-impl<C: Cluster> tower::Service<http::Request<Body>> for Observer<C> {
-    type Response = http::Response<Body>;
-    type Error = std::convert::Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Answering {
+    async fn call(self: Arc<Self>, request: http::Request<Body>) -> http::Response<Body> {
         let hubble = self.0.clone();
-        Box::pin(async move {
-            Ok(match request.uri().path() {
-                "/observer.Observer/GetFlows" => {
-                    rpc::streaming(request, move |asked| flows(&hubble, asked)).await
-                }
-                "/observer.Observer/GetAgentEvents" => {
-                    rpc::streaming(request, move |asked: GetAgentEventsRequest| {
-                        let span = span(asked.since, asked.until)?;
-                        not_both(asked.first, asked.follow)?;
-                        hubble.events.answer(&asked, span)
-                    })
-                    .await
-                }
-                // Nothing that Cilium's datapath would debug is here.
-                "/observer.Observer/GetDebugEvents" => {
-                    rpc::streaming(request, |_: GetAgentEventsRequest| {
-                        Ok(stream::empty::<Result<GetAgentEventsResponse, _>>().boxed())
-                    })
-                    .await
-                }
-                "/observer.Observer/GetNodes" => {
-                    rpc::unary(request, move |_: Empty| async move { Ok(nodes(&hubble)) }).await
-                }
-                "/observer.Observer/GetNamespaces" => {
-                    rpc::unary(request, move |_: Empty| async move { Ok(namespaces(&hubble)) }).await
-                }
-                "/observer.Observer/ServerStatus" => {
-                    rpc::unary(request, move |_: Empty| async move { Ok(status(&hubble)) }).await
-                }
-                other => rpc::unknown(other),
-            })
-        })
+        match request.uri().path() {
+            "/observer.Observer/GetFlows" => {
+                rpc::streaming(request, move |asked| flows(&hubble, asked)).await
+            }
+            "/observer.Observer/GetAgentEvents" => {
+                rpc::streaming(request, move |asked: GetAgentEventsRequest| {
+                    let span = span(asked.since, asked.until)?;
+                    not_both(asked.first, asked.follow)?;
+                    hubble.events.answer(&asked, span)
+                })
+                .await
+            }
+            // Nothing that Cilium's datapath would debug is here.
+            "/observer.Observer/GetDebugEvents" => {
+                rpc::streaming(request, |_: GetAgentEventsRequest| {
+                    Ok(stream::empty::<Result<GetAgentEventsResponse, _>>().boxed())
+                })
+                .await
+            }
+            "/observer.Observer/GetNodes" => {
+                rpc::unary(request, move |_: Empty| async move { Ok(nodes(&hubble)) }).await
+            }
+            "/observer.Observer/GetNamespaces" => {
+                rpc::unary(request, move |_: Empty| async move { Ok(namespaces(&hubble)) }).await
+            }
+            "/observer.Observer/ServerStatus" => {
+                rpc::unary(request, move |_: Empty| async move { Ok(status(&hubble)) }).await
+            }
+            other => rpc::unknown(other),
+        }
     }
 }
 
@@ -100,8 +81,8 @@ fn flows<C: Cluster>(
     not_both(first, follow)?;
     let (since, until) = span(since, until)?;
     let asked = Asked::new(&whitelist, &blacklist)
-        .map_err(|error| Status::invalid_argument(format!("invalid filter: {error}")))?
-        .within(since, until);
+        .and_then(|asked| asked.within(since, until))
+        .map_err(|error| Status::invalid_argument(format!("invalid filter: {error}")))?;
     let mask = Mask::new(field_mask);
     let number = usize::try_from(number).unwrap_or(usize::MAX);
     let store = hubble.cluster.store();

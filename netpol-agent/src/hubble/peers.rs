@@ -1,52 +1,28 @@
 //! The Peer service, by which Relay finds the nodes.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{StreamExt, stream};
-use tonic::{body::Body, server::NamedService};
+use tonic::body::Body;
 
 use super::{
     Cluster, Hubble,
     messages::{ChangeNotification, ChangeNotificationType, Empty, PeerTls},
-    rpc::{self, Answering, Answers},
+    rpc::{self, Answers, Calls},
 };
 
 /// `peer.Peer`
 pub(super) struct Peers<C>(pub(super) Arc<Hubble<C>>);
 
-impl<C> Clone for Peers<C> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<C> NamedService for Peers<C> {
+impl<C: Cluster> Calls for Peers<C> {
     const NAME: &'static str = "peer.Peer";
-}
 
-impl<C: Cluster> tower::Service<http::Request<Body>> for Peers<C> {
-    type Response = http::Response<Body>;
-    type Error = std::convert::Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Answering {
+    async fn call(self: Arc<Self>, request: http::Request<Body>) -> http::Response<Body> {
         let hubble = self.0.clone();
-        Box::pin(async move {
-            Ok(match request.uri().path() {
-                "/peer.Peer/Notify" => {
-                    rpc::streaming(request, move |_: Empty| Ok(notifications(hubble))).await
-                }
-                other => rpc::unknown(other),
-            })
-        })
+        match request.uri().path() {
+            "/peer.Peer/Notify" => rpc::streaming(request, move |_: Empty| Ok(notifications(hubble))).await,
+            other => rpc::unknown(other),
+        }
     }
 }
 

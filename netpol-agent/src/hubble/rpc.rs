@@ -1,10 +1,20 @@
 //! Calls without generated code: a service is a match on paths, each arm one of these.
 
-use std::{convert::Infallible, future::Future, pin::Pin};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use futures_util::Stream;
 use prost::Message;
-use tonic::{Request, Response, Status, body::Body, server::Grpc};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    server::{Grpc, NamedService},
+};
 use tonic_prost::ProstCodec;
 
 /// The version of Hubble whose API this is, with ours behind it: `hubble` warns if it is newer than its server.
@@ -16,8 +26,50 @@ const VERSION_HEADER: &str = "hubble-server-version";
 /// Answers of a call, one after the other.
 pub(super) type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 
-/// What a service returns while it works.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+/// What a service does for each of its paths.
+pub(super) trait Calls: Send + Sync + 'static {
+    /// With its package, as it stands in paths.
+    const NAME: &'static str;
+
+    fn call(
+        self: Arc<Self>,
+        request: http::Request<Body>,
+    ) -> impl Future<Output = http::Response<Body>> + Send;
+}
+
+/// A service as tonic's router takes it.
+pub(super) struct Served<T>(Arc<T>);
+
+impl<T> Served<T> {
+    pub(super) fn new(calls: T) -> Self {
+        Self(Arc::new(calls))
+    }
+}
+
+impl<T> Clone for Served<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Calls> NamedService for Served<T> {
+    const NAME: &'static str = T::NAME;
+}
+
+impl<T: Calls> tower::Service<http::Request<Body>> for Served<T> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let calls = self.0.clone();
+        Box::pin(async move { Ok(calls.call(request).await) })
+    }
+}
 
 /// Carries out a call that has one answer.
 pub(super) async fn unary<Q, A, F>(

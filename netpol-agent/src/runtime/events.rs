@@ -26,26 +26,27 @@ pub(super) struct Recorder {
     pub(super) store: Arc<FlowStore>,
     pub(super) metrics: Arc<FlowMetrics>,
     pub(super) node: Arc<str>,
-    pub(super) nearest: Nearest,
 }
 
 /// Decodes what comes, gives it names and keeps it.
-pub(super) async fn run(mut ring: Ring, mut recorder: Recorder) {
+pub(super) async fn run(mut ring: Ring, recorder: Recorder) {
+    let mut nearest = Nearest::new(Instant::now());
     loop {
         let drained = ring.next(HANDFUL).await;
-        recorder.record(&drained, |_, _| {});
+        recorder.record(&drained, &mut nearest, |_, _| {});
     }
 }
 
 /// As [`run`], for drops, of which the programs tell once a second what they have counted only.
-pub(super) async fn run_drops(mut ring: Ring, mut told: Told, mut recorder: Recorder) {
+pub(super) async fn run_drops(mut ring: Ring, mut told: Told, recorder: Recorder) {
+    let mut nearest = Nearest::new(Instant::now());
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // What was told of since the last question: what comes later and is counted only is like one of these.
     let mut known = HashMap::new();
     loop {
         tokio::select! {
-            drained = ring.next(HANDFUL) => recorder.remember(&drained, &mut known),
+            drained = ring.next(HANDFUL) => recorder.remember(&drained, &mut nearest, &mut known),
             _ = ticks.tick() => match told.ask() {
                 Ok(untold) => {
                     // Whatever is counted was told of before, in an event that is in the ring by now.
@@ -54,7 +55,7 @@ pub(super) async fn run_drops(mut ring: Ring, mut told: Told, mut recorder: Reco
                         if drained.events.is_empty() && drained.foreign == 0 {
                             break;
                         }
-                        recorder.remember(&drained, &mut known);
+                        recorder.remember(&drained, &mut nearest, &mut known);
                         tokio::task::yield_now().await;
                     }
                     recorder.sum_up(&untold, &known);
@@ -69,7 +70,12 @@ pub(super) async fn run_drops(mut ring: Ring, mut told: Told, mut recorder: Reco
 }
 
 impl Recorder {
-    fn record(&mut self, drained: &Drained, mut also: impl FnMut(&PacketEvent, &Arc<FlowRecord>)) {
+    fn record(
+        &self,
+        drained: &Drained,
+        nearest: &mut Nearest,
+        mut also: impl FnMut(&PacketEvent, &Arc<FlowRecord>),
+    ) {
         if drained.foreign > 0 {
             tracing::warn!(records = drained.foreign, "records of a layout that is not this agent's");
         }
@@ -80,7 +86,7 @@ impl Recorder {
                 Ok(decoded) => {
                     let time = self.shared.time_of(event.jiffies);
                     let mut record = flow::attribute(&decoded, time, &self.node, engine.attribution());
-                    self.nearest.complete(&mut record, &decoded, &engine, moment);
+                    nearest.complete(&mut record, &decoded, &engine, moment);
                     let record = Arc::new(record);
                     also(event, &record);
                     self.metrics.count(&record);
@@ -93,8 +99,13 @@ impl Recorder {
         }
     }
 
-    fn remember(&mut self, drained: &Drained, known: &mut HashMap<ToldKey, Arc<FlowRecord>>) {
-        self.record(drained, |event, record| {
+    fn remember(
+        &self,
+        drained: &Drained,
+        nearest: &mut Nearest,
+        known: &mut HashMap<ToldKey, Arc<FlowRecord>>,
+    ) {
+        self.record(drained, nearest, |event, record| {
             known.insert(ToldKey::of(event), record.clone());
         });
     }

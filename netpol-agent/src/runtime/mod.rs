@@ -38,12 +38,7 @@ mod reconcile;
 mod status;
 mod stay;
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use kube::Client;
 use netpol_common::config::flags;
@@ -72,7 +67,6 @@ use crate::{
 use agent::Agent;
 use events::Recorder;
 use health::Probes;
-use nearest::Nearest;
 use observed::Observed;
 use plugins::Plugins;
 use reconcile::Reconciler;
@@ -250,7 +244,6 @@ async fn live(
         store: records.clone(),
         metrics: flow_metrics.clone(),
         node: node.clone(),
-        nearest: Nearest::new(Instant::now()),
     };
     let collect = tokio::spawn(collect::run(into_records(), conntrack, clock));
     let drops = tokio::spawn(events::run_drops(drops, told, into_records()));

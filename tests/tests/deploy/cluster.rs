@@ -2,7 +2,13 @@
 //! ClusterRole says, and the places that volumes
 //! stand for.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use netpol_agent::ctl::{
     Client,
@@ -11,7 +17,6 @@ use netpol_agent::ctl::{
 use netpol_tests::{
     apiserver::Rights,
     bed::{Bed, ClusterSpec, Family, Node, Place},
-    eventually,
     probe::{Cell, Protocol},
 };
 use serde_json::{Value, json};
@@ -22,6 +27,7 @@ use crate::{
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(5);
 /// Where a bed's nodes find its API server.
 pub(crate) const SERVER: &str = "https://127.0.0.1:6443";
 pub(crate) const TOKEN: &str = "a-token-that-nobody-must-see";
@@ -114,13 +120,20 @@ pub(crate) fn status(node: &Node) -> Option<Status> {
 pub(crate) fn await_sync(bed: &Bed, node: &str, agent: &mut Running, pods: usize) -> Status {
     let node = bed.node(node).unwrap();
     let server = bed.api_server().unwrap();
-    let mut last = None;
-    eventually(PATIENCE, &format!("{} is in sync", node.name), || {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
         assert_eq!(agent.ended(), None, "{}", agent.log());
-        last = status(node).filter(|s| s.in_sync && s.endpoints.ready == pods && server.reached(&s.watches));
-        last.is_some()
-    });
-    last.unwrap()
+        let said = status(node);
+        if let Some(status) = &said
+            && status.in_sync
+            && status.endpoints.ready == pods
+            && server.reached(&status.watches)
+        {
+            return said.unwrap();
+        }
+        assert!(Instant::now() < deadline, "{} is not in sync within {PATIENCE:?}: {said:#?}", node.name);
+        thread::sleep(POLL);
+    }
 }
 
 /// Pods of this app reach the server, others do not.

@@ -185,6 +185,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} wrote:\n{}", self.id, self.log());
+        }
         self.runc(&["kill", &self.id, "KILL"]);
         if let Err(error) = self.child.wait() {
             eprintln!("{}: {error}", self.id);

@@ -57,6 +57,7 @@ fn loss(name: &str) -> Loss {
         | names::AFF6
         | names::SOCK
         | names::STATS
+        | names::MARK
         | names::DROP
         | names::FLOW => Loss::Alone,
         _ => Loss::Everything,
@@ -159,6 +160,9 @@ mod tests {
         for name in [names::CONFIG, names::EP, names::POLICY, names::SVC, names::BE4, names::NO_POD] {
             assert_eq!(loss(name), Loss::Everything, "{name}");
         }
-        assert_eq!((loss(names::CT6), loss(names::STATS)), (Loss::Connections, Loss::Alone));
+        assert_eq!(loss(names::CT6), Loss::Connections);
+        for name in [names::STATS, names::MARK] {
+            assert_eq!(loss(name), Loss::Alone, "{name}");
+        }
     }
 }

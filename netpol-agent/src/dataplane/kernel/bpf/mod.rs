@@ -25,6 +25,7 @@ const PROG_TEST_RUN: libc::c_int = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
+const LINK_DETACH: libc::c_int = 34;
 
 /// `BPF_F_BEFORE`: with no other program named, before all others.
 const F_BEFORE: u32 = 1 << 3;
@@ -166,6 +167,13 @@ pub(super) fn link_update(link: BorrowedFd<'_>, prog: BorrowedFd<'_>) -> io::Res
     };
     // SAFETY: no pointers.
     unsafe { bpf(LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// Takes a link's program off at once, where closing the link would leave that to a worker of the kernel. For XDP since 5.9.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = link.as_raw_fd() as u32;
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -59,10 +59,19 @@ pub(super) struct Pin {
 }
 
 impl Pin {
+    /// Takes the program off. When this returns, the interface is free for another one.
     pub(super) fn remove(&self) -> io::Result<()> {
+        // What cannot be opened is no link that holds a program on an interface.
+        let link = bpf::open_pin(&self.path).ok();
         match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let Some(link) = link else { return Ok(()) };
+        match bpf::link_detach(link.as_fd()) {
+            // It is no link, or of a kind that cannot be detached: it goes when it is closed.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(()),
+            result => result,
         }
     }
 
