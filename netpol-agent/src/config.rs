@@ -4,6 +4,7 @@ mod flows;
 mod node_ports;
 mod policy;
 mod source;
+mod ui_bind;
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 pub use flows::FlowArgs;
 use netpol_common::limits;
 pub use source::Source;
+pub use ui_bind::UiBind;
 
 use crate::{
     ctl::DEFAULT_SOCKET,
@@ -129,6 +131,10 @@ pub struct RunArgs {
     /// Answer /metrics over HTTP here, as kube-proxy does on 127.0.0.1:10249; may be the same as --healthz-bind. By default nowhere
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_bind: Option<SocketAddr>,
+    /// Serve the page in the browser here, over HTTP, or off. Whoever reaches it can read flows and policies: beyond 127.0.0.1
+    /// put a proxy before it that asks who comes
+    #[arg(long, value_name = "ADDRESS:PORT|off", default_value_t)]
+    pub ui_bind: UiBind,
     /// Serve the externalIPs of Services. Whoever may write a Service can then take over any address (CVE-2020-8554)
     #[arg(long)]
     pub external_ips: bool,
@@ -325,6 +331,9 @@ pub enum ConfigError {
     /// Not a range of ports.
     #[error("ports are FIRST-LAST, from 1 to 65535")]
     Ports,
+    /// Not an address for the page.
+    #[error("the page is served at ADDRESS:PORT, or off")]
+    Ui,
     /// Not a source.
     #[error("a source is kube or dir:PATH")]
     Source,

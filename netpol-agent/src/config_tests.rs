@@ -16,6 +16,8 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((args.kernel().attach, Switch::from(args.fast_path)), (None, Switch::On));
     assert_eq!(args.kernel().uplinks, UplinkOptions::default());
     assert_eq!(args.source, Source::Dir("/m".into()));
+    assert_eq!(args.ui_bind.to_string(), "127.0.0.1:9472");
+    assert_eq!(run(&["--ui-bind=off"]).unwrap().ui_bind, UiBind::Off);
 }
 
 #[test]
@@ -43,6 +45,7 @@ fn bad_values_are_named() {
         (["--external-mode", "direct"], "[possible values: snat, dsr]"),
         (["--healthz-bind", "10256"], "invalid value '10256' for '--healthz-bind <ADDRESS:PORT>'"),
         (["--metrics-bind", "localhost:10249"], "'localhost:10249' for '--metrics-bind <ADDRESS:PORT>'"),
+        (["--ui-bind", "9472"], "the page is served at ADDRESS:PORT, or off"),
         (["--xdp", "on"], "auto, native, generic or off"),
         (["--fast-path", "on"], "[possible values: auto, off]"),
     ] {

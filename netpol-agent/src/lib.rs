@@ -3,7 +3,7 @@
 //! ```text
 //! source (manifest folder) → model → index → compile → plan → dataplane (maps, links)
 //! what is wrong → recorder (Kubernetes Events)
-//! kernel events → flow (decode → attribute) → ctl (netpolctl), hubble, export
+//! kernel events → flow (decode → attribute) → ctl (netpolctl), ui, hubble, export
 //! ```
 //!
 //! `index`, `compile` and `plan` are pure and synchronous: no client, no clock, no I/O. `dataplane::kernel` is the only
@@ -29,3 +29,4 @@ pub mod plan;
 pub mod recorder;
 pub mod runtime;
 pub mod source;
+pub mod ui;

@@ -87,12 +87,8 @@ impl FilterFlags {
             &f.policy,
             &f.direction,
         ];
-        let ago = |SinceFlag(ago): SinceFlag| {
-            let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
-            now.checked_sub(ago).unwrap_or(Timestamp::MIN)
-        };
         let only = only.into_iter().flatten().cloned().collect();
-        Filter { only, not: f.not.clone(), since: f.since.map(ago) }
+        Filter { only, not: f.not.clone(), since: f.since.map(|since| since.before(now)) }
     }
 }
 
@@ -177,6 +173,15 @@ impl TopFlags {
 /// Value of `--since`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SinceFlag(Duration);
+
+impl SinceFlag {
+    /// So long before `now`.
+    #[must_use]
+    pub fn before(self, now: Timestamp) -> Timestamp {
+        let ago = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
+        now.checked_sub(ago).unwrap_or(Timestamp::MIN)
+    }
+}
 
 impl FromStr for SinceFlag {
     type Err = &'static str;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
 use super::{
     ExplainError, Knowledge, Measures, Numbers, State,
     api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
@@ -12,7 +14,7 @@ use crate::{
     diagnose::{self, Finding, Subject},
     engine::Engine,
     flow::{FlowMetrics, FlowStore, tests_support::sample},
-    model::{self, Level, Problem},
+    model::{self, Level, Name, Problem},
     oracle::World,
     recorder::Counts,
     source::{Phase, Watches, manifests},
@@ -176,6 +178,13 @@ impl State for Fixture {
     }
     fn policies(&self) -> Vec<PolicyView> {
         self.engine.policies()
+    }
+    fn policy(&self, name: &Name) -> Option<NetworkPolicy> {
+        let is_it = |policy: &&NetworkPolicy| {
+            policy.metadata.namespace.as_deref() == Some(&name.namespace)
+                && policy.metadata.name.as_deref() == Some(&name.name)
+        };
+        self.world.policies.iter().find(is_it).cloned()
     }
     fn services(&self) -> Vec<ServiceView> {
         self.engine.services()

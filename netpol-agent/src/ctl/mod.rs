@@ -4,7 +4,7 @@ pub mod api;
 mod client;
 mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod maps;
 mod measures;
 mod metrics;

@@ -2,14 +2,17 @@
 
 use std::{future::Future, sync::Arc};
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
 use super::api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status};
 use crate::{
     ctl::ExplainError,
     diagnose::{Finding, Subject},
     flow::FlowStore,
+    model::Name,
 };
 
-/// The running agent, as the control socket sees it. Every call is one look; nothing here changes anything.
+/// The running agent, as the control socket and the page see it. Every call is one look; nothing here changes anything.
 pub trait State: Send + Sync + 'static {
     /// How it is doing. Asks the source whether it has something new before it says that it is in sync.
     fn status(&self) -> impl Future<Output = Status> + Send;
@@ -17,6 +20,8 @@ pub trait State: Send + Sync + 'static {
     fn endpoints(&self) -> Vec<EndpointView>;
     /// The policies.
     fn policies(&self) -> Vec<PolicyView>;
+    /// A policy as the source has it, or had it if it was deleted and is in force all the same.
+    fn policy(&self, name: &Name) -> Option<NetworkPolicy>;
     /// The Services.
     fn services(&self) -> Vec<ServiceView>;
     /// The metrics, as OpenMetrics text.

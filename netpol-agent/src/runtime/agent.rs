@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use netpol_common::{stats::Counter, version::ABI_VERSION};
 
 use super::Shared;
@@ -14,12 +15,12 @@ use crate::{
     },
     diagnose::{self, Finding, Subject},
     flow::{FlowMetrics, FlowStore},
-    model::ObjectRef,
+    model::{Name, ObjectRef},
     recorder::Counts,
     source::{Rescan, Watches},
 };
 
-/// The running agent, as the control socket sees it.
+/// The running agent, as the control socket and the page see it.
 pub(super) struct Agent {
     pub(super) node: String,
     pub(super) source: String,
@@ -116,6 +117,10 @@ impl State for Agent {
             policy.problems += problems.iter().filter(|p| p.object.as_ref().is_some_and(is_its)).count();
         }
         policies
+    }
+
+    fn policy(&self, name: &Name) -> Option<NetworkPolicy> {
+        self.shared.policy(name)
     }
 
     fn services(&self) -> Vec<ServiceView> {

@@ -42,6 +42,10 @@ impl Kept {
         self.0.remove(&key(object)).and_then(|text| text.manifest())
     }
 
+    pub(super) fn get(&self, object: &ObjectRef) -> Option<Manifest> {
+        self.0.get(&key(object)).and_then(Text::manifest)
+    }
+
     pub(super) fn manifests(&self) -> impl Iterator<Item = Manifest> {
         self.0.values().filter_map(Text::manifest)
     }

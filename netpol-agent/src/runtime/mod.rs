@@ -13,6 +13,7 @@
 //! | recorder | | what is wrong with objects, as Kubernetes Events |
 //! | health | ports where load balancers ask | tells them whether this node has backends |
 //! | probes | `--healthz-bind`, `--metrics-bind` | tells whether the agent and the node are well, and the numbers |
+//! | page | `--ui-bind` | serves the page in the browser |
 //! | export | files, a connection to a collector | records for other programs |
 //! | hubble | its sockets | answers `hubble`, Relay and the UI |
 //! | collect | the connection table, the kernel's clock | removes old connections |
@@ -49,7 +50,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{ForServices, RunArgs, Source},
+    config::{ForServices, RunArgs, Source, UiBind},
     ctl::{self, Audience, Socket, SocketError},
     dataplane::{
         Dataplane,
@@ -62,6 +63,7 @@ use crate::{
     model::{Level, Problem},
     recorder::{self, Counts, RecorderOptions, Reports},
     source::{self, DirSource, Feed, KubeSource},
+    ui,
 };
 
 use agent::Agent;
@@ -259,6 +261,7 @@ async fn live(
     let health = tokio::spawn(health::run(shared.clone()));
     let probes = tokio::spawn(probes.run(shared.clone(), agent.clone()));
     let plugins = tokio::spawn(plugins.run(shared.clone()));
+    let page = tokio::spawn(page(args.ui_bind, agent.clone()));
     let serve = tokio::spawn(ctl::serve(socket, agent));
     let result = tokio::select! {
         ended = source => match ended {
@@ -286,6 +289,7 @@ async fn live(
             Ok(result) => result.map_err(RunError::Serve).and(Err(RunError::Ended("the probes"))),
             Err(error) => panicked(error, "the probes"),
         },
+        ended = page => ended_or_panicked(ended, "the page in the browser"),
         ended = collect => ended_or_panicked(ended, "the collection of connections"),
         ended = problems => ended_or_panicked(ended, "the log of problems"),
         ended = recorder => ended_or_panicked(ended, "the recorder of events"),
@@ -338,6 +342,14 @@ async fn record(
             drop(reports);
             std::future::pending().await
         }
+    }
+}
+
+/// Serves the page where there is to be one.
+async fn page(address: UiBind, agent: Arc<Agent>) {
+    match address {
+        UiBind::At(address) => ui::serve(address, agent).await,
+        UiBind::Off => std::future::pending().await,
     }
 }
 

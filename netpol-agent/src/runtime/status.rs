@@ -251,6 +251,18 @@ impl Shared {
         world
     }
 
+    /// A policy as the source has it, or had it if it was deleted and is in force all the same.
+    #[must_use]
+    pub fn policy(&self, name: &Name) -> Option<NetworkPolicy> {
+        let kept = self.engine().is_kept(name);
+        let manifests = self.manifests.read().unwrap_or_else(PoisonError::into_inner);
+        match manifests.get(&name.of_kind("NetworkPolicy")) {
+            Some(Manifest::NetworkPolicy(policy)) => Some(*policy),
+            _ if kept => self.deleted.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned(),
+            _ => None,
+        }
+    }
+
     pub(super) fn keep(&self, manifest: &Manifest) {
         let mut manifests = self.manifests.write().unwrap_or_else(PoisonError::into_inner);
         manifests.insert(&model::reference(manifest), manifest);

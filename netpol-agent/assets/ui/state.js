@@ -1,0 +1,163 @@
+// What the page knows, and how it learns it. Views read `state` and call what is exported here; nothing else changes it.
+
+const NO_QUESTION = { from: "", to: "", port: "", protocol: "TCP" };
+
+export const state = {
+  view: "map",
+  filters: [],          // [field, value], as the API takes them
+  by: "workload",
+  graph: { nodes: [], edges: [] },
+  edge: null,           // the names of the ends of the edge that is chosen
+  flows: [],            // newest first
+  flow: null,           // the record that is chosen
+  policy: null,         // { question, words, answer | error }
+  question: NO_QUESTION,
+  explanation: null,    // { answer | error | waits }
+  names: { pods: [], services: [], policies: [] },
+  paused: false,
+  connection: "connecting",
+  missing: 0,
+  error: "",
+};
+
+// Rows of the table, and records that a new connection starts with.
+const MAX_FLOWS = 500;
+const BACKLOG = 200;
+// The map is asked for again so long after the first record that it may lack, and at least so often: since moves on.
+const REFRESH_MS = 1000;
+
+let draw = () => {};
+let source = null;
+let refresh = null;
+let drawing = false;
+let asked = 0;
+
+// Many records at a time are one drawing.
+export function change(fields) {
+  Object.assign(state, fields);
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    draw();
+  });
+}
+
+export function start(drawer) {
+  draw = drawer;
+  readAddress();
+  window.addEventListener("hashchange", () => {
+    const before = JSON.stringify([state.filters, state.by]);
+    readAddress();
+    if (JSON.stringify([state.filters, state.by]) !== before) reload();
+    change({});
+  });
+  ask("api/names").then((names) => change({ names }), (error) => change({ error: error.message }));
+  reload();
+  draw();
+}
+
+async function ask(path, fields = []) {
+  const response = await fetch(`${path}?${new URLSearchParams(fields)}`);
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+// The address names what is shown, so that it can be kept and passed on: #flows?verdict=dropped&pod=shop/db
+function readAddress() {
+  const [view, query] = location.hash.slice(1).split("?");
+  const fields = [...new URLSearchParams(query ?? "")];
+  state.view = ["map", "flows", "explain"].includes(view) ? view : "map";
+  if (state.view === "explain") {
+    const question = { ...NO_QUESTION, ...Object.fromEntries(fields.filter(([field]) => field in NO_QUESTION)) };
+    if (question.from && question.to) explain(question);
+    return;
+  }
+  state.filters = fields.filter(([field]) => field !== "by");
+  state.by = fields.some(([field, value]) => field === "by" && value === "service") ? "service" : "workload";
+}
+
+export function addressOf(view, filters = state.filters, by = state.by) {
+  const fields = view === "explain" ? Object.entries(state.question).filter(([, value]) => value) : [...filters];
+  if (view !== "explain" && by === "service") fields.push(["by", by]);
+  return `#${view}${fields.length ? `?${new URLSearchParams(fields)}` : ""}`;
+}
+
+export function go(address) {
+  location.hash = address;
+}
+
+// Follows again, from a new start: other filters, or a connection that was lost.
+function reload() {
+  source?.close();
+  state.flows = [];
+  state.missing = 0;
+  loadGraph();
+  if (state.paused) {
+    ask("api/flows", [...state.filters, ["last", BACKLOG]])
+      .then((flows) => change({ flows: flows.reverse(), error: "" }), (error) => change({ error: error.message }));
+    return;
+  }
+  const own = new EventSource(`api/flows/follow?${new URLSearchParams([...state.filters, ["last", BACKLOG]])}`);
+  source = own;
+  own.addEventListener("open", () => {
+    // The agent sends what it has kept once more.
+    state.flows = [];
+    change({ connection: "live", error: "" });
+  });
+  own.addEventListener("flow", (event) => {
+    state.flows.unshift(JSON.parse(event.data));
+    state.flows.length = Math.min(state.flows.length, MAX_FLOWS);
+    change({});
+    refresh ??= setTimeout(loadGraph, REFRESH_MS);
+  });
+  for (const kind of ["lost", "missed"]) {
+    own.addEventListener(kind, (event) => change({ missing: state.missing + Number(event.data) }));
+  }
+  own.addEventListener("error", () => {
+    if (own !== source) return;
+    change({ connection: "lost" });
+    // Closed for good: the agent has refused it, and says why to whoever asks without following.
+    if (own.readyState === EventSource.CLOSED) {
+      ask("api/flows", [...state.filters, ["last", 1]]).catch((error) => change({ error: error.message }));
+    }
+  });
+}
+
+function loadGraph() {
+  clearTimeout(refresh);
+  refresh = null;
+  const turn = ++asked;
+  ask("api/graph", [...state.filters, ["by", state.by]]).then(
+    (graph) => turn === asked && change({ graph }),
+    (error) => turn === asked && change({ error: error.message }),
+  );
+}
+
+export function pause(paused) {
+  change({ paused, connection: paused ? "paused" : "connecting" });
+  reload();
+}
+
+// A policy of a record, or of an explanation with `words` about what its rule does.
+export function showPolicy({ namespace, name, rule = "" }, words) {
+  const question = { namespace, name, rule };
+  words ??= rule ? "This rule allowed it:" : "It isolates the pod, and none of its rules allowed it.";
+  change({ policy: { question, words } });
+  const isCurrent = () => state.policy?.question === question;
+  ask("api/policy", Object.entries(question)).then(
+    (answer) => isCurrent() && change({ policy: { question, words, answer } }),
+    (error) => isCurrent() && change({ policy: { question, words, error: error.message } }),
+  );
+}
+
+export function explain(question) {
+  const waits = { waits: true };
+  change({ question, explanation: waits });
+  const isCurrent = () => state.explanation === waits;
+  ask("api/explain", Object.entries(question)).then(
+    (answer) => isCurrent() && change({ explanation: { answer } }),
+    (error) => isCurrent() && change({ explanation: { error: error.message } }),
+  );
+}

@@ -1,0 +1,81 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::router;
+use crate::ctl::State;
+
+/// Connections at a time; others wait. Without an end to them a process of the node could use up the agent's open files.
+const AT_A_TIME: usize = 64;
+/// A client has so much time for each question.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon an address is tried again that could not be taken, or a connection.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves the page at `address` until the future is dropped. The agent is there for the node's pods first: where the address is
+/// taken, that is logged once, and tried again until it is free.
+pub async fn serve<S: State>(address: SocketAddr, state: Arc<S>) {
+    let router = router(state);
+    let listener = bind(address).await;
+    let at = listener.local_addr().unwrap_or(address);
+    if !at.ip().is_loopback() {
+        tracing::warn!(address = %at, "everybody who reaches the page in the browser can read flows and policies");
+    }
+    tracing::info!(address = %at, "the page in the browser is served");
+    answer_all(listener, router).await;
+}
+
+async fn bind(address: SocketAddr) -> TcpListener {
+    let mut told = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if !told => {
+                told = true;
+                tracing::error!(%address, %error, "the page in the browser waits for its address (--ui-bind)");
+            }
+            Err(_) => {}
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+pub(super) async fn answer_all(listener: TcpListener, router: Router) {
+    let mut clients = JoinSet::new();
+    loop {
+        while clients.len() >= AT_A_TIME {
+            clients.join_next().await;
+        }
+        while clients.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                clients.spawn(client(stream, router.clone()));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a browser that was not taken");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn client(stream: TcpStream, router: Router) {
+    let ended: Result<(), hyper::Error> = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a browser");
+    }
+}
