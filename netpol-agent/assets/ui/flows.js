@@ -1,6 +1,6 @@
 // The table of flows, and what there is to say of the one that is chosen.
 
-import { addressOf, change, showPolicy, state } from "./state.js";
+import { addressOf, change, keyOf, showPolicy, state } from "./state.js";
 import { html, nameOfParty, verdict, wordsForParty } from "./view.js";
 
 function why({ verdict: outcome, reason, policies, nearest, egress, ingress }) {
@@ -16,6 +16,7 @@ function why({ verdict: outcome, reason, policies, nearest, egress, ingress }) {
 function choose(record) {
   change({ flow: record });
   if (record.policies.length > 0) showPolicy(record.policies[0]);
+  else change({ policy: null });
 }
 
 // Up and down go from row to row, as in a list of files.
@@ -40,7 +41,7 @@ function row(record) {
   const from = record.source ? nameOfParty(record.source)
     : record.endpoint ? `${record.endpoint.namespace}/${record.endpoint.name}` : `interface ${record.interface}`;
   return html`
-    <tr class=${`${record.verdict}${chosen ? " chosen" : ""}`}>
+    <tr key=${keyOf(record)} class=${`${record.verdict}${chosen ? " chosen" : ""}`}>
       <td data-title="Time"><button type="button" aria-expanded=${String(chosen)} onClick=${() => choose(record)}>
         <time datetime=${record.time}>${record.time.slice(11, 23).replace("Z", "")}</time></button></td>
       <td data-title="Verdict">${verdict(record.verdict)}</td>

@@ -12,6 +12,7 @@ const CONNECTION = {
   connecting: "connecting …",
   live: "live",
   lost: "no connection to the agent; trying again …",
+  refused: "not following",
   paused: "paused",
 };
 
@@ -35,7 +36,7 @@ function page() {
       <button type="button" aria-pressed=${String(paused)} onClick=${() => pause(!paused)}>Pause</button>
     </header>
     ${view !== "explain" && filters()}
-    ${error && html`<p class="error" role="alert">${error}</p>`}
+    ${error && view !== "explain" && html`<p class="error" role="alert">${error}</p>`}
     ${missing > 0 && html`<p class="note" role="status">${missing} records are missing: they came too fast.</p>`}
     <div class="columns">
       <main id="main" tabindex="-1">

@@ -22,9 +22,15 @@ function ends({ from, to }) {
   return [from, to].map((node) => nameOfNode(state.graph.nodes[node]));
 }
 
+// Two of one name may be of different kinds.
+function idOf({ from, to }) {
+  return [from, to].map((node) => `${state.graph.nodes[node].kind} ${nameOfNode(state.graph.nodes[node])}`).join(" → ");
+}
+
 function choose(edge) {
-  change({ edge: ends(edge).join(" → ") });
+  change({ edge: idOf(edge) });
   if (edge.policies.length > 0) showPolicy(edge.policies[0]);
+  else change({ policy: null });
 }
 
 function onKey(event, edge) {
@@ -37,9 +43,9 @@ function line(edge, { places, passages }) {
   const kind = outcome(edge);
   const { path, middle } = route(places[edge.from], places[edge.to], passages[state.graph.edges.indexOf(edge)]);
   const [from, to] = ends(edge);
-  const chosen = state.edge === `${from} → ${to}`;
+  const chosen = state.edge === idOf(edge);
   return html`
-    <g key=${`${from} ${to}`} class=${`edge ${kind}${chosen ? " chosen" : ""}`} tabindex="0" role="button"
+    <g key=${idOf(edge)} class=${`edge ${kind}${chosen ? " chosen" : ""}`} tabindex="0" role="button"
         aria-label=${`${from} to ${to}: ${counts(edge)}`} aria-pressed=${String(chosen)}
         onClick=${() => choose(edge)} onKeyDown=${(event) => onKey(event, edge)}>
       <path class="wide" d=${path} />
@@ -84,9 +90,9 @@ function picture({ nodes, edges }) {
 
 function row(edge) {
   const [from, to] = ends(edge);
-  const chosen = state.edge === `${from} → ${to}`;
+  const chosen = state.edge === idOf(edge);
   return html`
-    <tr class=${`${outcome(edge)}${chosen ? " chosen" : ""}`}>
+    <tr key=${idOf(edge)} class=${`${outcome(edge)}${chosen ? " chosen" : ""}`}>
       <td data-title="From"><button type="button" aria-pressed=${String(chosen)} onClick=${() => choose(edge)}>${from}</button></td>
       <td data-title="To">${to}</td>
       <td data-title="Verdict">${verdict(outcome(edge))}</td>

@@ -7,7 +7,7 @@ export const state = {
   filters: [],          // [field, value], as the API takes them
   by: "workload",
   graph: { nodes: [], edges: [] },
-  edge: null,           // the names of the ends of the edge that is chosen
+  edge: null,           // kinds and names of the ends of the edge that is chosen
   flows: [],            // newest first
   flow: null,           // the record that is chosen
   policy: null,         // { question, words, answer | error }
@@ -48,7 +48,9 @@ export function start(drawer) {
   readAddress();
   window.addEventListener("hashchange", () => {
     const before = JSON.stringify([state.filters, state.by]);
+    const { view } = state;
     readAddress();
+    if (state.view !== view) Object.assign(state, { edge: null, flow: null, policy: null });
     if (JSON.stringify([state.filters, state.by]) !== before) reload();
     change({});
   });
@@ -76,6 +78,15 @@ function readAddress() {
   }
   state.filters = fields.filter(([field]) => field !== "by");
   state.by = fields.some(([field, value]) => field === "by" && value === "service") ? "service" : "workload";
+}
+
+// Records have no name of their own; a row that has the focus must stay the same record when others come before it.
+const keys = new WeakMap();
+let serial = 0;
+
+export function keyOf(record) {
+  if (!keys.has(record)) keys.set(record, serial++);
+  return keys.get(record);
 }
 
 export function addressOf(view, filters = state.filters, by = state.by) {
@@ -117,9 +128,10 @@ function reload() {
   }
   own.addEventListener("error", () => {
     if (own !== source) return;
-    change({ connection: "lost" });
     // Closed for good: the agent has refused it, and says why to whoever asks without following.
-    if (own.readyState === EventSource.CLOSED) {
+    const refused = own.readyState === EventSource.CLOSED;
+    change({ connection: refused ? "refused" : "lost" });
+    if (refused) {
       ask("api/flows", [...state.filters, ["last", 1]]).catch((error) => change({ error: error.message }));
     }
   });

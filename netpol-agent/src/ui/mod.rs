@@ -3,6 +3,8 @@
 
 mod answer;
 mod assets;
+#[cfg(test)]
+mod browser;
 mod flows;
 mod graph;
 mod guard;

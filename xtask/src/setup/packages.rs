@@ -24,6 +24,7 @@ const NEEDED: &[Package] = &[
     Package { name: "dnsmasq-base", file: "dnsmasq", what_for: "a DNS server in a pod" },
     Package { name: "kubernetes-client", file: "kubectl", what_for: "kubectl, against the test API server" },
     Package { name: "runc", file: "runc", what_for: "containers with the rights that the manifests grant" },
+    Package { name: "chromium-driver", file: "chromedriver", what_for: "a browser that looks at the page" },
     Package { name: "curl", file: "curl", what_for: "requests as people make them" },
 ];
 
