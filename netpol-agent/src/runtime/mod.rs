@@ -261,7 +261,7 @@ async fn live(
     let health = tokio::spawn(health::run(shared.clone()));
     let probes = tokio::spawn(probes.run(shared.clone(), agent.clone()));
     let plugins = tokio::spawn(plugins.run(shared.clone()));
-    let page = tokio::spawn(page(args.ui_bind, agent.clone()));
+    let page = tokio::spawn(page(args.ui_bind, agent.clone(), shared.clone()));
     let serve = tokio::spawn(ctl::serve(socket, agent));
     let result = tokio::select! {
         ended = source => match ended {
@@ -346,11 +346,13 @@ async fn record(
 }
 
 /// Serves the page where there is to be one.
-async fn page(address: UiBind, agent: Arc<Agent>) {
-    match address {
-        UiBind::At(address) => ui::serve(address, agent).await,
-        UiBind::Off => std::future::pending().await,
-    }
+async fn page(address: UiBind, agent: Arc<Agent>, shared: Shared) {
+    let UiBind::At(address) = address else { return std::future::pending().await };
+    let tell = |problem| {
+        shared.update(|status| status.page = problem);
+        shared.announce_settled();
+    };
+    ui::serve(address, agent, tell).await;
 }
 
 fn ended_or_panicked(ended: Result<(), tokio::task::JoinError>, task: &'static str) -> Result<(), RunError> {

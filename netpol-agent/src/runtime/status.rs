@@ -85,6 +85,8 @@ pub struct Status {
     pub overdue: Vec<Problem>,
     /// Ports where load balancers ask and nobody answers.
     pub unheard: Vec<Problem>,
+    /// Why the page in the browser is not served, though it should be.
+    pub page: Option<Problem>,
     /// Value of the epoch counter.
     pub epoch: u32,
     /// How full the connection tables are, IPv4 and IPv6.
@@ -184,10 +186,11 @@ impl Shared {
     /// What is wrong with the source, with the objects and with pods, all of it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let Status { mut problems, put_aside, overdue, unheard, .. } = self.status();
+        let Status { mut problems, put_aside, overdue, unheard, page, .. } = self.status();
         problems.extend(put_aside);
         problems.extend(overdue);
         problems.extend(unheard);
+        problems.extend(page);
         problems.extend(self.engine().problems());
         problems
     }

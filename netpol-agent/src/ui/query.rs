@@ -10,6 +10,8 @@ use crate::{
 
 /// Records that are shown unless told otherwise.
 const LAST: usize = 200;
+/// At most so many at a time: an answer is made as a whole before it is sent.
+const MOST: usize = 1000;
 
 /// The fields and values of a query, in order.
 pub(super) type Fields = Query<Vec<(String, String)>>;
@@ -39,6 +41,9 @@ impl Wanted {
                     let number = value.parse();
                     wanted.last =
                         number.map_err(|error| wrong(format!("{value:?} is no number: {error}")))?;
+                    if wanted.last > MOST {
+                        return Err(wrong(format!("at most {MOST}")));
+                    }
                 }
                 field => wanted.filter.only.push(Test::parse(field, value).map_err(wrong)?),
             }

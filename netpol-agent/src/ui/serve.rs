@@ -13,20 +13,22 @@ use tokio::{
 };
 
 use super::router;
-use crate::ctl::State;
+use crate::{ctl::State, model::Problem};
 
 /// Connections at a time; others wait. Without an end to them a process of the node could use up the agent's open files.
 const AT_A_TIME: usize = 64;
 /// A client has so much time for each question.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a request may be long, and what is read ahead of a client: more than any filter needs.
+const BUFFER: usize = 64 * 1024;
 /// How soon an address is tried again that could not be taken, or a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves the page at `address` until the future is dropped. The agent is there for the node's pods first: where the address is
-/// taken, that is logged once, and tried again until it is free.
-pub async fn serve<S: State>(address: SocketAddr, state: Arc<S>) {
+/// taken, `tell` is given a problem, the address is tried again until it is free, and `tell` is given `None`.
+pub async fn serve<S: State>(address: SocketAddr, state: Arc<S>, tell: impl Fn(Option<Problem>)) {
     let router = router(state);
-    let listener = bind(address).await;
+    let listener = bind(address, tell).await;
     let at = listener.local_addr().unwrap_or(address);
     if !at.ip().is_loopback() {
         tracing::warn!(address = %at, "everybody who reaches the page in the browser can read flows and policies");
@@ -35,16 +37,23 @@ pub async fn serve<S: State>(address: SocketAddr, state: Arc<S>) {
     answer_all(listener, router).await;
 }
 
-async fn bind(address: SocketAddr) -> TcpListener {
-    let mut told = false;
+async fn bind(address: SocketAddr, tell: impl Fn(Option<Problem>)) -> TcpListener {
+    let mut told = String::new();
     loop {
         match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(error) if !told => {
-                told = true;
-                tracing::error!(%address, %error, "the page in the browser waits for its address (--ui-bind)");
+            Ok(listener) => {
+                if !told.is_empty() {
+                    tell(None);
+                }
+                return listener;
             }
-            Err(_) => {}
+            Err(error) => {
+                let message = format!("the page in the browser waits for {address}: {error}");
+                if message != told {
+                    told.clone_from(&message);
+                    tell(Some(Problem { origin: "--ui-bind".to_owned(), message, ..Problem::default() }));
+                }
+            }
         }
         sleep(PAUSE).await;
     }
@@ -73,6 +82,7 @@ async fn client(stream: TcpStream, router: Router) {
     let ended: Result<(), hyper::Error> = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await;
     if let Err(error) = ended {

@@ -7,13 +7,19 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     runtime::Runtime,
+    sync::mpsc::unbounded_channel,
     time::timeout,
 };
 
-use super::{assets::ASSETS, router, serve::answer_all};
+use super::{
+    assets::ASSETS,
+    router,
+    serve::{answer_all, serve},
+};
 use crate::{
     ctl::fixture::Fixture,
     flow::{FlowRecord, tests_support::sample},
+    model::Level,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -90,6 +96,7 @@ fn flows_are_filtered_as_netpolctl_filters_them() {
         ("colour=red", "colour: there is no field \"colour\""),
         ("since=5", "since: a time is a number with s, m or h: 30s"),
         ("last=many", "last: \"many\" is no number: invalid digit found in string"),
+        ("last=1001", "last: at most 1000"),
     ] {
         for path in ["flows", "flows/follow"] {
             let answer = page.get(&format!("/api/{path}?{query}"));
@@ -172,6 +179,30 @@ fn the_map_has_the_drops() {
     assert_eq!(page.get("/api/graph?by=service&verdict=dropped").json()["edges"][0]["dropped"], 1);
     assert_eq!(page.get("/api/graph?verdict=forwarded").json()["edges"], Value::Array(Vec::new()));
     assert_eq!(page.get("/api/graph?by=colour").status, 400);
+}
+
+#[test]
+fn an_address_that_is_taken_is_a_problem_until_it_is_free() {
+    let page = Page::start();
+    page.runtime.block_on(async {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let (tell, mut told) = unbounded_channel();
+        let served =
+            tokio::spawn(serve(address, page.fixture.clone(), move |problem| tell.send(problem).unwrap()));
+        let problem = timeout(PATIENCE, told.recv()).await.unwrap().unwrap().unwrap();
+        let words = format!("--ui-bind: the page in the browser waits for {address}: Address already in use");
+        assert!(problem.to_string().starts_with(&words), "{problem}");
+        assert_eq!(problem.level, Level::Error);
+        drop(taken);
+        assert_eq!(timeout(PATIENCE, told.recv()).await.unwrap(), Some(None));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /api/names HTTP/1.1\r\nHost: [::1]\r\n\r\n").await.unwrap();
+        let mut status = [0; 12];
+        timeout(PATIENCE, stream.read_exact(&mut status)).await.unwrap().unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        served.abort();
+    });
 }
 
 #[test]
