@@ -20,6 +20,7 @@ pub mod diagnose;
 pub mod engine;
 pub mod export;
 pub mod flow;
+pub mod history;
 pub mod hubble;
 pub mod index;
 pub mod install;

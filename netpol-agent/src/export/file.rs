@@ -9,7 +9,7 @@ use std::{
 use super::FileOptions;
 
 /// A file that makes way for a new one when it is large or old.
-pub(super) struct RotatingFile {
+pub(crate) struct RotatingFile {
     options: FileOptions,
     open: Option<Open>,
 }
@@ -22,12 +22,12 @@ struct Open {
 }
 
 impl RotatingFile {
-    pub(super) fn new(options: FileOptions) -> Self {
+    pub(crate) fn new(options: FileOptions) -> Self {
         Self { options, open: None }
     }
 
     /// Writes whole lines, or nothing: what a full disk took of them is taken back.
-    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.is_due(lines.len() as u64)? {
             self.rotate()?;
         }

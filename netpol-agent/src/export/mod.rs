@@ -16,7 +16,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 use crate::flow::{FlowMetrics, FlowRecord, FlowStore, Sink, Verdict, Wanted};
-use file::RotatingFile;
+pub(crate) use file::RotatingFile;
 pub use otlp::OtlpError;
 
 /// Which records are exported.

@@ -33,10 +33,12 @@ pub enum Sink {
     Stdout,
     /// A collector of OpenTelemetry logs.
     Otlp,
+    /// The folder that `simulate` and `suggest` read.
+    Store,
 }
 
 impl Sink {
-    const ALL: [Self; 3] = [Self::File, Self::Stdout, Self::Otlp];
+    const ALL: [Self; 4] = [Self::File, Self::Stdout, Self::Otlp, Self::Store];
 
     /// The word in metrics and in the log.
     #[must_use]
@@ -45,6 +47,7 @@ impl Sink {
             Self::File => "file",
             Self::Stdout => "stdout",
             Self::Otlp => "otlp",
+            Self::Store => "store",
         }
     }
 }

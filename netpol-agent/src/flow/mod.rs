@@ -24,5 +24,5 @@ pub use life::{Span, live};
 pub use metrics::{Breakdown, FlowMetrics, Sink};
 pub use party::{PartyRecord, ServiceRecord};
 pub use policy::{PolicyKind, PolicyRecord};
-pub use record::{FlowRecord, Kind, SCHEMA, Traffic, Verdict, protocol_name};
+pub use record::{FlowRecord, Kind, SCHEMA, Traffic, Verdict, protocol_name, protocol_number};
 pub use store::{FlowStore, Followed, Follower, StoreCounts, Wanted};

@@ -158,6 +158,19 @@ pub fn protocol_name(number: u8) -> String {
     }
 }
 
+/// The number of what [`protocol_name`] names; `None` if it is no protocol.
+#[must_use]
+pub fn protocol_number(name: &str) -> Option<u8> {
+    match name {
+        "TCP" => Some(proto::TCP),
+        "UDP" => Some(proto::UDP),
+        "SCTP" => Some(proto::SCTP),
+        "ICMP" => Some(proto::ICMP),
+        "ICMPv6" => Some(proto::ICMPV6),
+        number => number.parse().ok(),
+    }
+}
+
 /// A clock's time as records hold it: whole milliseconds, because the kernel dates events in jiffies. The epoch if it
 /// lies outside of what RFC 3339 can write.
 pub(super) fn timestamp(time: SystemTime) -> Timestamp {
