@@ -1,4 +1,5 @@
 use super::*;
+use crate::history::HistoryOptions;
 
 fn run(extra: &[&str]) -> Result<RunArgs, String> {
     let args = ["netpol-agent", "run", "--node", "n1", "--source", "dir:/m"];
@@ -32,8 +33,18 @@ fn without_services_nothing_is_translated_anywhere() {
 }
 
 #[test]
+fn what_pods_do_is_kept_where_a_folder_is_named() {
+    assert_eq!(run(&[]).unwrap().flows.history(), None);
+    let args = run(&["--flow-store", "/x", "--flow-store-max-age", "1d"]).unwrap();
+    let (folder, max_age) = ("/x".into(), Duration::from_secs(86_400));
+    let options = HistoryOptions { folder, max_bytes: 100_000_000, max_age };
+    assert_eq!(args.flows.history(), Some(options));
+}
+
+#[test]
 fn bad_values_are_named() {
     for (extra, wanted) in [
+        (["--flow-store-max-size", "0"], "0 is not in 1..=1048576"),
         (["--node", "Node_1"], "a node's name has"),
         (["--node", "a-"], "a node's name has"),
         (["--node", "a..b"], "a node's name has"),

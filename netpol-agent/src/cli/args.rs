@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub use super::flows_args::{By, FilterFlags, FlowsFlags, SinceFlag, Top, TopFlags};
+pub use super::{
+    flows_args::{By, FilterFlags, FlowsFlags, SinceFlag, Top, TopFlags},
+    past_args::{SimulateFlags, SuggestFlags},
+};
 use crate::{
     ctl::{DEFAULT_SOCKET, api::ExplainRequest},
     diagnose::Subject,
@@ -16,7 +19,7 @@ use crate::{
     name = "netpolctl",
     version,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line; explain: 0 allowed, 3 denied, 4 the maps contradict the \
-                  reference evaluator; check, why: 5 errors, 6 warnings only."
+                  reference evaluator; simulate: 3 something would be denied; check, why: 5 errors, 6 warnings only."
 )]
 pub struct Args {
     /// Where the agent listens
@@ -68,6 +71,10 @@ pub enum Command {
     },
     /// What a connection would meet, by which rule, and whether the maps agree
     Explain(ExplainFlags),
+    /// What a change of policies would do to what pods did lately
+    Simulate(SimulateFlags),
+    /// NetworkPolicies that allow what a namespace's pods did lately, as YAML for kubectl apply
+    Suggest(SuggestFlags),
 }
 
 /// Arguments of `explain`.
@@ -115,6 +122,27 @@ mod tests {
         Args::command().debug_assert();
         let args = Args::parse_from(["netpolctl", "status", "-o", "json", "--socket", "/x"]);
         assert_eq!((args.output, args.socket.to_str()), (Format::Json, Some("/x")));
+    }
+
+    #[test]
+    fn a_simulation_needs_a_change_and_a_suggestion_a_namespace() {
+        let parse =
+            |words: &[&str]| Args::try_parse_from(["netpolctl"].iter().chain(words)).map(|a| a.command);
+        for wrong in [
+            vec!["simulate"],
+            vec!["simulate", "--since", "1h"],
+            vec!["simulate", "--delete", "web"],
+            vec!["suggest"],
+            vec!["suggest", "-n", "shop", "--since", "1w"],
+        ] {
+            assert!(parse(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(parse(&["simulate", "--delete", "shop/web"]).is_ok());
+        let Ok(Command::Suggest(flags)) = parse(&["suggest", "-n", "shop", "--since", "1d"]) else {
+            panic!()
+        };
+        let request = flags.request("2026-03-02T12:00:00Z".parse().unwrap());
+        assert_eq!(request.since.unwrap().to_string(), "2026-03-01T12:00:00Z");
     }
 
     #[test]

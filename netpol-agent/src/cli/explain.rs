@@ -67,7 +67,7 @@ fn render_way(way: &Way, colour: Colour) -> String {
     text
 }
 
-fn reasons(verdict: &Verdict) -> Vec<String> {
+pub(super) fn reasons(verdict: &Verdict) -> Vec<String> {
     let names = |names: &[ObjectName]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match verdict {
         Verdict::NotAPod => vec![" no pod, so no policy selects it".to_owned()],

@@ -191,9 +191,10 @@ impl FromStr for SinceFlag {
             "s" => 1,
             "m" => 60,
             "h" => 3600,
+            "d" => 86_400,
             _ => 0,
         };
         let total = number.parse::<u32>().ok().map(|n| u64::from(n) * seconds).filter(|_| seconds > 0);
-        total.map(|s| Self(Duration::from_secs(s))).ok_or("a time is a number with s, m or h: 30s")
+        total.map(|s| Self(Duration::from_secs(s))).ok_or("a time is a number with s, m, h or d: 30s")
     }
 }

@@ -6,14 +6,18 @@ mod explain;
 mod flows;
 mod flows_args;
 mod output;
+mod past;
+mod past_args;
 mod status;
 mod table;
 mod top;
 mod views;
 
-use std::{io, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
-pub use args::{Args, By, Command, FilterFlags, FlowsFlags, Format, SinceFlag, Top, TopFlags};
+pub use args::{
+    Args, By, Command, FilterFlags, FlowsFlags, Format, SimulateFlags, SinceFlag, SuggestFlags, Top, TopFlags,
+};
 pub use output::Output;
 
 use crate::ctl::{
@@ -27,6 +31,20 @@ pub enum Error {
     /// The agent does not answer, or not as hoped.
     #[error(transparent)]
     Agent(#[from] ClientError),
+    /// A file of manifests cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The agent would not take so much.
+    #[error("the files have more than {0} MiB together")]
+    TooLarge(usize),
+    /// A policy cannot be written.
+    #[error("writing a policy as YAML")]
+    Yaml(#[from] serde_saphyr::SerializeError),
     /// Nobody takes the output.
     #[error("writing the output")]
     Output(#[from] io::Error),
@@ -39,7 +57,7 @@ pub enum Exit {
     Done,
     /// Something went wrong.
     Failed,
-    /// `explain`: the connection is denied.
+    /// `explain`: the connection is denied. `simulate`: something would be denied that is not.
     Denied,
     /// `explain`: the maps contradict the reference evaluator.
     Contradiction,
@@ -122,6 +140,8 @@ pub fn run(args: &Args, output: &mut Output<'_>) -> Result<Exit, Error> {
         }
         Command::Flows(flags) => flows::run(&mut agent, flags, args.output, output)?,
         Command::Top(Top::Drops(flags)) => top::run(&mut agent, flags, json, output)?,
+        Command::Simulate(flags) => return past::simulate(&mut agent, flags, json, output),
+        Command::Suggest(flags) => return past::suggest(&mut agent, flags, json, output),
         Command::Check => {}
         Command::Why { subject } => return check::why(&mut agent, subject, json, output),
         Command::Explain(flags) => {

@@ -7,6 +7,7 @@ use clap::{Args, value_parser};
 use crate::{
     export::{ExportOptions, Exported, FileOptions, OtlpOptions},
     flow::Breakdown,
+    history::HistoryOptions,
     hubble::{HubbleOptions, TlsFiles},
 };
 
@@ -53,6 +54,16 @@ pub struct FlowArgs {
     /// Which flow records are written and sent
     #[arg(long, value_enum, default_value_t = Exported::Drops)]
     pub flow_export: Exported,
+    /// Keep what pods do in this folder, summed up, for netpolctl simulate and suggest. The programs then report every new
+    /// connection, which costs time in the packet path. By default nowhere
+    #[arg(long, value_name = "FOLDER")]
+    pub flow_store: Option<PathBuf>,
+    /// Megabytes that may lie there; the oldest go
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u64).range(1..=1 << 20))]
+    pub flow_store_max_size: u64,
+    /// How long it is kept: 24h, 7d
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub flow_store_max_age: Duration,
     /// Count drops by these in metrics as well; each has up to 1,000 series
     #[arg(long, value_enum, value_delimiter = ',', value_name = "BY,...")]
     pub flow_metrics: Vec<Breakdown>,
@@ -72,6 +83,16 @@ impl FlowArgs {
                 client_ca: self.hubble_client_ca.clone(),
             }),
         }
+    }
+
+    /// Where what pods do is kept.
+    #[must_use]
+    pub fn history(&self) -> Option<HistoryOptions> {
+        self.flow_store.clone().map(|folder| HistoryOptions {
+            folder,
+            max_bytes: self.flow_store_max_size * 1_000_000,
+            max_age: self.flow_store_max_age,
+        })
     }
 
     /// Where flow records go.

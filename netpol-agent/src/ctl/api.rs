@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::past::{ManifestFile, SimulateRequest, Simulated, SuggestRequest, Suggested};
 pub use crate::engine::view::{
     BackendView, EndpointState, EndpointView, FrontendView, PendingReason, PolicyView, ServiceView,
 };
@@ -44,6 +45,10 @@ pub enum Request {
     Why(Subject),
     /// What would a connection meet? Answered by [`Response::Explanation`].
     Explain(ExplainRequest),
+    /// What would what was seen meet under other policies? Answered by [`Response::Simulated`].
+    Simulate(SimulateRequest),
+    /// Which policies allow what was seen? Answered by [`Response::Suggested`].
+    Suggest(SuggestRequest),
 }
 
 /// Which flow records.
@@ -102,6 +107,10 @@ pub enum Response {
     Checked(Box<Checked>),
     /// What there is to say of an object.
     Findings(Vec<Finding>),
+    /// What other policies would make of what was seen.
+    Simulated(Box<Simulated>),
+    /// Policies that allow what was seen.
+    Suggested(Box<Suggested>),
     /// The question cannot be answered: why.
     Error(String),
 }

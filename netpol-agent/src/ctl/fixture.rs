@@ -5,15 +5,19 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::{
-    ExplainError, Knowledge, Measures, Numbers, State,
-    api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
-    endpoint_counts, explain, render_metrics, table_fills,
+    ExplainError, Knowledge, Measures, Numbers, PastError, State,
+    api::{
+        Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, SimulateRequest,
+        Simulated, Status, SuggestRequest, Suggested,
+    },
+    endpoint_counts, explain, render_metrics, simulated, suggested, table_fills,
 };
 use crate::{
     dataplane::{Capacity, Dataplane, Interface, fake::Fake},
     diagnose::{self, Finding, Subject},
     engine::Engine,
     flow::{FlowMetrics, FlowStore, tests_support::sample},
+    history::recall,
     model::{self, Level, Name, Problem},
     oracle::World,
     recorder::Counts,
@@ -222,6 +226,12 @@ impl State for Fixture {
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError> {
         let (rows, names) = (self.dataplane.rows(), self.engine.attribution());
         explain(request, Knowledge { world: &self.world, node: "n1", rows, names })
+    }
+    fn simulate(&self, request: &SimulateRequest) -> Result<Simulated, PastError> {
+        simulated(request, &self.world, recall(None, &self.flows, request.since))
+    }
+    fn suggest(&self, request: &SuggestRequest) -> Result<Suggested, PastError> {
+        suggested(request, &self.world, recall(None, &self.flows, request.since))
     }
     fn flows(&self) -> &Arc<FlowStore> {
         &self.flows

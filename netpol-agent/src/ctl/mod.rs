@@ -9,6 +9,7 @@ mod maps;
 mod measures;
 mod metrics;
 mod party;
+mod past;
 mod server;
 #[cfg(test)]
 mod server_tests;
@@ -21,6 +22,7 @@ pub use client::{Client, ClientError};
 pub use explain::{ExplainError, Knowledge, explain};
 pub use measures::{Measures, Programmed};
 pub use metrics::{Numbers, render as render_metrics};
+pub use past::{PastError, simulated, suggested};
 pub use server::serve;
 pub use socket::{Audience, DEFAULT_SOCKET, Socket, SocketError};
 pub use state::State;

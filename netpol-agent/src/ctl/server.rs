@@ -8,7 +8,7 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    task::JoinSet,
+    task::{JoinSet, block_in_place},
 };
 
 use super::{
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::flow::Followed;
 
-/// Longer requests are refused; the longest real one has a few hundred bytes.
-const MAX_REQUEST: u64 = 64 * 1024;
+/// Longer requests are refused; the longest real ones hold manifests.
+const MAX_REQUEST: u64 = 8 << 20;
 
 /// Serves until the future is dropped; connections end with it.
 ///
@@ -72,6 +72,14 @@ async fn client<S: State>(stream: UnixStream, state: &S) -> io::Result<()> {
             },
             Ok(Request::Explain(request)) => match state.explain(&request) {
                 Ok(explanation) => Response::Explanation(Box::new(explanation)),
+                Err(e) => Response::Error(e.to_string()),
+            },
+            Ok(Request::Simulate(request)) => match block_in_place(|| state.simulate(&request)) {
+                Ok(simulated) => Response::Simulated(Box::new(simulated)),
+                Err(e) => Response::Error(e.to_string()),
+            },
+            Ok(Request::Suggest(request)) => match block_in_place(|| state.suggest(&request)) {
+                Ok(suggested) => Response::Suggested(Box::new(suggested)),
                 Err(e) => Response::Error(e.to_string()),
             },
         };

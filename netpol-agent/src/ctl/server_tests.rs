@@ -221,3 +221,88 @@ fn without_an_agent_the_error_says_so() {
     );
     assert!(matches!(error, ClientError::NoAgent(_)));
 }
+
+#[test]
+fn a_change_of_policies_is_tried_on_what_was_seen() {
+    let agent = Agent::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: db-ingress, namespace: shop}\n";
+    let open =
+        "spec: {podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: frontend}}}]}]}\n";
+    let open = file("open.yaml", &format!("{head}{open}"));
+    // The record is of a drop that a policy made: frontend → db.
+    let text = agent.table(&["simulate", "-f", &open]);
+    for words in [
+        "allowed  shop/frontend → shop/db-0, TCP port 5432: once, last 2026-03-01T12:03:04Z (now denied)",
+        "ingress  by shop/db-ingress spec.ingress[0] (peer: spec.ingress[0].from[0], port: every port)",
+        "0 would be denied, 1 allowed, 0 audited; 0 stay as they are",
+        "from memory",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    let (exit, text) = agent.run(&["simulate", "--delete", "shop/db-ingress", "--since", "1d"]);
+    assert_eq!(exit, Ok(Exit::Done));
+    assert!(text.contains("judged 0 kinds"), "{text}");
+    let closed =
+        file("closed.yaml", &format!("{}spec: {{podSelector: {{}}}}\n", head.replace("db-ingress", "all")));
+    // Added beside the other, it changes nothing; in its place neither: the record was denied before.
+    assert!(agent.table(&["simulate", "-f", &closed]).contains("1 stay as they are"));
+    let json = agent.json(&["simulate", "-f", &open]);
+    assert_eq!((&json["judged"], &json["changed"][0]["after"]), (&1.into(), &"allowed".into()));
+
+    let fails = |words: &[&str]| agent.run(words).0.unwrap_err();
+    assert_eq!(fails(&["simulate", "--delete", "shop/x"]), "there is no NetworkPolicy shop/x to delete");
+    let pod = file("pod.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: shop}}");
+    assert_eq!(fails(&["simulate", "-f", &pod]), format!("{pod} holds no NetworkPolicy"));
+    let broken = file("broken.yaml", "kind: [");
+    assert!(fails(&["simulate", "-f", &broken]).starts_with(&broken));
+    assert!(fails(&["simulate", "-f", "/nowhere"]).contains("cannot read /nowhere"));
+}
+
+#[test]
+fn a_simulation_that_denies_ends_with_another_code() {
+    let agent = Agent::start();
+    let mut record = FlowRecord { verdict: crate::flow::Verdict::Forwarded, ..sample() };
+    record.destination.as_mut().unwrap().port = 80;
+    record.destination.as_mut().unwrap().pod = Some("web".into());
+    record.destination.as_mut().unwrap().labels =
+        crate::model::Labels::new([("app".to_owned(), "web".to_owned())].into());
+    agent.fixture.flows.add(record);
+    let file = agent.folder.path().join("new.json");
+    std::fs::write(
+        &file,
+        r#"{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "all", "namespace": "shop"}, "spec": {"podSelector": {}}}"#,
+    )
+    .unwrap();
+    let (exit, text) = agent.run(&["simulate", "-f", file.to_str().unwrap()]);
+    assert_eq!(exit, Ok(Exit::Denied), "{text}");
+    assert!(text.contains("denied   shop/frontend → shop/web, TCP port 80: once"), "{text}");
+    assert!(text.contains("ingress  isolated by shop/all"), "{text}");
+}
+
+#[test]
+fn suggested_policies_are_manifests_that_the_agent_reads_itself() {
+    let agent = Agent::start();
+    let nothing = agent.run(&["suggest", "--namespace", "shop"]).0.unwrap_err();
+    assert_eq!(nothing, "nothing was seen of pods of namespace shop that policies did not deny (memory)");
+    agent.fixture.flows.add(FlowRecord { verdict: crate::flow::Verdict::Audit, ..sample() });
+    let text = agent.table(&["suggest", "-n", "shop", "--audit"]);
+    let crate::source::Contents { manifests, problems } = crate::source::read("suggested.yaml", &text);
+    assert_eq!((problems, manifests.len()), (vec![], 2), "{text}");
+    let db = serde_json::to_value(&manifests[0]).unwrap();
+    assert_eq!(db["metadata"]["annotations"]["netpol.dev/mode"], "audit");
+    assert_eq!(db["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]["app"], "frontend");
+    assert_eq!(db["spec"]["ingress"][0]["ports"][0]["port"], 5432);
+    let file = agent.folder.path().join("suggested.yaml");
+    std::fs::write(&file, &text).unwrap();
+    let json = agent.json(&["simulate", "-f", file.to_str().unwrap()]);
+    assert_eq!(json["judged"], 2);
+    let json = agent.json(&["suggest", "-n", "shop"]);
+    assert_eq!(json["suggestion"]["policies"].as_array().unwrap().len(), 2);
+}

@@ -4,9 +4,12 @@ use std::{future::Future, sync::Arc};
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use super::api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status};
+use super::api::{
+    Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, SimulateRequest, Simulated,
+    Status, SuggestRequest, Suggested,
+};
 use crate::{
-    ctl::ExplainError,
+    ctl::{ExplainError, PastError},
     diagnose::{Finding, Subject},
     flow::FlowStore,
     model::Name,
@@ -35,6 +38,16 @@ pub trait State: Send + Sync + 'static {
     /// # Errors
     /// If it is not clear what is asked, or about whom.
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ExplainError>;
+    /// What was seen, judged under other policies. May read files.
+    ///
+    /// # Errors
+    /// If the policies cannot be read, or are not there.
+    fn simulate(&self, request: &SimulateRequest) -> Result<Simulated, PastError>;
+    /// Policies that allow what was seen. May read files.
+    ///
+    /// # Errors
+    /// If nothing was seen.
+    fn suggest(&self, request: &SuggestRequest) -> Result<Suggested, PastError>;
     /// The flow records.
     fn flows(&self) -> &Arc<FlowStore>;
 }

@@ -6,8 +6,11 @@ use netpol_common::{stats::Counter, version::ABI_VERSION};
 use super::Shared;
 use crate::{
     ctl::{
-        self, ExplainError, Knowledge, State,
-        api::{Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, Status},
+        self, ExplainError, Knowledge, PastError, State,
+        api::{
+            Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, SimulateRequest,
+            Simulated, Status, SuggestRequest, Suggested,
+        },
     },
     dataplane::{
         Capacity,
@@ -15,6 +18,7 @@ use crate::{
     },
     diagnose::{self, Finding, Subject},
     flow::{FlowMetrics, FlowStore},
+    history::{History, recall},
     model::{Name, ObjectRef},
     recorder::Counts,
     source::{Rescan, Watches},
@@ -37,6 +41,7 @@ pub(super) struct Agent {
     pub(super) stats: Stats,
     pub(super) records: Arc<FlowStore>,
     pub(super) flow_metrics: Arc<FlowMetrics>,
+    pub(super) history: Option<Arc<History>>,
 }
 
 impl Agent {
@@ -177,6 +182,16 @@ impl State for Agent {
             flows: &self.flow_metrics,
         };
         ctl::render_metrics(&numbers)
+    }
+
+    fn simulate(&self, request: &SimulateRequest) -> Result<Simulated, PastError> {
+        let known = recall(self.history.as_deref(), &self.records, request.since);
+        ctl::simulated(request, &self.shared.world(), known)
+    }
+
+    fn suggest(&self, request: &SuggestRequest) -> Result<Suggested, PastError> {
+        let known = recall(self.history.as_deref(), &self.records, request.since);
+        ctl::suggested(request, &self.shared.world(), known)
     }
 
     fn flows(&self) -> &Arc<FlowStore> {

@@ -15,6 +15,7 @@
 //! | probes | `--healthz-bind`, `--metrics-bind` | tells whether the agent and the node are well, and the numbers |
 //! | page | `--ui-bind` | serves the page in the browser |
 //! | export | files, a connection to a collector | records for other programs |
+//! | history | files in a folder | what pods do, for `simulate` and `suggest` |
 //! | hubble | its sockets | answers `hubble`, Relay and the UI |
 //! | collect | the connection table, the kernel's clock | removes old connections |
 //!
@@ -59,6 +60,7 @@ use crate::{
     engine::Engine,
     export::{Exports, OtlpError},
     flow::{FlowMetrics, FlowStore},
+    history::{self, History},
     hubble::{HubbleError, Listeners},
     model::{Level, Problem},
     recorder::{self, Counts, RecorderOptions, Reports},
@@ -212,6 +214,7 @@ async fn live(
         switches.turn(flags::FLOW_EVENTS, if wanted { Switch::On } else { Switch::Off });
     });
     let flow_metrics = Arc::new(FlowMetrics::new(&args.flows.flow_metrics));
+    let history = args.flows.history().map(|options| Arc::new(History::new(options)));
     let agent = Agent {
         node: args.node.as_str().to_owned(),
         source: args.source.to_string(),
@@ -231,6 +234,7 @@ async fn live(
         stats,
         records: records.clone(),
         flow_metrics: flow_metrics.clone(),
+        history: history.clone(),
     };
     let agent = Arc::new(agent);
     #[cfg(feature = "fault-points")]
@@ -251,6 +255,7 @@ async fn live(
     let drops = tokio::spawn(events::run_drops(drops, told, into_records()));
     let flows = tokio::spawn(events::run(flows, into_records()));
     let exports = tokio::spawn(exports.run(records.clone(), flow_metrics.clone(), node.clone()));
+    let keep = tokio::spawn(history::keep(history.clone(), records.clone(), flow_metrics.clone()));
     let missed = tokio::spawn(missed::run(agent.clone(), records.clone()));
     let observed = Observed { node, shared: shared.clone(), records: records.clone() };
     let hubble = tokio::spawn(hubble.serve(observed));
@@ -296,11 +301,16 @@ async fn live(
         ended = drops => ended_or_panicked(ended, "reading drops"),
         ended = flows => ended_or_panicked(ended, "reading flows"),
         ended = exports => ended_or_panicked(ended, "the export of flow records"),
+        ended = keep => ended_or_panicked(ended, "the record of what pods do"),
         ended = missed => ended_or_panicked(ended, "counting lost events"),
         () = retire(&shared, &lock) => Err(RunError::Ended("the removal of other versions")),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
+    // What has counted on since it was written last.
+    if let Some(history) = history {
+        block_in_place(|| history.flush(true));
+    }
     drop(lock);
     result
 }

@@ -94,7 +94,7 @@ fn flows_are_filtered_as_netpolctl_filters_them() {
         ("pod=db-0", "pod: \"db-0\" is not NAMESPACE/NAME"),
         ("not=colour%3Dred", "not: there is no field \"colour\""),
         ("colour=red", "colour: there is no field \"colour\""),
-        ("since=5", "since: a time is a number with s, m or h: 30s"),
+        ("since=5", "since: a time is a number with s, m, h or d: 30s"),
         ("last=many", "last: \"many\" is no number: invalid digit found in string"),
         ("last=1001", "last: at most 1000"),
     ] {
