@@ -8,10 +8,11 @@ use std::{
 
 use netpol_agent::{
     ctl::{
-        Client,
-        api::{FlowsRequest, Request, Response},
+        Client, ClientError,
+        api::{FlowsRequest, ManifestFile, Request, Response, SimulateRequest, Simulated, SuggestRequest},
     },
     flow::{Filter, FlowRecord, Kind},
+    history::Outcome,
     hubble::messages::{Flow, FlowFilter, FlowsItem, GetFlowsRequest, GetFlowsResponse},
 };
 use netpol_tests::{
@@ -74,6 +75,37 @@ fn metrics(agent: &Agent) -> String {
     client.ask(&Request::Metrics, text).unwrap()
 }
 
+fn cell(from: &str) -> Cell {
+    Cell {
+        from: Place::Pod(format!("t/{from}")),
+        to: "t/db".to_owned(),
+        protocol: Protocol::Tcp,
+        port: 80,
+        family: Family::V6,
+    }
+}
+
+/// The policies that an agent suggests, none as long as it has seen nothing.
+fn suggested(agent: &Agent) -> Vec<Value> {
+    let mut client = Client::connect(&agent.socket).unwrap();
+    client.send(&Request::Suggest(SuggestRequest { namespace: "t".to_owned(), since: None })).unwrap();
+    match client.receive() {
+        Ok(Response::Suggested(answer)) => {
+            answer.suggestion.policies.iter().map(|policy| serde_json::to_value(policy).unwrap()).collect()
+        }
+        Err(ClientError::Refused(why)) if why.starts_with("nothing was seen") => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn simulated(agent: &Agent, policy: &Value) -> Simulated {
+    let file = ManifestFile { path: "new.json".to_owned(), text: policy.to_string() };
+    let request = SimulateRequest { files: vec![file], ..SimulateRequest::default() };
+    let mut client = Client::connect(&agent.socket).unwrap();
+    let answer = |response| if let Response::Simulated(answer) = response { Some(*answer) } else { None };
+    client.ask(&Request::Simulate(request), answer).unwrap()
+}
+
 /// The flows that a client of Hubble's is given.
 fn observe(bed: &Bed, socket: PathBuf, filter: FlowFilter) -> Vec<Flow> {
     bed.runtime().block_on(async {
@@ -121,13 +153,6 @@ fn a_drop_says_what_would_have_been_allowed_and_a_connection_by_what_it_was() {
     bed.await_agents(PATIENCE).unwrap();
     let log = FlowLog::follow(bed.agents()).unwrap();
     let begun = Instant::now();
-    let cell = |from: &str| Cell {
-        from: Place::Pod(format!("t/{from}")),
-        to: "t/db".to_owned(),
-        protocol: Protocol::Tcp,
-        port: 80,
-        family: Family::V6,
-    };
     let wrong = bed.settle(&[(cell("web"), true), (cell("stranger"), false)], PATIENCE).unwrap();
     assert!(wrong.is_empty(), "{wrong:?}");
 
@@ -173,4 +198,42 @@ fn a_drop_says_what_would_have_been_allowed_and_a_connection_by_what_it_was() {
 
     let series = "netpol_policy_drops_total{direction=\"ingress\",namespace=\"t\",policy=\"db\"} ";
     eventually(PATIENCE, "the drop is counted", || metrics(agent).contains(series));
+}
+
+#[test]
+fn what_pods_did_survives_the_agent_and_becomes_policies() {
+    let mut bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let store = bed.folder().join("store");
+    let arguments = vec!["--flow-store".to_owned(), store.to_str().unwrap().to_owned()];
+    let options = AgentOptions { arguments, ..AgentOptions::default() };
+    bed.start_agent("node1", &options).unwrap();
+    let (policies, others): (Vec<_>, Vec<_>) =
+        objects().into_iter().partition(|object| object["kind"] == "NetworkPolicy");
+    bed.apply(&others).unwrap();
+    bed.await_agents(PATIENCE).unwrap();
+    assert!(bed.settle(&[(cell("web"), true)], PATIENCE).unwrap().is_empty());
+    eventually(PATIENCE, "the connection is known", || !suggested(&bed.agents()[0]).is_empty());
+
+    // A new agent knows what the one before saw.
+    bed.take_agent("node1").unwrap().stop().unwrap();
+    bed.start_agent("node1", &options).unwrap();
+    bed.await_agents(PATIENCE).unwrap();
+    let agent = &bed.agents()[0];
+    let closed = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "closed", "namespace": "t"}, "spec": {"podSelector": {"matchLabels": {"app": "db"}}},
+    });
+    let outcomes = |policy: &Value| -> Vec<_> {
+        simulated(agent, policy).changed.iter().map(|changed| (changed.seen.port, changed.after)).collect()
+    };
+    assert_eq!(outcomes(&closed), [(80, Outcome::Denied)]);
+    assert_eq!(outcomes(&policies[0]), []);
+
+    let suggested = suggested(agent);
+    let names: Vec<_> = suggested.iter().map(|policy| policy["metadata"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["db", "web"]);
+    bed.apply(&suggested).unwrap();
+    bed.await_agents(PATIENCE).unwrap();
+    let wrong = bed.settle(&[(cell("web"), true), (cell("stranger"), false)], PATIENCE).unwrap();
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
