@@ -39,9 +39,6 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The agent would not take so much.
-    #[error("the files have more than {0} MiB together")]
-    TooLarge(usize),
     /// A policy cannot be written.
     #[error("writing a policy as YAML")]
     Yaml(#[from] serde_saphyr::SerializeError),

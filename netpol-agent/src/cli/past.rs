@@ -22,8 +22,6 @@ use crate::{
 
 /// Under the first column.
 const INDENT: &str = "         ";
-/// What the files may have together, in bytes: the agent takes no longer requests.
-const MAX_FILES: usize = 2 << 20;
 
 pub(super) fn simulate(
     agent: &mut Client,
@@ -32,9 +30,6 @@ pub(super) fn simulate(
     output: &mut Output<'_>,
 ) -> Result<Exit, Error> {
     let files = flags.file.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-    if files.iter().map(|file| file.text.len()).sum::<usize>() > MAX_FILES {
-        return Err(Error::TooLarge(MAX_FILES >> 20));
-    }
     let since = flags.since.map(|since| since.before(Timestamp::now()));
     let request = Request::Simulate(SimulateRequest { files, delete: flags.delete.clone(), since });
     let answer = agent.ask(&request, |r| if let Response::Simulated(s) = r { Some(s) } else { None })?;

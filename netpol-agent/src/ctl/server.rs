@@ -1,6 +1,6 @@
 //! Answers `netpolctl`.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -9,6 +9,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::{JoinSet, block_in_place},
+    time::timeout,
 };
 
 use super::{
@@ -18,8 +19,10 @@ use super::{
 };
 use crate::flow::Followed;
 
-/// Longer requests are refused; the longest real ones hold manifests.
-const MAX_REQUEST: u64 = 8 << 20;
+/// Longer requests are refused, in bytes with the line break; the longest real ones hold manifests.
+pub(super) const MAX_REQUEST: usize = 8 << 20;
+/// So long a client whose request is refused may go on sending it: the refusal can be read by one that has not been hung up on.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// Serves until the future is dropped; connections end with it.
 ///
@@ -50,9 +53,13 @@ async fn client<S: State>(stream: UnixStream, state: &S) -> io::Result<()> {
     let mut reader = BufReader::new(reader);
     loop {
         let mut line = Vec::new();
-        (&mut reader).take(MAX_REQUEST).read_until(b'\n', &mut line).await?;
+        (&mut reader).take(MAX_REQUEST as u64).read_until(b'\n', &mut line).await?;
         if line.is_empty() {
             return Ok(());
+        }
+        if line.len() == MAX_REQUEST && !line.ends_with(b"\n") {
+            drop(line);
+            return refuse(reader, writer).await;
         }
         let answer = match serde_json::from_slice(&line) {
             Err(e) => Response::Error(format!("not a request: {e}")),
@@ -85,6 +92,22 @@ async fn client<S: State>(stream: UnixStream, state: &S) -> io::Result<()> {
         };
         send(&mut writer, &answer).await?;
     }
+}
+
+/// Says that a request is too long and hangs up: where it ends, and another one begins, is not looked for.
+async fn refuse(mut reader: BufReader<OwnedReadHalf>, mut writer: OwnedWriteHalf) -> io::Result<()> {
+    let why = format!("a request has at most {} MiB, and this one is longer", MAX_REQUEST >> 20);
+    send(&mut writer, &Response::Error(why)).await?;
+    writer.shutdown().await?;
+    let rest = async {
+        loop {
+            match reader.fill_buf().await?.len() {
+                0 => return Ok(()),
+                read => reader.consume(read),
+            }
+        }
+    };
+    timeout(PARTING, rest).await.unwrap_or(Ok(()))
 }
 
 async fn flows<S: State>(

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     cli::{self, Args, Exit, Output},
-    ctl::{Audience, Client, ClientError, Socket, api, fixture::Fixture, serve},
+    ctl::{Audience, Client, ClientError, Socket, api, fixture::Fixture, serve, server::MAX_REQUEST},
     flow::{Filter, FlowRecord, tests_support::sample},
 };
 
@@ -208,6 +208,33 @@ fn nonsense_is_refused_and_the_connection_lives_on() {
     let lines: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines[0]["error"].as_str().unwrap().starts_with("not a request: "), "{answer}");
     assert_eq!(lines[1]["policies"][0]["policy"]["name"], "db-ingress");
+}
+
+#[test]
+fn a_request_that_is_too_long_is_refused_as_a_whole_and_names_the_limit() {
+    let agent = Agent::start();
+    let refusal = "a request has at most 8 MiB, and this one is longer";
+    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+    // What would come next if the rest were read as a request.
+    let long = [vec![b' '; MAX_REQUEST + 1], b"{\"request\":\"policies\"}\n".to_vec()].concat();
+    stream.write_all(&long).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&answer).unwrap(), serde_json::json!({ "error": refusal }));
+
+    let file = agent.folder.path().join("long.yaml");
+    std::fs::write(&file, format!("# {}\n", "x".repeat(2 * MAX_REQUEST))).unwrap();
+    assert_eq!(agent.run(&["simulate", "-f", file.to_str().unwrap()]).0.unwrap_err(), refusal);
+    // Others are answered.
+    assert!(agent.table(&["policies"]).contains("db-ingress"));
+    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+    let request = b"{\"request\":\"policies\"}\n";
+    stream.write_all(&[vec![b' '; MAX_REQUEST - request.len()], request.to_vec()].concat()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    answer.clear();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("db-ingress"), "as long as may be: {answer}");
 }
 
 #[test]
