@@ -109,11 +109,16 @@ fn every_manifest_is_what_the_api_knows() {
     for folder in [WITHOUT_KUBE_PROXY, WITH_KUBE_PROXY, UNINSTALL] {
         assert_known(&kustomize(folder), folder);
     }
-    assert_known(&with_components(WITHOUT_KUBE_PROXY, &["xdp", "service-monitor"]), "components");
+    assert_known(
+        &with_components(WITHOUT_KUBE_PROXY, &["xdp", "service-monitor", "flow-store"]),
+        "components",
+    );
     let server = format!("apiServer={NOWHERE}");
     let all = [
         "image.pullSecrets[0].name=mine",
         "extraArgs={--external-mode=dsr}",
+        "flowStore.enabled=true",
+        "flowStore.hostPath=/srv/netpol",
         "cni.extraArgs={--cni-fail-open}",
         "resources.limits.memory=1Gi",
         "serviceMonitor.enabled=true",
@@ -146,6 +151,7 @@ fn values_that_the_chart_does_not_have_are_refused() {
         (&[server, "services=maybe"], "/services"),
         (&[server, "service=off"], "'service'"),
         (&[server, "cni.enable=false"], "'enable'"),
+        (&[server, "flowStore.hostPath=flows"], "/flowStore/hostPath"),
     ] {
         let error = chart_text(values).expect_err("values are wrong");
         assert!(error.contains(said), "{values:?}: {error}");

@@ -5,6 +5,7 @@ mod access;
 mod cluster;
 mod command;
 mod container;
+mod history;
 mod inout;
 mod known;
 mod privileges;

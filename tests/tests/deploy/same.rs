@@ -65,8 +65,8 @@ fn kustomize_and_the_chart_say_the_same() {
         (WITH_KUBE_PROXY, &[], &[server, "services=off"]),
         (
             WITHOUT_KUBE_PROXY,
-            &["xdp", "service-monitor"],
-            &[server, "xdp=true", "serviceMonitor.enabled=true"],
+            &["xdp", "service-monitor", "flow-store"],
+            &[server, "xdp=true", "serviceMonitor.enabled=true", "flowStore.enabled=true"],
         ),
     ] {
         let (kustomized, charted) = (plain(with_components(folder, components)), plain(chart(values)));
@@ -123,8 +123,8 @@ fn a_change_of_the_configuration_rolls_out() {
 
 #[test]
 fn containers_find_what_they_name() {
-    for folder in [WITHOUT_KUBE_PROXY, crate::render::UNINSTALL] {
-        let objects = kustomize(folder);
+    let all = with_components(WITHOUT_KUBE_PROXY, &["xdp", "service-monitor", "flow-store"]);
+    for objects in [kustomize(WITHOUT_KUBE_PROXY), all, kustomize(crate::render::UNINSTALL)] {
         let daemon_set = only(&objects, "DaemonSet");
         let pod = &daemon_set["spec"]["template"]["spec"];
         let volumes: Vec<&str> = pod["volumes"]
