@@ -1,13 +1,13 @@
 //! Flow records as they are in `docs/flows.md`.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
     extract::State as Shared,
     response::sse::{Event, KeepAlive, Sse},
 };
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
@@ -19,6 +19,9 @@ use crate::{
     ctl::State,
     flow::{FlowRecord, Followed, Follower},
 };
+
+/// So long after a connection has ended the browser opens another.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Kept records, oldest first.
 pub(super) async fn recent<S: State>(
@@ -36,7 +39,9 @@ pub(super) async fn follow<S: State>(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
     let Wanted { filter, last } = Wanted::read(&fields, Timestamp::now())?;
     let follower = desk.state.flows().follow(filter, last);
-    Ok(Sse::new(stream::unfold(follower, next)).keep_alive(KeepAlive::default()))
+    // Agents come back within seconds, if they go.
+    let begin = stream::iter([Ok(Event::default().retry(RETRY))]);
+    Ok(Sse::new(begin.chain(stream::unfold(follower, next))).keep_alive(KeepAlive::default()))
 }
 
 async fn next(mut follower: Follower) -> Option<(Result<Event, Infallible>, Follower)> {

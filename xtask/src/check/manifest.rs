@@ -7,8 +7,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("netpol-common", &[]),
     ("netpol-ebpf", &["netpol-common"]),
     ("netpol-cni", &[]),
-    ("netpol-agent", &["netpol-cni", "netpol-common"]),
-    ("tests", &["netpol-agent", "netpol-cni", "netpol-common"]),
+    ("netpol-agent", &["netpol-browser", "netpol-cni", "netpol-common"]),
+    ("tests", &["netpol-agent", "netpol-browser", "netpol-cni", "netpol-common"]),
+    ("tests/browser", &[]),
     ("tests/fuzz", &["netpol-agent", "netpol-common", "netpol-tests"]),
     ("xtask", &[]),
 ];

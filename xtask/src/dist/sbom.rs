@@ -62,8 +62,16 @@ fn clean(paths: &Paths) -> Result<()> {
 }
 
 fn folders(paths: &Paths) -> Vec<PathBuf> {
-    let members =
-        ["netpol-common", "netpol-cni", "netpol-agent", "netpol-ebpf", "tests", "tests/fuzz", "xtask"];
+    let members = [
+        "netpol-common",
+        "netpol-cni",
+        "netpol-agent",
+        "netpol-ebpf",
+        "tests",
+        "tests/browser",
+        "tests/fuzz",
+        "xtask",
+    ];
     members.iter().map(|member| paths.root.join(member)).collect()
 }
 

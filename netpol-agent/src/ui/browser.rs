@@ -1,8 +1,6 @@
 //! The page in a real browser.
 
-mod driver;
-
-use driver::Browser;
+use netpol_browser::{Browser, DOWN, ENTER, TAB};
 
 use super::tests::Page;
 use crate::{
@@ -10,9 +8,6 @@ use crate::{
     model::{Name, Workload},
 };
 
-const ENTER: &str = "\u{e007}";
-const TAB: &str = "\u{e004}";
-const DOWN: &str = "\u{e015}";
 /// Harmless as a text.
 const HOSTILE: &str = "<img src=x onerror=\"document.title='owned'\">";
 
