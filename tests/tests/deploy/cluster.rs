@@ -19,6 +19,7 @@ use netpol_tests::{
     bed::{Bed, ClusterSpec, Family, Node, Place},
     probe::{Cell, Protocol},
 };
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use serde_json::{Value, json};
 
 use crate::{
@@ -78,6 +79,10 @@ pub(crate) fn bed() -> Bed {
         for folder in volumes(&bed, node).values() {
             fs::create_dir_all(folder).unwrap();
         }
+        // As on a node, where runtimes rely on it: what is mounted there later is seen by containers that ask for it.
+        let namespaces = node.netns_dir();
+        mount_bind(&namespaces, &namespaces).unwrap();
+        mount_change(&namespaces, MountPropagationFlags::SHARED).unwrap();
     }
     bed
 }

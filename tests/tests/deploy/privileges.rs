@@ -9,7 +9,7 @@ use netpol_tests::{
 use serde_json::Value;
 
 use crate::{
-    cluster::{PATIENCE, TOKEN, agent, assert_enforced, await_sync, bed, objects, policy},
+    cluster::{PATIENCE, TOKEN, agent, assert_enforced, await_sync, bed, objects, policy, status},
     container::Running,
     render::{Objects, WITHOUT_KUBE_PROXY, container, kustomize, only, with_components},
 };
@@ -84,6 +84,10 @@ fn the_agent_works_with_exactly_what_the_manifest_grants() {
         [agent(bed, "node1", &manifest).start(), spec.start_as(&config)]
     };
     let mut agents = start(&bed);
+    // Pods come while the agents run: their namespaces must be seen from inside the containers.
+    for node in ["node1", "node2"] {
+        eventually(PATIENCE, node, || status(bed.node(node).unwrap()).is_some());
+    }
     bed.apply(&objects()).unwrap();
     let sync = |bed: &Bed, agents: &mut [Running; 2]| {
         for ((node, pods), agent) in [("node1", 2), ("node2", 1)].into_iter().zip(agents) {

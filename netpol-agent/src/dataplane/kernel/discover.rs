@@ -209,6 +209,15 @@ impl Discovery {
         }
     }
 
+    /// Says that there are files in the namespaces' folder that stay no namespaces.
+    pub(super) fn tell_unfinished(&self) {
+        tracing::warn!(
+            folder = %self.namespaces.dir().display(),
+            "has files on which no network namespace is mounted: if pods are not found, what the node mounts there does not reach this \
+             container (mountPropagation: HostToContainer, of a mount that is shared on the node)"
+        );
+    }
+
     /// Acts on everything noted. Returns what came out of it, and whether that was all: else it is to be called again
     /// after a while.
     pub(super) fn settle(&mut self) -> (Vec<Change>, Result<Settled, DiscoverError>) {

@@ -54,6 +54,11 @@ impl Namespaces {
         Ok(Self { dir: dir.into(), own: (own.dev(), own.ino()), by_nsid: BTreeMap::new(), unfinished: false })
     }
 
+    /// The folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The file name of the namespace with this number.
     pub(super) fn name(&self, nsid: i32) -> Option<&str> {
         self.by_nsid.get(&nsid).map(String::as_str)

@@ -203,7 +203,12 @@ impl Follower {
             let (changes, result) = self.discovery.settle();
             match result {
                 Ok(Settled::Yes) => retry = RETRY_FIRST,
-                Ok(Settled::NotYet) => retry = (retry * 2).min(RETRY_LAST),
+                Ok(Settled::NotYet) => {
+                    if retry < RETRY_LAST && retry * 2 >= RETRY_LAST {
+                        self.discovery.tell_unfinished();
+                    }
+                    retry = (retry * 2).min(RETRY_LAST);
+                }
                 Err(ref error) => {
                     tracing::warn!(error = error as &dyn std::error::Error, "discovery, will be tried again");
                     retry = (retry * 2).min(RETRY_LAST);
