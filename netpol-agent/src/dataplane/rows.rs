@@ -93,6 +93,8 @@ pub struct Rows {
     pub service_nets: BTreeSet<IpNet>,
     /// `np_cluster4`, `np_cluster6`
     pub cluster: BTreeMap<IpAddr, ClusterRow>,
+    /// No rows: the [`FrontendRow::svc`] that ways in had in another version's tables, whose connections this one has taken over.
+    pub given: BTreeMap<Frontend, u32>,
 }
 
 /// How many rows fit, per map (for maps of two families: per family).

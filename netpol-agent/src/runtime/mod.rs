@@ -85,6 +85,8 @@ const RECORDS: usize = 8192;
 const TURN: Duration = Duration::from_secs(10);
 /// How long tasks may take to come to an end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How soon another version is tried again to be replaced.
+const RETIRE: Duration = Duration::from_secs(1);
 
 /// The agent cannot run, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -325,7 +327,7 @@ fn put_aside(PutAside { path, to, why }: &PutAside) -> Problem {
     }
 }
 
-/// Removes what agents of other versions left once this one's policy is in force; before, it keeps closed what it can.
+/// Takes the place of agents of other versions once this one's policy is in force.
 async fn retire(shared: &Shared, lock: &Lock) {
     let mut turns = shared.turns();
     while !shared.status().programmed {
@@ -333,8 +335,9 @@ async fn retire(shared: &Shared, lock: &Lock) {
             return;
         }
     }
-    if let Err(error) = block_in_place(|| lock.remove_other_versions()) {
-        tracing::error!(error = &error as &dyn std::error::Error, "programs of another version stay");
+    while let Err(error) = block_in_place(|| lock.replace_other_versions()) {
+        tracing::error!(error = &error as &dyn std::error::Error, retry = ?RETIRE, "programs of another version stay");
+        tokio::time::sleep(RETIRE).await;
     }
     std::future::pending().await
 }

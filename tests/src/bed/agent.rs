@@ -29,6 +29,9 @@ pub struct AgentOptions {
     /// Runs the build with fault points: as soon as this file is there, the agent carries out as many more operations on
     /// the dataplane as it says, and kills itself before the next.
     pub fault_point: Option<PathBuf>,
+    /// Runs the build with fault points as an agent of this version of the maps: it has a folder of pins of its own, and takes those of
+    /// any other version for another's.
+    pub version: Option<u32>,
     /// Where the objects come from.
     pub source: Source,
 }
@@ -65,14 +68,13 @@ impl Agent {
         let folder = &node.folder;
         let (socket, log) = (folder.join("agent.sock"), folder.join("agent.log"));
         let out = File::options().create(true).append(true).open(&log)?;
-        let mut command = match &options.fault_point {
-            None => Command::new(program("netpol-agent")?),
-            Some(file) => {
-                let mut command = Command::new(program(WITH_FAULT_POINTS).context(FAULT_POINTS_BUILD)?);
-                command.env("NETPOL_FAULT_POINT", file);
-                command
-            }
+        let AgentOptions { fault_point, version, arguments, source: _ } = options;
+        let mut command = match (fault_point, version) {
+            (None, None) => Command::new(program("netpol-agent")?),
+            _ => Command::new(program(WITH_FAULT_POINTS).context(FAULT_POINTS_BUILD)?),
         };
+        command.envs(fault_point.iter().map(|file| ("NETPOL_FAULT_POINT", file)));
+        command.envs(version.iter().map(|version| ("NETPOL_ABI_VERSION", version.to_string())));
         command
             .args(["run", "--node", &node.name, "--netns-dir"])
             .arg(node.netns_dir())
@@ -91,11 +93,7 @@ impl Agent {
             Some(cgroup) => command.arg("--cgroup").arg(cgroup),
             None => command.arg("--node-services=off"),
         };
-        command
-            .args(&options.arguments)
-            .stdin(std::process::Stdio::null())
-            .stdout(out.try_clone()?)
-            .stderr(out);
+        command.args(arguments).stdin(std::process::Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let child = node.netns.enter(|| command.spawn().context("starting netpol-agent"))?;
         Process::of(child.id().try_into()?)?.write(&folder.join("agent.pid"))?;
         Ok(Self { node: node.name.clone(), child, socket, log })

@@ -15,13 +15,10 @@ use netpol_agent::dataplane::{
     kernel::{Kernel, KernelOptions, OpenError, PinError, cleanup},
 };
 use netpol_common::{service::FrontendRow, version::ABI_VERSION};
-use netpol_tests::{
-    bed::{Bed, ClusterSpec, Netns, Node},
-    eventually,
-};
+use netpol_tests::bed::{Bed, ClusterSpec, Netns, Node};
 use socket2::{Domain, Type};
 
-use crate::node::{PATIENCE, await_pod, open_pod, options, pin_dir, pinned_interfaces, pod, v4};
+use crate::node::{await_pod, open_pod, options, pin_dir, pinned_interfaces, pod, v4};
 
 /// What is left of the tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,35 +107,35 @@ fn a_link(pins: &Path) -> PathBuf {
     Path::new("links").join(name)
 }
 
-fn pins(node: &Node) -> PathBuf {
+pub(crate) fn pins(node: &Node) -> PathBuf {
     pin_dir(node).join(format!("v{ABI_VERSION}"))
 }
 
-struct Lab {
-    bed: Bed,
+pub(crate) struct Lab {
+    pub(crate) bed: Bed,
 }
 
 impl Lab {
     /// Two pods that may talk, and one that nobody may talk to.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut bed = Bed::build(&ClusterSpec::default()).unwrap();
         bed.apply(&[pod("a", "node1"), pod("b", "node1"), pod("closed", "node1")]).unwrap();
         Self { bed }
     }
 
-    fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         self.bed.node("node1").unwrap()
     }
 
-    fn open_with(&self, options: &KernelOptions) -> Kernel {
+    pub(crate) fn open_with(&self, options: &KernelOptions) -> Kernel {
         self.node().netns.enter(|| Ok(Kernel::open(options)?)).unwrap()
     }
 
-    fn open(&self) -> Kernel {
+    pub(crate) fn open(&self) -> Kernel {
         self.open_with(&options(self.node(), None))
     }
 
-    fn write_rows(&self, kernel: &mut Kernel) {
+    pub(crate) fn write_rows(&self, kernel: &mut Kernel) {
         for name in ["t/a", "t/b"] {
             let interface = await_pod(&self.bed, kernel, name);
             open_pod(kernel, &interface);
@@ -151,7 +148,7 @@ impl Lab {
     }
 
     /// How many of five requests from `a` to `b` are answered.
-    fn exchange(&self) -> usize {
+    pub(crate) fn exchange(&self) -> usize {
         let client = &self.bed.pod("t/a").unwrap().netns;
         let socket: UdpSocket = client.socket(Domain::IPV4, Type::DGRAM, None).unwrap().into();
         socket.set_nonblocking(false).unwrap();
@@ -270,36 +267,6 @@ fn rows_that_name_what_is_not_there_are_written_anew() {
     assert_eq!(lab.exchange(), 0);
     lab.write_rows(&mut kernel);
     assert_eq!(lab.exchange(), 5);
-}
-
-#[test]
-fn another_versions_programs_go_on_until_this_ones_policy_is_in_force() {
-    let lab = Lab::new();
-    let mut kernel = lab.open();
-    lab.write_rows(&mut kernel);
-    drop(kernel);
-    // As an agent of another version leaves it.
-    let (here, there) = (pins(lab.node()), pin_dir(lab.node()).join(format!("v{}", ABI_VERSION - 1)));
-    fs::rename(&here, &there).unwrap();
-    let mut kernel = lab.open();
-    assert_eq!(kernel.found, []);
-    assert!(there.join("np_ep").exists());
-    assert_eq!(lab.exchange(), 0, "closed by this one's programs");
-    lab.write_rows(&mut kernel);
-    assert_eq!(lab.exchange(), 5, "both let it pass");
-    kernel.lock.remove_other_versions().unwrap();
-    assert!(!there.exists());
-    assert_eq!(lab.exchange(), 5);
-    // Nobody but this one's programs has a say any more.
-    let interface = await_pod(&lab.bed, &mut kernel, "t/b");
-    kernel.maps.apply(&Op::DeleteEndpoint(interface.ifindex)).unwrap();
-    kernel.maps.apply(&Op::AdvanceEpoch).unwrap();
-    assert_eq!(lab.exchange(), 0);
-    drop(kernel);
-    let node = lab.node();
-    node.netns.enter(|| Ok(cleanup(&pin_dir(node))?)).unwrap();
-    // The kernel lets go of a link a little after its last name.
-    eventually(PATIENCE, "open", || lab.exchange() == 5);
 }
 
 #[test]

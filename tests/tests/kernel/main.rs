@@ -13,4 +13,5 @@ mod repair;
 mod restart;
 mod soak;
 mod uplinks;
+mod versions;
 mod xdp;

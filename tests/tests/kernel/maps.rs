@@ -65,6 +65,7 @@ fn rows() -> Rows {
                     .map(|(key, kind)| (addr(key), ClusterRow { kind, addr: None })),
             )
             .collect(),
+        given: BTreeMap::new(),
     }
 }
 

@@ -25,7 +25,7 @@ fn open(node: &Node, name: &str, xdp: XdpChoice) -> Kernel {
 }
 
 /// Number of the XDP program on an interface, and whether the kernel runs it instead of the driver; asked of the kernel.
-fn on(node: &Node, name: &str) -> Option<(u64, bool)> {
+pub(crate) fn on(node: &Node, name: &str) -> Option<(u64, bool)> {
     let output = node.netns.output(Command::new("ip").args(["-j", "-d", "link", "show", name])).unwrap();
     let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let xdp = links[0].get("xdp")?;

@@ -13,10 +13,10 @@ use super::{
 /// How many agents are killed one after another, unless the environment says otherwise.
 const KILLS: usize = 10;
 /// They are killed so long after their start at most: also before they are in sync.
-const LIFE: Duration = Duration::from_millis(1500);
+pub(crate) const LIFE: Duration = Duration::from_millis(1500);
 const WEB: &str = "10.96.0.8";
 
-fn web(bed: &mut Bed) -> SocketAddr {
+pub(crate) fn web(bed: &mut Bed) -> SocketAddr {
     bed.apply(&[json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "t"},
         "spec": {"selector": {"app": "server"}, "clusterIP": WEB, "ports": [{"port": 80}]},
@@ -26,12 +26,12 @@ fn web(bed: &mut Bed) -> SocketAddr {
     SocketAddr::new(WEB.parse().unwrap(), 80)
 }
 
-fn server(bed: &Bed) -> Vec<SocketAddr> {
+pub(crate) fn server(bed: &Bed) -> Vec<SocketAddr> {
     bed.pod("t/server").unwrap().addresses.iter().map(|address| SocketAddr::new(*address, 80)).collect()
 }
 
 #[track_caller]
-fn assert_unharmed(report: &Report, bed: &Bed) {
+pub(crate) fn assert_unharmed(report: &Report, bed: &Bed) {
     println!(
         "{} exchanges, {} new connections, {} tries of strangers",
         report.exchanges, report.opened, report.silent

@@ -4,6 +4,7 @@ mod ending;
 mod load;
 mod loaded;
 mod stream;
+mod upgrade;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -41,8 +42,15 @@ fn policy(apps: &[&str]) -> Value {
 }
 
 fn build() -> Bed {
-    let mut bed = Bed::build(&ClusterSpec::default()).unwrap();
-    bed.start_agents(&AgentOptions::default()).unwrap();
+    build_with(&ClusterSpec::default(), &AgentOptions::default())
+}
+
+fn build_with(cluster: &ClusterSpec, agents: &AgentOptions) -> Bed {
+    let mut bed = Bed::build(cluster).unwrap();
+    if agents.arguments.iter().any(|argument| argument.starts_with("--xdp")) {
+        bed.carry_frames().unwrap();
+    }
+    bed.start_agents(agents).unwrap();
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "server", "namespace": "t"},
         "spec": {"selector": {"app": "server"}, "clusterIP": SERVICE,

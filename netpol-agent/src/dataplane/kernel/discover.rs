@@ -218,6 +218,13 @@ impl Discovery {
         );
     }
 
+    /// Puts this agent's programs where other versions' are, in one go.
+    pub(super) fn let_in(&mut self) -> Result<(), DiscoverError> {
+        self.links.let_in()?;
+        self.uplinks.let_in();
+        self.uplinks.settle(&mut self.netlink, &mut self.links, self.no_pods.rows())
+    }
+
     /// Acts on everything noted. Returns what came out of it, and whether that was all: else it is to be called again
     /// after a while.
     pub(super) fn settle(&mut self) -> (Vec<Change>, Result<Settled, DiscoverError>) {

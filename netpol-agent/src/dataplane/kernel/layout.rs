@@ -130,7 +130,8 @@ pub(super) fn all(sizes: &Sizes) -> [Layout; names::PINNED.len()] {
 }
 
 impl Layout {
-    fn check(&self, path: &Path) -> Result<(), Fault> {
+    /// What is wrong with the map that is pinned there.
+    pub(super) fn check(&self, path: &Path) -> Result<(), Fault> {
         let pin = match bpf::open_pin(path) {
             Ok(pin) => pin,
             Err(_) if fs::symlink_metadata(path).is_err() => return Err(Fault::Missing),

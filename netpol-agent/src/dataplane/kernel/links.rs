@@ -14,6 +14,7 @@ use super::{
     bpf::{self, TcxAttach},
     clsact,
     netlink::{Netlink, NetlinkError},
+    others::Others,
     veth,
 };
 
@@ -104,29 +105,33 @@ pub(super) struct Links {
     uplinks: BTreeSet<u32>,
     mode: AttachMode,
     dir: PathBuf,
+    /// Other versions' programs, which are left in their places so far.
+    others: Others,
     netlink: Netlink,
 }
 
 impl Links {
-    /// `dir` holds the pinned links. Without `mode`, the best that the kernel has.
+    /// `dir` holds the pinned links, `others` those of other versions. Without `mode`, the best that the kernel has.
     pub(super) fn open(
         object: &mut Object,
         dir: PathBuf,
+        others: Vec<PathBuf>,
         mode: Option<AttachMode>,
     ) -> Result<Self, LinkError> {
         let [from_pod, to_pod, from_netdev, to_netdev] = Hook::ALL.map(|hook| program(object, hook));
         let programs = [from_pod?, to_pod?, from_netdev?, to_netdev?];
         let [any, ..] = &programs;
         let mode = mode.unwrap_or_else(|| probe(any));
-        Ok(Self { programs, uplinks: BTreeSet::new(), mode, dir, netlink: Netlink::open()? })
+        let others = Others::new(others);
+        Ok(Self { programs, uplinks: BTreeSet::new(), mode, dir, others, netlink: Netlink::open()? })
     }
 
     pub(super) fn mode(&self) -> AttachMode {
         self.mode
     }
 
-    /// Gives every interface that an agent attached to before this agent's programs, and forgets those that are gone.
-    /// Returns the interfaces.
+    /// Gives every interface that an agent attached to before this agent's programs, and forgets those that are gone. Where another
+    /// version's are, they stay. Returns the interfaces.
     pub(super) fn adopt(&mut self) -> Result<BTreeSet<u32>, LinkError> {
         let mut adopted = BTreeSet::new();
         let pods = |(_, hook): &(u32, Hook)| Hook::POD.contains(hook);
@@ -141,7 +146,9 @@ impl Links {
         }
         for ifindex in veth::list(&mut self.netlink)?.into_iter().map(|link| link.ifindex) {
             for hook in Hook::POD {
-                if clsact::is_attached(&mut self.netlink, ifindex, hook)? {
+                if clsact::is_attached(&mut self.netlink, ifindex, hook)?
+                    || self.others.is_linked(ifindex, hook)?
+                {
                     adopted.insert(ifindex);
                 }
             }
@@ -177,9 +184,12 @@ impl Links {
 
     /// Whether the programs are on an interface still.
     pub(super) fn is_whole(&mut self, ifindex: u32, hooks: [Hook; 2]) -> Result<bool, LinkError> {
+        if self.others.have(&mut self.netlink, ifindex, hooks)? {
+            return Ok(true);
+        }
         for hook in hooks {
             let is_there = match self.mode {
-                AttachMode::Tcx => self.is_linked(ifindex, hook)?,
+                AttachMode::Tcx => is_linked(&self.dir, ifindex, hook)?,
                 AttachMode::Clsact => clsact::is_attached(&mut self.netlink, ifindex, hook)?,
             };
             if !is_there {
@@ -189,15 +199,15 @@ impl Links {
         Ok(true)
     }
 
-    fn is_linked(&self, ifindex: u32, hook: Hook) -> Result<bool, LinkError> {
-        match bpf::open_pin(&pin_path(&self.dir, ifindex, hook)) {
-            Ok(link) => {
-                let at = bpf::tcx_interface(link.as_fd());
-                Ok(at.map_err(failed("BPF_OBJ_GET_INFO_BY_FD", hook, ifindex))? == Some(ifindex))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed("BPF_OBJ_GET", hook, ifindex)(error)),
+    /// Puts this agent's programs where other versions' are, each in the place of the one before and without a packet in between.
+    /// Uplinks are left to `attach_uplink`.
+    pub(super) fn let_in(&mut self) -> Result<(), LinkError> {
+        if self.mode == AttachMode::Tcx {
+            self.others.move_to(&self.dir)?;
         }
+        self.others.forget();
+        self.uplinks.clear();
+        self.adopt().map(drop)
     }
 
     /// Forgets whether the programs are on an uplink: the next `attach_uplink` looks.
@@ -221,6 +231,9 @@ impl Links {
     }
 
     fn attach_all(&mut self, ifindex: u32, hooks: [Hook; 2]) -> Result<(), LinkError> {
+        if self.others.have(&mut self.netlink, ifindex, hooks)? {
+            return Ok(());
+        }
         for hook in hooks {
             match self.mode {
                 AttachMode::Tcx => {
@@ -231,6 +244,7 @@ impl Links {
                 AttachMode::Clsact => {
                     let program = self.program(hook).try_clone().map_err(failed("dup", hook, ifindex))?;
                     clsact::attach(&mut self.netlink, ifindex, hook, program.as_fd())?;
+                    self.others.note_own(ifindex, hook);
                 }
             }
         }
@@ -339,11 +353,23 @@ fn probe(program: &OwnedFd) -> AttachMode {
     }
 }
 
-fn failed(call: &'static str, hook: Hook, ifindex: u32) -> impl FnOnce(io::Error) -> LinkError {
+/// Whether a link is pinned there that is on the interface.
+pub(super) fn is_linked(dir: &Path, ifindex: u32, hook: Hook) -> Result<bool, LinkError> {
+    match bpf::open_pin(&pin_path(dir, ifindex, hook)) {
+        Ok(link) => {
+            let at = bpf::tcx_interface(link.as_fd());
+            Ok(at.map_err(failed("BPF_OBJ_GET_INFO_BY_FD", hook, ifindex))? == Some(ifindex))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("BPF_OBJ_GET", hook, ifindex)(error)),
+    }
+}
+
+pub(super) fn failed(call: &'static str, hook: Hook, ifindex: u32) -> impl FnOnce(io::Error) -> LinkError {
     move |source| LinkError::Link { call, program: hook.program(), ifindex, source }
 }
 
-fn pin_path(dir: &Path, ifindex: u32, hook: Hook) -> PathBuf {
+pub(super) fn pin_path(dir: &Path, ifindex: u32, hook: Hook) -> PathBuf {
     dir.join(format!("{ifindex}-{}", hook.program()))
 }
 
@@ -358,7 +384,8 @@ fn parse(name: &str) -> Option<(u32, Hook)> {
     Some((ifindex.parse().ok()?, hook))
 }
 
-fn pinned(dir: &Path) -> Result<Vec<(u32, Hook)>, LinkError> {
+/// The links that are pinned there.
+pub(super) fn pinned(dir: &Path) -> Result<Vec<(u32, Hook)>, LinkError> {
     let failed = |source| LinkError::List { path: dir.into(), source };
     let mut links = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {

@@ -7,6 +7,7 @@ mod backends;
 mod bpf;
 #[cfg(feature = "bpf-log")]
 mod bpf_log;
+mod carry;
 mod cgroup;
 mod clock;
 mod clsact;
@@ -31,6 +32,7 @@ mod nopod;
 mod object;
 mod only;
 mod open;
+mod others;
 mod pins;
 mod quota;
 mod reap;

@@ -8,10 +8,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions, Maps, NodeServices,
     NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes, Stats, Timeouts, Told, Unpoliced,
-    UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, clock,
+    UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, carry, clock,
     links::{self, Links},
     pins::{self, Pins},
-    sockets, stale,
+    sockets,
+    stale::{self, Wake},
     takeover::Start,
     watch::{self, Look, Running, Started},
     xdp::Xdp,
@@ -83,7 +84,8 @@ pub struct Kernel {
 
 /// Held as long as this agent may write the maps, or put programs on interfaces: dropping it ends discovery first.
 pub struct Lock {
-    _discovery: Running,
+    discovery: Running,
+    stale: Option<Wake>,
     pins: Pins,
 }
 
@@ -128,7 +130,7 @@ impl Kernel {
         for folder in pins.other_versions()? {
             tracing::warn!(
                 path = %folder.display(),
-                "pins of another version: their programs go on beside this agent's until all of its policy is in force"
+                "pins of another version: their programs stay until all of this agent's policy is in force"
             );
         }
         match Self::over(options, &mut pins) {
@@ -154,16 +156,22 @@ impl Kernel {
             outside_quota,
             uplinks,
         } = options;
+        let others = pins.other_versions()?;
         pins.put_aside(sizes)?;
+        let carried = carry::take(&others, pins.maps(), sizes);
         let mut object = Object::load(&LoadOptions { pin_dir: Some(pins.maps().into()), sizes: *sizes })?;
+        carry::sign(pins.maps())?;
+        // Before any program of this version meets an entry.
+        carried.date(pins.maps())?;
         #[cfg(feature = "bpf-log")]
         super::bpf_log::forward(&mut object);
         // Programs are loaded before maps are taken out of the object: they name them by descriptor.
         let node_services = sockets::open(&mut object, &pins.sockets(), node_services);
-        let links = Links::open(&mut object, pins.links(), *attach)?;
+        let others_links = others.iter().map(|other| other.join(pins::LINKS)).collect();
+        let links = Links::open(&mut object, pins.links(), others_links, *attach)?;
         let mode = links.mode();
         let start = Start { now: clock::jiffies(&object)?, quota: *quota };
-        let xdp = Xdp::open(&mut object, pins.maps(), uplinks.xdp)?;
+        let xdp = Xdp::open(&mut object, pins.maps(), &others, uplinks.xdp)?;
         let xdp_states = xdp.states();
         let uplinks = Uplinks::open(pins.maps(), uplinks.clone(), xdp)?;
         let Started { known, changes, look, unpoliced, running } =
@@ -171,11 +179,16 @@ impl Kernel {
         let mut maps = Maps::new(&mut object)?;
         maps.limit_connections(*quota);
         maps.limit_outside(*outside_quota)?;
+        let mut stale = None;
         if matches!(node_services, NodeServicesState::On(_)) {
-            maps.tell_of_members(stale::start(pins.maps()));
+            // Sockets that another version has told of backends: which of these are there is not known yet.
+            let wake = stale::start(pins.maps(), !others.is_empty());
+            maps.tell_of_members(wake.clone());
+            stale = Some(wake);
         }
         let xdp_sent = XdpCounter::new(&mut object)?;
-        let rows = maps.read().map_err(OpenError::Rows)?;
+        let mut rows = maps.read().map_err(OpenError::Rows)?;
+        rows.given = carried.given;
         Ok(Parts {
             rows,
             known,
@@ -194,6 +207,7 @@ impl Kernel {
             xdp: xdp_states,
             xdp_sent,
             running,
+            stale,
         })
     }
 }
@@ -217,6 +231,7 @@ struct Parts {
     xdp: XdpStates,
     xdp_sent: XdpCounter,
     running: Running,
+    stale: Option<Wake>,
 }
 
 impl Parts {
@@ -239,19 +254,28 @@ impl Parts {
             node_services: self.node_services,
             xdp: self.xdp,
             xdp_sent: self.xdp_sent,
-            lock: Lock { _discovery: self.running, pins },
+            lock: Lock { discovery: self.running, stale: self.stale, pins },
         }
     }
 }
 
 impl Lock {
-    /// Removes what agents of other versions left, programs and all: for when this one's policy is in force.
+    /// Puts this agent's programs in the places of other versions', without a packet in between, and removes what else these left: for
+    /// when this one's policy is in force.
     ///
     /// # Errors
     ///
-    /// If something of it cannot be removed.
-    pub fn remove_other_versions(&self) -> Result<(), PinError> {
-        self.pins.remove_other_versions()
+    /// If a program cannot be replaced, or something cannot be removed. It can be tried again.
+    pub fn replace_other_versions(&self) -> Result<(), OpenError> {
+        if self.pins.other_versions()?.is_empty() {
+            return Ok(());
+        }
+        self.discovery.let_in()?;
+        self.pins.remove_other_versions()?;
+        if let Some(stale) = &self.stale {
+            stale.wake();
+        }
+        Ok(())
     }
 }
 

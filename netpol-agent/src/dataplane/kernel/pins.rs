@@ -133,7 +133,7 @@ impl Pins {
         self.aside.found()
     }
 
-    /// The folders of other versions.
+    /// The folders of other versions. Their programs are at work until this one's take their place.
     pub(super) fn other_versions(&self) -> Result<Vec<PathBuf>, PinError> {
         Ok(versions(&self.root)?.into_iter().filter(|folder| *folder != self.dir).collect())
     }
@@ -163,14 +163,25 @@ impl Pins {
     }
 }
 
-const LINKS: &str = "links";
+pub(super) const LINKS: &str = "links";
 const SOCKETS: &str = "sockets";
 pub(super) const XDP: &str = "xdp";
 /// Where systems mount their BPF file system.
 const USUAL: &str = "/sys/fs/bpf";
 
 fn version_dir(root: &Path) -> PathBuf {
-    root.join(format!("v{ABI_VERSION}"))
+    root.join(format!("v{}", version()))
+}
+
+#[cfg(not(feature = "fault-points"))]
+const fn version() -> u32 {
+    ABI_VERSION
+}
+
+/// Tests have two versions of one build.
+#[cfg(feature = "fault-points")]
+fn version() -> u32 {
+    std::env::var("NETPOL_ABI_VERSION").ok().and_then(|version| version.parse().ok()).unwrap_or(ABI_VERSION)
 }
 
 /// The folders of all versions.

@@ -144,11 +144,11 @@ fn frontend_key(Frontend { addr, port, proto }: &Frontend) -> Key<FrontendKey4, 
     }
 }
 
-fn frontend4(FrontendKey4 { addr, port, proto, pad: _ }: FrontendKey4) -> Frontend {
+pub(super) fn frontend4(FrontendKey4 { addr, port, proto, pad: _ }: FrontendKey4) -> Frontend {
     Frontend { addr: IpAddr::V4(addr.into()), port: port.to_host(), proto }
 }
 
-fn frontend6(FrontendKey6 { addr, port, proto, pad: _ }: FrontendKey6) -> Frontend {
+pub(super) fn frontend6(FrontendKey6 { addr, port, proto, pad: _ }: FrontendKey6) -> Frontend {
     Frontend { addr: IpAddr::V6(addr.into()), port: port.to_host(), proto }
 }
 

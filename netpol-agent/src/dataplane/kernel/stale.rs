@@ -24,6 +24,7 @@ use super::{
 use crate::dataplane::Error;
 
 /// Tells the thread that looks for them that a backend has gone.
+#[derive(Clone)]
 pub(super) struct Wake(SyncSender<()>);
 
 impl Wake {
@@ -49,13 +50,13 @@ enum StaleError {
     Map(#[from] Error),
 }
 
-/// Looks once, and whenever it is told to, in the network namespace of the calling thread; ends with its [`Wake`].
-pub(super) fn start(maps: &Path) -> Wake {
+/// Looks once unless it is to `wait`, and whenever it is told to, in the network namespace of the calling thread; ends with its [`Wake`].
+pub(super) fn start(maps: &Path, wait: bool) -> Wake {
     // One more look than the one under way is always enough.
     let (sender, receiver) = sync_channel(1);
     let maps = maps.to_owned();
     let started = thread::Builder::new().name("stale-sockets".to_owned()).spawn(move || {
-        if let Err(error) = run(&maps, &receiver) {
+        if let Err(error) = run(&maps, &receiver, wait) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "connected UDP sockets of the node stay with backends that have gone"
@@ -68,9 +69,12 @@ pub(super) fn start(maps: &Path) -> Wake {
     Wake(sender)
 }
 
-fn run(maps: &Path, told: &Receiver<()>) -> Result<(), StaleError> {
+fn run(maps: &Path, told: &Receiver<()>, wait: bool) -> Result<(), StaleError> {
     let tables = Tables::open(maps)?;
     let mut netlink = Netlink::open_sockets()?;
+    if wait && told.recv().is_err() {
+        return Ok(());
+    }
     loop {
         for socket in sock_diag::connected(&mut netlink)? {
             if tables.is_stale(&socket)? {

@@ -76,6 +76,14 @@ impl Uplinks {
         self.dirty = true;
     }
 
+    /// From now on XDP programs of other versions are replaced.
+    pub(super) fn let_in(&mut self) {
+        self.note();
+        if let Some(xdp) = &mut self.xdp {
+            xdp.let_in();
+        }
+    }
+
     /// Has the programs on every uplink that there is now, and on no other interface. A row comes before the programs and
     /// goes after them, so that no program is ever without its row, nor left behind by an agent that died in between.
     pub(super) fn settle(

@@ -51,6 +51,9 @@ pub enum WatchError {
     /// The thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// It is not there any more.
+    #[error("discovery has ended")]
+    Ended,
 }
 
 /// What discovery knows, and how to hear more.
@@ -67,8 +70,19 @@ pub(super) struct Started {
 /// Discovery itself. Dropping it ends it, and returns once it puts nothing on an interface any more: whoever removes the
 /// programs then finds nobody who puts them back.
 pub(super) struct Running {
+    let_in: UnboundedSender<std::sync::mpsc::Sender<Result<(), DiscoverError>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Has this agent's programs take the places of other versions', and waits for it.
+    pub(super) fn let_in(&self) -> Result<(), WatchError> {
+        let (done, wait) = std::sync::mpsc::channel();
+        // Nobody takes what is asked: then nobody answers either.
+        drop(self.let_in.send(done));
+        wait.recv().map_or(Err(WatchError::Ended), |done| Ok(done?))
+    }
 }
 
 impl Drop for Running {
@@ -126,7 +140,8 @@ pub(super) fn start(
     let (sender, changes) = mpsc::unbounded_channel();
     let (look, looks) = Look::channel();
     let (stop, stopped) = oneshot::channel();
-    let follower = Follower { discovery, monitor, folder, looks, sender, settled, stopped };
+    let (let_in, entries) = mpsc::unbounded_channel();
+    let follower = Follower { discovery, monitor, folder, looks, entries, sender, settled, stopped };
     let thread = thread::Builder::new()
         .name("discovery".into())
         .spawn(move || {
@@ -134,7 +149,7 @@ pub(super) fn start(
             drop(watcher);
         })
         .map_err(WatchError::Thread)?;
-    let running = Running { stop: Some(stop), thread: Some(thread) };
+    let running = Running { let_in, stop: Some(stop), thread: Some(thread) };
     Ok(Started { known, changes, look, unpoliced, running })
 }
 
@@ -163,6 +178,7 @@ struct Follower {
     monitor: Monitor,
     folder: UnboundedReceiver<()>,
     looks: UnboundedReceiver<oneshot::Sender<()>>,
+    entries: UnboundedReceiver<std::sync::mpsc::Sender<Result<(), DiscoverError>>>,
     sender: UnboundedSender<Change>,
     settled: bool,
     stopped: oneshot::Receiver<()>,
@@ -193,6 +209,11 @@ impl Follower {
                     self.discovery.note_namespaces();
                     self.discovery.doubt_programs();
                     asked = Some(look);
+                }
+                Some(done) = self.entries.recv() => {
+                    if done.send(self.discovery.let_in()).is_err() {
+                        tracing::debug!("nobody waits for this version's programs any more");
+                    }
                 }
                 _ = verify.tick() => self.discovery.doubt_programs(),
                 () = tokio::time::sleep(retry), if !self.settled => {}

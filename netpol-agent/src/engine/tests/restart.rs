@@ -1,7 +1,12 @@
 //! A new agent on rows that another one wrote.
 
+use std::collections::BTreeMap;
+
 use super::{Bed, pod, policy};
-use crate::dataplane::Op;
+use crate::{
+    dataplane::{Dataplane, Frontend, Op, Rows},
+    engine::Engine,
+};
 
 fn objects() -> String {
     pod("shop/db", "node1", "{app: db}", &["10.0.0.10"], "")
@@ -83,7 +88,7 @@ fn an_operation_that_fails_is_done_again_and_nothing_else_is() {
         bed.fake.fail_after(n);
         let plan = bed.engine.plan();
         let done = plan.ops.iter().take_while(|op| {
-            let result = crate::dataplane::Dataplane::apply(&mut bed.fake, op);
+            let result = Dataplane::apply(&mut bed.fake, op);
             result.is_ok_and(|()| {
                 bed.engine.applied(op);
                 true
@@ -101,4 +106,51 @@ fn an_operation_that_fails_is_done_again_and_nothing_else_is() {
         assert_eq!(super::normal_form(&bed.fake), super::normal_form(&fresh.fake), "stopped at {n}");
         assert!(bed.fake.epoch() > 1);
     }
+}
+
+fn service(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{namespace: shop, name: {name}}}, spec: {{selector: {{app: web}}, {spec}}}}}\n---\n"
+    )
+}
+
+fn numbers(bed: &Bed) -> BTreeMap<Frontend, u32> {
+    bed.fake
+        .rows()
+        .frontends
+        .iter()
+        .filter(|(way, _)| way.proto != 0)
+        .map(|(way, row)| (*way, row.svc))
+        .collect()
+}
+
+#[test]
+fn numbers_that_connections_of_another_version_know_stay_with_their_ports_or_are_nobodys() {
+    let db = service("db", "clusterIP: 10.96.0.2, ports: [{port: 80}, {port: 81, name: b}]");
+    let web = service("web", "clusterIP: 10.96.0.3, ports: [{port: 80}]");
+    let gone = service("gone", "clusterIP: 10.96.0.4, ports: [{port: 80}]");
+    let mut before = Bed::new();
+    before.apply(&gone).apply(&web).apply(&db);
+    let known = numbers(&before);
+    assert_eq!(known.len(), 4);
+
+    let mut after = Bed::new();
+    let rows = Rows { given: known.clone(), ..Rows::default() };
+    after.engine = Engine::new("node1", after.fake.capacity(), rows);
+    let new = service("aaa", "clusterIP: 10.96.0.1, ports: [{port: 80}]");
+    after.feed(&(db + &new + &web));
+    after.engine.synced();
+    after.settle();
+    for (way, svc) in numbers(&after) {
+        match known.get(&way) {
+            Some(given) => assert_eq!(svc, *given, "{way:?}"),
+            None => assert!(!known.values().any(|given| *given == svc), "{way:?} has the number of another"),
+        }
+    }
+    after.apply(&service("later", "clusterIP: 10.96.0.5, ports: [{port: 80}]"));
+    let all = numbers(&after);
+    assert_eq!(
+        (all.len(), all.values().filter(|svc| known.values().any(|given| given == *svc)).count()),
+        (5, 3)
+    );
 }

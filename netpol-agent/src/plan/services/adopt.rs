@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netpol_common::service::flags;
 
@@ -11,7 +11,7 @@ use crate::{
 impl Services {
     /// Finds the Services of rows that an agent before this one wrote, by their ways in; what is nobody's is to go.
     pub(super) fn adopt(&mut self, desired: &BTreeMap<PortOfService, Balanced>) {
-        if self.unowned.is_empty() {
+        if self.unowned.is_empty() && self.given.is_empty() {
             return;
         }
         let wanted =
@@ -30,6 +30,33 @@ impl Services {
             self.recognise(svc, wanted);
         }
         self.orphans.append(&mut self.unowned);
+        self.adopt_given(desired, &owners);
+    }
+
+    /// Finds the Services of numbers that only connections know. By the same rule: what remembers a number finds its port or nobody.
+    fn adopt_given(
+        &mut self,
+        desired: &BTreeMap<PortOfService, Balanced>,
+        owners: &BTreeMap<Frontend, &PortOfService>,
+    ) {
+        let given = std::mem::take(&mut self.given);
+        let mut ports: BTreeMap<u32, BTreeSet<&PortOfService>> = BTreeMap::new();
+        for (way, svc) in &given {
+            ports.entry(*svc).or_default().extend(owners.get(way).copied());
+        }
+        for (port, wanted) in
+            desired.iter().filter(|(port, _)| !self.svc_of.contains_key(port)).collect::<Vec<_>>()
+        {
+            let known = wanted.ways.keys().filter_map(|way| given.get(way));
+            let alone = |svc: &&u32| ports.get(svc).is_some_and(|ports| ports.len() == 1);
+            if let Some(svc) = known.copied().find(|svc| alone(&svc)) {
+                ports.remove(&svc);
+                self.svc_of.insert(port.clone(), svc);
+            }
+        }
+        // Nobody has the others any more; they are given out again after all that were not.
+        ports.into_keys().for_each(|svc| self.svcs.retire(svc));
+        self.svcs.grace();
     }
 
     /// What the rows are for. Ways in from outside tell: within the cluster all backends answer them, and from outside their

@@ -69,6 +69,8 @@ pub(super) struct Services {
     unowned: BTreeSet<u32>,
     /// Those that turned out to be nobody's.
     orphans: BTreeSet<u32>,
+    /// Numbers that connections of another version know, by ways in, until it is known whose they are: [`Rows::given`].
+    given: BTreeMap<Frontend, u32>,
     /// IPv6, IPv4.
     arenas: [Arena; 2],
     pending: BTreeSet<PortOfService>,
@@ -120,6 +122,7 @@ impl Services {
             svc_of: BTreeMap::new(),
             unowned: BTreeSet::new(),
             orphans: BTreeSet::new(),
+            given: BTreeMap::new(),
             arenas: [arena(), arena()],
             pending: BTreeSet::new(),
         };
@@ -143,7 +146,10 @@ impl Services {
         actual.ranges.iter().for_each(|range| new.put_range(*range));
         let known = new.of_svc.keys().chain(new.members.keys()).chain(new.ranges.keys());
         new.unowned = known.copied().collect();
-        new.svcs = Numbers::new(NOBODY, new.unowned.clone());
+        // Rows of this version know better.
+        let given = actual.given.iter().filter(|(_, svc)| !new.unowned.contains(svc));
+        new.given = given.map(|(way, svc)| (*way, *svc)).collect();
+        new.svcs = Numbers::new(NOBODY, new.unowned.iter().chain(new.given.values()).copied().collect());
         new
     }
 

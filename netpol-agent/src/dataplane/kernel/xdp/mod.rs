@@ -23,7 +23,7 @@ pub use state::{XdpState, XdpStates};
 
 use self::link::Pin;
 use super::{
-    Object, pins,
+    Object, bpf, pins,
     table::{self, Hash},
 };
 use crate::dataplane::Error;
@@ -115,6 +115,8 @@ pub(super) struct Candidate<'a> {
 pub(super) struct Xdp {
     choice: XdpChoice,
     dir: PathBuf,
+    /// Where other versions' links are pinned, which are left in their places so far.
+    others: Vec<PathBuf>,
     table: XdpTable,
     /// Or why there is none.
     program: Result<OwnedFd, String>,
@@ -122,8 +124,13 @@ pub(super) struct Xdp {
 }
 
 impl Xdp {
-    /// `maps` is where the maps are pinned. A program that does not do what it should in a test gets to no interface.
-    pub(super) fn open(object: &mut Object, maps: &Path, choice: XdpChoice) -> Result<Self, Error> {
+    /// `maps` is where the maps are pinned, `others` where other versions' are. A program that does not do what it should in a test gets to no interface.
+    pub(super) fn open(
+        object: &mut Object,
+        maps: &Path,
+        others: &[PathBuf],
+        choice: XdpChoice,
+    ) -> Result<Self, Error> {
         // Programs are loaded before maps are taken out of the object: they name them by descriptor.
         let loaded = match choice {
             XdpChoice::Off => Err("by --xdp=off".to_owned()),
@@ -134,7 +141,9 @@ impl Xdp {
             let tested = selftest::run(object, &mut table, maps);
             tested.map(|()| program).map_err(|error| format!("the self-test failed: {}", chain(&error)))
         });
-        Ok(Self { choice, dir: maps.join(pins::XDP), table, program, states: XdpStates::new(choice) })
+        let others = others.iter().map(|other| other.join(pins::XDP)).collect();
+        let states = XdpStates::new(choice);
+        Ok(Self { choice, dir: maps.join(pins::XDP), others, table, program, states })
     }
 
     /// What became of it, kept up to date.
@@ -152,6 +161,15 @@ impl Xdp {
             }
         };
         self.states.set(uplink.ifindex, uplink.name, state);
+    }
+
+    /// Makes other versions' links this one's: the next [`Xdp::attach`] puts this version's program in the place of theirs.
+    pub(super) fn let_in(&mut self) {
+        for other in std::mem::take(&mut self.others) {
+            if let Err(error) = move_all(&other, &self.dir) {
+                tracing::warn!(%error, path = %other.display(), "XDP of another version is removed before this one's comes");
+            }
+        }
     }
 
     /// Takes the program off an interface that is no uplink any more, and may be gone.
@@ -187,6 +205,9 @@ impl Xdp {
             }
             XdpChoice::Auto | XdpChoice::Native => XdpMode::Native,
         };
+        if self.is_others(uplink.ifindex) {
+            return Err("another version's is on it until all of this one's policy is in force".to_owned());
+        }
         let in_the_way = |error: io::Error| format!("cannot remove the link of an agent before: {error}");
         self.pin(uplink.ifindex, mode.other()).remove().map_err(in_the_way)?;
         fs::create_dir_all(&self.dir)
@@ -199,9 +220,40 @@ impl Xdp {
         Ok(mode)
     }
 
-    fn pin(&self, ifindex: u32, mode: XdpMode) -> Pin {
-        Pin { path: self.dir.join(format!("{ifindex}-{}-{}", names::FROM_WIRE, mode.name())) }
+    fn is_others(&self, ifindex: u32) -> bool {
+        let mut pins =
+            self.others.iter().flat_map(|dir| XdpMode::ALL.map(|mode| dir.join(name(ifindex, mode))));
+        pins.any(|pin| {
+            bpf::open_pin(&pin)
+                .and_then(|link| bpf::xdp_interface(link.as_fd()))
+                .is_ok_and(|on| on == Some(ifindex))
+        })
     }
+
+    fn pin(&self, ifindex: u32, mode: XdpMode) -> Pin {
+        Pin { path: self.dir.join(name(ifindex, mode)) }
+    }
+}
+
+fn name(ifindex: u32, mode: XdpMode) -> String {
+    format!("{ifindex}-{}-{}", names::FROM_WIRE, mode.name())
+}
+
+/// Moves what is pinned in a folder, which may not be there, to another one that has nothing of the name.
+fn move_all(from: &Path, to: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    fs::create_dir_all(to)?;
+    for entry in entries {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if fs::symlink_metadata(&to).is_err() {
+            fs::rename(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 fn load(object: &mut Object) -> Result<OwnedFd, String> {
