@@ -7,18 +7,26 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::{
-    self,
-    error::{RecvError, TryRecvError},
+use tokio::{
+    sync::broadcast::{
+        self,
+        error::{RecvError, TryRecvError},
+    },
+    time::sleep,
 };
 
 use super::{filter::Filter, record::FlowRecord};
 
 /// Records that a follower may lag behind before it loses some.
 const LAG: usize = 4096;
+/// From one look at how far followers lag to the next.
+const LOOK: Duration = Duration::from_millis(2);
+/// One that takes nothing for so long is not waited for.
+const STUCK: Duration = Duration::from_millis(50);
 
 /// Which records somebody wants.
 pub trait Wanted: Send + Sync + 'static {
@@ -127,6 +135,25 @@ impl FlowStore {
         }
         if self.sender.send(Sent::Record(record)).is_err() {
             tracing::trace!("nobody follows the flow records");
+        }
+    }
+
+    /// For somebody who has many records to add: waits until no follower lags by more than half of what it may; says whether that is
+    /// so. Waits not beyond `deadline`, and not for one that takes nothing: whoever is slow holds up nobody for long.
+    pub async fn catch_up(&self, deadline: Instant) -> bool {
+        let (mut least, mut moved) = (usize::MAX, Instant::now());
+        loop {
+            let (lag, now) = (self.sender.len(), Instant::now());
+            if lag <= LAG / 2 {
+                return true;
+            }
+            if lag < least {
+                (least, moved) = (lag, now);
+            }
+            if now >= deadline || now.duration_since(moved) >= STUCK {
+                return false;
+            }
+            sleep(LOOK).await;
         }
     }
 

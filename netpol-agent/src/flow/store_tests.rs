@@ -46,6 +46,35 @@ async fn a_slow_follower_is_told_how_much_it_lost() {
     assert_eq!(store.counts().lost, 10);
 }
 
+#[tokio::test]
+async fn whoever_adds_many_records_can_wait_for_followers_but_not_for_ever() {
+    const ALL: u64 = 3 * LAG as u64;
+    let far = || Instant::now() + Duration::from_secs(3600);
+    let store = FlowStore::new(1, |_| {});
+    let mut follower = store.follow(Filter::default(), 0);
+    let adding = async {
+        for n in 0..ALL {
+            assert!(store.catch_up(far()).await);
+            store.add(dropped(n));
+        }
+    };
+    let following = async {
+        for n in 0..ALL {
+            let Some(Followed::Record(record)) = follower.next().await else { panic!("record {n} is lost") };
+            assert_eq!(record.length, n);
+        }
+    };
+    tokio::join!(adding, following);
+
+    // This one takes nothing.
+    (0..LAG as u64).for_each(|n| store.add(dropped(n)));
+    assert!(!store.catch_up(far()).await);
+    assert!(!store.catch_up(Instant::now()).await);
+    drop(follower);
+    // Nobody follows any more: there is nothing to wait for.
+    assert!(store.catch_up(Instant::now()).await);
+}
+
 #[test]
 fn forwarded_connections_are_asked_for_while_somebody_wants_them() {
     let switch = Arc::new(AtomicI64::new(0));

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::{task::block_in_place, time::sleep};
 
-use super::events::Recorder;
-use crate::dataplane::kernel::{Clock, Conntrack, Progress};
+use super::events::{HANDFUL, Recorder};
+use crate::dataplane::kernel::{Clock, Conntrack, Life, Progress};
 
 /// From the end of one walk through the tables to the beginning of the next.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -16,6 +16,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 const SHORT_PAUSE: Duration = Duration::from_millis(500);
 /// Between two slices of a walk: other tasks come first.
 const BREATH: Duration = Duration::from_millis(5);
+/// What a slice has found is told of within this time, even to those who are too slow for it: connections that follow have to go as well.
+const TELLING: Duration = Duration::from_millis(250);
 /// At first, until the length of a jiffy is known.
 const CALIBRATION: Duration = Duration::from_millis(100);
 
@@ -39,7 +41,7 @@ pub(super) async fn run(recorder: Recorder, mut conntrack: Conntrack, mut clock:
         };
         shared.update(|status| status.moment = Some((now, SystemTime::now())));
         let walked = block_in_place(|| conntrack.slice(now));
-        recorder.tell_of(&conntrack.take_lives());
+        tell(&recorder, &conntrack.take_lives()).await;
         match walked {
             Ok(Progress::Underway) => sleep(BREATH).await,
             Ok(Progress::Finished { short }) => {
@@ -58,5 +60,15 @@ pub(super) async fn run(recorder: Recorder, mut conntrack: Conntrack, mut clock:
                 sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// Thousands of connections may end at a time, more than followers may lag behind.
+async fn tell(recorder: &Recorder, lives: &[Life]) {
+    let deadline = Instant::now() + TELLING;
+    let mut in_time = true;
+    for handful in lives.chunks(HANDFUL) {
+        in_time = in_time && recorder.store.catch_up(deadline).await;
+        recorder.tell_of(handful);
     }
 }

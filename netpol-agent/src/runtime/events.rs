@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Records taken from a ring at a time; between two handfuls the loop may write what it knows.
-const HANDFUL: usize = 256;
+pub(super) const HANDFUL: usize = 256;
 /// How often the programs are asked what they have dropped and not told of.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -112,9 +112,6 @@ impl Recorder {
 
     /// One record for each connection.
     pub(super) fn tell_of(&self, lives: &[Life]) {
-        if lives.is_empty() {
-            return;
-        }
         let engine = self.shared.engine();
         for life in lives {
             let CtEntry { opened, last_seen, .. } = life.entry;
