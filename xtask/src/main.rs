@@ -55,6 +55,8 @@ enum Job {
     Fuzz(Passed),
     /// Measure: [--quick] [--json OUT]
     Bench(Passed),
+    /// Hold flow records against the connections that were made: [--seconds N] [--rate N] [--drops PERCENT] [--json OUT]
+    Soak(Passed),
     /// Load, attach and test the programs on Debian's kernels from 5.10 to the newest, in QEMU
     Vm(vm::Options),
     /// Build what is released: static programs, what they are made of (CycloneDX), checksums
@@ -97,6 +99,7 @@ fn run() -> Result<()> {
         Job::Conformance(Passed { args }) => runner::run(&paths, runner::CONFORMANCE, &args),
         Job::Fuzz(Passed { args }) => fuzz::run(&paths, &args),
         Job::Bench(Passed { args }) => runner::run(&paths, runner::BENCH, &args),
+        Job::Soak(Passed { args }) => runner::run(&paths, runner::SOAK, &args),
         Job::Vm(options) => vm::run(&paths, &options),
     }
 }

@@ -27,6 +27,8 @@ pub(crate) const CONFORMANCE: Runner = Runner { name: "conformance", profile: Pr
 pub(crate) const FUZZ: Runner = Runner { name: "fuzz", profile: Profile::Release };
 /// Measures, so everything it runs is optimised.
 pub(crate) const BENCH: Runner = Runner { name: "bench", profile: Profile::Release };
+/// Makes connections as fast as it is told, and measures, so everything it runs is optimised.
+pub(crate) const SOAK: Runner = Runner { name: "soak", profile: Profile::Release };
 
 /// Sets up, builds, and runs it with the caller's arguments, from the caller's working directory.
 ///

@@ -1,24 +1,22 @@
 //! An agent in a large cluster: how much memory it takes, and how soon after its start everything is in force.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use super::{
     Report, Series,
     crowd::{self, Crowd},
 };
-use crate::bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Source};
+use crate::{
+    bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Source},
+    usage::Usage,
+};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Pods of the agent's own node, each of another namespace.
 const OWN_PODS: usize = 20;
-/// kB of /proc in a MiB.
-const MIB: f64 = 1024.0;
 
 /// Starts an agent beside an API server that holds a large cluster, several times: on a node where nothing is pinned, and
 /// again over the tables of the one before.
@@ -69,26 +67,9 @@ impl Measured {
         bed.await_agents(PATIENCE)?;
         let sync = begin.elapsed().as_secs_f64();
         let agent = bed.take_agent("node1")?;
-        let pid = agent.id();
-        let memory = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let values = [sync, cpu_seconds(pid)?, field(&memory, "VmRSS:")?, field(&memory, "VmHWM:")?];
+        let Usage { cpu, resident, resident_peak } = Usage::of(agent.id())?;
+        let values = [sync, cpu, resident, resident_peak];
         self.0.iter_mut().zip(values).for_each(|(series, value)| series.rounds.push(value));
         agent.stop().map(drop)
     }
-}
-
-/// A field of `/proc/PID/status` in kB, as MiB.
-fn field(status: &str, name: &str) -> Result<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
-    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())?;
-    Ok(kilobytes / MIB)
-}
-
-/// User and system time of a process (fields 14 and 15 of `/proc/PID/stat`).
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(')').context("/proc/PID/stat")?.1;
-    let ticks: Vec<f64> =
-        fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(ticks.iter().sum::<f64>() / rustix::param::clock_ticks_per_second() as f64)
 }
