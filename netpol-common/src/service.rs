@@ -62,6 +62,8 @@ pub mod flags {
     pub const KEEP_SOURCE: u32 = 1 << 1;
     /// Only clients in the Service's source ranges (`np_range4/6`) are let in.
     pub const SOURCE_RANGES: u32 = 1 << 2;
+    /// With [`SOURCE_RANGES`]: this node is one of them.
+    pub const NODE_IN_RANGES: u32 = 1 << 5;
     /// A whole address of Services, not one of its ports: what no other row names is refused.
     pub const WHOLE: u32 = 1 << 3;
     /// The same client gets the same backend on every node, also in the middle of a TCP connection that this node does not

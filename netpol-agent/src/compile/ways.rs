@@ -53,8 +53,7 @@ pub(super) fn ways(service: &Service, port: &ServicePort, index: &Index) -> Vec<
     }
     add(&outside.balancer, port.port, &|addr| {
         let way = external(WayKind::LoadBalancer);
-        let asks = if restricted(service, addr.is_ipv4()) { flags::SOURCE_RANGES } else { 0 };
-        Way { flags: way.flags | asks, ..way }
+        Way { flags: way.flags | restriction(service, addr.is_ipv4(), index), ..way }
     });
     if index.serves_external_ips() {
         add(&outside.external, port.port, &|_| external(WayKind::External));
@@ -92,19 +91,33 @@ pub(super) fn balanced(
     }
 }
 
-/// Whether only some clients of a family are let in: if there are ranges, of whatever family, and none is for everybody.
-fn restricted(service: &Service, v4: bool) -> bool {
+/// What a load balancer's address says of who is let in. Only some clients of a family are if there are ranges, of whatever family,
+/// and none is for everybody.
+fn restriction(service: &Service, v4: bool, index: &Index) -> u32 {
     let everybody = |net: &IpNet| net.prefix_len() == 0 && net.addr().is_ipv4() == v4;
-    service.outside.ranges.as_ref().is_some_and(|ranges| !ranges.iter().any(everybody))
+    match &service.outside.ranges {
+        Some(ranges) if !ranges.iter().any(everybody) => {
+            let given = given(ranges, v4);
+            flags::SOURCE_RANGES | if has_node(&given, index) { flags::NODE_IN_RANGES } else { 0 }
+        }
+        _ => 0,
+    }
+}
+
+fn given(ranges: &[IpNet], v4: bool) -> BTreeSet<IpNet> {
+    ranges.iter().filter(|net| net.addr().is_ipv4() == v4).copied().collect()
+}
+
+fn has_node(ranges: &BTreeSet<IpNet>, index: &Index) -> bool {
+    let own = index.primary_addresses();
+    ranges.iter().any(|net| own.iter().any(|addr| net.contains(addr)))
 }
 
 /// The ranges of a family. If this node is in one of them, so are the load balancer's own addresses: what the node sends there
 /// may leave it with that address as its source, where the balancer has given it to the node.
 fn ranges(service: &Service, v4: bool, index: &Index) -> BTreeSet<IpNet> {
-    let given = service.outside.ranges.iter().flatten();
-    let mut ranges: BTreeSet<IpNet> = given.filter(|net| net.addr().is_ipv4() == v4).copied().collect();
-    let own = index.primary_addresses();
-    if ranges.iter().any(|net| own.iter().any(|addr| net.contains(addr))) {
+    let mut ranges = given(service.outside.ranges.as_deref().unwrap_or_default(), v4);
+    if has_node(&ranges, index) {
         let balancer = service.outside.balancer.iter().filter(|addr| addr.is_ipv4() == v4);
         ranges.extend(balancer.map(|addr| IpNet::from(*addr)));
     }

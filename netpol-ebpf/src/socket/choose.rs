@@ -10,7 +10,7 @@ use crate::{family::Family, service};
 pub(super) enum Nobody {
     /// No endpoint at all.
     Refused,
-    /// None on this node, and only those would do.
+    /// None on this node, and only those would do; or somebody, but not for this node.
     Dropped,
 }
 

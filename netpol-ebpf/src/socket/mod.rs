@@ -50,9 +50,9 @@ pub fn ahead<T: Told>(call: &Call) -> i32 {
         }
         return GO_ON;
     };
-    if frontend.flags & flags::SOURCE_RANGES != 0 {
-        // The source is not chosen yet, so nobody can say whether it is let in.
-        return GO_ON;
+    // The source is not chosen yet: the node counts as who it says it is.
+    if frontend.flags & (flags::SOURCE_RANGES | flags::NODE_IN_RANGES) == flags::SOURCE_RANGES {
+        return fail(call, Nobody::Dropped);
     }
     let from = (asked, port);
     if protocol != proto::UDP {

@@ -171,6 +171,8 @@ fn source_ranges_are_per_family_and_for_the_load_balancer_alone() {
         bed.apply(&with(given));
         assert_eq!(ranges(&bed, "203.0.113.1"), four, "{given}: IPv4");
         assert_eq!(ranges(&bed, "2001:db8:1::1"), six, "{given}: IPv6");
+        let lets_node_in = way(&bed, "203.0.113.1", 80).unwrap().flags & flags::NODE_IN_RANGES != 0;
+        assert_eq!(lets_node_in, given == "[172.18.0.0/16]", "{given}: the node");
         for (addr, port) in [("10.96.0.1", 80), ("172.18.0.1", 30080), ("192.0.2.7", 80)] {
             let way = way(&bed, addr, port).expect("a way in");
             assert_eq!(way.flags & flags::SOURCE_RANGES, 0, "{given}: {addr}");
