@@ -23,6 +23,11 @@ const FIELDS = {
 
 let field = "verdict";
 
+// What had the focus goes.
+function away() {
+  document.querySelector(".filters [name=field]").focus();
+}
+
 function submit(event) {
   event.preventDefault();
   const form = new FormData(event.target);
@@ -67,6 +72,6 @@ export function filters() {
     ${state.filters.length > 0 && html`
       <ul class="chips" aria-label="Filters in force">
         ${state.filters.map(([name, value], index) => html`
-          <li>${name} ${value} <a href=${without(index)} aria-label=${`Remove ${name} ${value}`}>×</a></li>`)}
+          <li>${name} ${value} <a class="remove" href=${without(index)} onClick=${away} aria-label=${`Remove ${name} ${value}`}>×</a></li>`)}
       </ul>`}`;
 }

@@ -23,11 +23,13 @@ function skip(event) {
 }
 
 function page() {
-  const { view, connection, missing, error, paused } = state;
+  const { view, connection, missing, error, paused, policy, names: { node } } = state;
+  const title = VIEWS.find(([name]) => name === view)[1];
+  document.title = [title, node, "netpol"].filter(Boolean).join(" · ");
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <header>
-      <h1>netpol</h1>
+      <h1>netpol ${node && html`<small>${node}</small>`}</h1>
       <nav aria-label="Views">
         ${VIEWS.map(([name, title]) => html`
           <a href=${addressOf(name)} aria-current=${name === view ? "page" : null}>${title}</a>`)}
@@ -44,8 +46,9 @@ function page() {
         ${view === "flows" && flowsView()}
         ${view === "explain" && explainView()}
       </main>
-      ${state.policy && policyView()}
-    </div>`;
+      ${policy && policyView()}
+    </div>
+    <p class="unseen" role="status">${policy && `Policy ${policy.question.namespace}/${policy.question.name}: ${policy.words}`}</p>`;
 }
 
 const root = document.getElementById("page");

@@ -115,6 +115,7 @@ export function mapView() {
       ${["forwarded", "audit", "dropped"].map((name) => html`<li class=${name}>${verdict(name)}</li>`)}
     </ul>
     ${graph.edges.length === 0 ? html`<p class="note">Nobody has talked to anybody yet, as far as the filters say.</p>` : html`
+      ${graph.left_off > 0 && html`<p class="note">${graph.left_off} more lines are left off. Filters show them.</p>`}
       ${picture(graph)}
       <table class="edges">
         <caption>The same as a table</caption>

@@ -1,6 +1,6 @@
 // A policy as the source has it, with the rule that decided.
 
-import { change, state } from "./state.js";
+import { closePolicy, state } from "./state.js";
 import { html } from "./view.js";
 
 function text({ yaml, rule }) {
@@ -15,7 +15,7 @@ export function policyView() {
   return html`
     <aside class="policy-text" aria-label="Policy">
       <h2>${question.namespace}/${question.name}</h2>
-      <button type="button" onClick=${() => change({ policy: null })}>Close</button>
+      <button type="button" onClick=${closePolicy}>Close</button>
       <p>${words} ${question.rule && html`<code>${question.rule}</code>${answer && !answer.rule && ", which is there no more"}`}</p>
       ${error && html`<p class="error" role="alert">${error}</p>`}
       ${answer && html`

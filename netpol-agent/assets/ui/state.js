@@ -6,14 +6,14 @@ export const state = {
   view: "map",
   filters: [],          // [field, value], as the API takes them
   by: "workload",
-  graph: { nodes: [], edges: [] },
+  graph: { nodes: [], edges: [], left_off: 0 },
   edge: null,           // kinds and names of the ends of the edge that is chosen
   flows: [],            // newest first
   flow: null,           // the record that is chosen
   policy: null,         // { question, words, answer | error }
   question: NO_QUESTION,
   explanation: null,    // { answer | error | waits }
-  names: { pods: [], services: [], policies: [] },
+  names: { node: "", pods: [], services: [], policies: [] },
   paused: false,
   connection: "connecting",
   missing: 0,
@@ -23,14 +23,18 @@ export const state = {
 // Rows of the table, and records that a new connection starts with.
 const MAX_FLOWS = 500;
 const BACKLOG = 200;
-// The map is asked for again so long after the first record that it may lack, and at least so often: since moves on.
+// The map is asked for again so long after the first record that it may lack, and every so often where it ages by itself.
 const REFRESH_MS = 1000;
+const AGE_MS = 5000;
+// The browser tries again by itself, unless something in between has answered instead of the agent.
+const RETRY_MS = 3000;
 
 let draw = () => {};
 let source = null;
 let refresh = null;
 let drawing = false;
 let asked = 0;
+let opener = null;
 
 // Many records at a time are one drawing.
 export function change(fields) {
@@ -46,23 +50,38 @@ export function change(fields) {
 export function start(drawer) {
   draw = drawer;
   readAddress();
+  window.addEventListener("keydown", ({ key }) => key === "Escape" && state.policy && closePolicy());
   window.addEventListener("hashchange", () => {
     const before = JSON.stringify([state.filters, state.by]);
     const { view } = state;
     readAddress();
-    if (state.view !== view) Object.assign(state, { edge: null, flow: null, policy: null });
+    if (state.view !== view) {
+      Object.assign(state, { edge: null, flow: null, policy: null });
+      loadNames();
+    }
     if (JSON.stringify([state.filters, state.by]) !== before) reload();
     change({});
   });
-  ask("api/names").then((names) => change({ names }), (error) => change({ error: error.message }));
+  loadNames();
   reload();
   draw();
 }
 
+// Those who come later are suggested too. Without suggestions everything can still be typed.
+function loadNames() {
+  ask("api/names").then((names) => change({ names }), (error) => console.warn(error.message));
+}
+
 async function ask(path, fields = []) {
-  const response = await fetch(`${path}?${new URLSearchParams(fields)}`);
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
+  let response;
+  try {
+    response = await fetch(`${path}?${new URLSearchParams(fields)}`);
+  } catch {
+    throw new Error("no connection to the agent");
+  }
+  // What stands between may answer in HTML.
+  const answer = await response.json().catch(() => ({ error: `${response.status} ${response.statusText}` }));
+  if (!response.ok) throw Object.assign(new Error(answer.error), { refused: response.status === 400 });
   return answer;
 }
 
@@ -99,22 +118,32 @@ export function go(address) {
   location.hash = address;
 }
 
-// Follows again, from a new start: other filters, or a connection that was lost.
+// Shows what other filters let through.
 function reload() {
-  source?.close();
   state.flows = [];
   state.missing = 0;
   loadGraph();
   if (state.paused) {
+    source?.close();
+    source = null;
     ask("api/flows", [...state.filters, ["last", BACKLOG]])
       .then((flows) => change({ flows: flows.reverse(), error: "" }), (error) => change({ error: error.message }));
     return;
   }
+  follow();
+}
+
+function follow() {
+  source?.close();
   const own = new EventSource(`api/flows/follow?${new URLSearchParams([...state.filters, ["last", BACKLOG]])}`);
   source = own;
   own.addEventListener("open", () => {
-    // The agent sends what it has kept once more.
+    // The agent sends what it has kept once more; another one may have kept nothing.
     state.flows = [];
+    if (state.connection === "lost") {
+      loadGraph();
+      loadNames();
+    }
     change({ connection: "live", error: "" });
   });
   own.addEventListener("flow", (event) => {
@@ -128,12 +157,20 @@ function reload() {
   }
   own.addEventListener("error", () => {
     if (own !== source) return;
-    // Closed for good: the agent has refused it, and says why to whoever asks without following.
-    const refused = own.readyState === EventSource.CLOSED;
-    change({ connection: refused ? "refused" : "lost" });
-    if (refused) {
-      ask("api/flows", [...state.filters, ["last", 1]]).catch((error) => change({ error: error.message }));
+    if (own.readyState !== EventSource.CLOSED) {
+      change({ connection: "lost" });
+      return;
     }
+    // Closed for good: if the agent has refused it, it says why to whoever asks without following.
+    ask("api/flows", [...state.filters, ["last", 1]]).then(() => ({}), (error) => error).then((answer) => {
+      if (own !== source) return;
+      if (answer.refused) {
+        change({ connection: "refused", error: answer.message });
+        return;
+      }
+      change({ connection: "lost" });
+      setTimeout(() => own === source && follow(), RETRY_MS);
+    });
   });
 }
 
@@ -142,7 +179,12 @@ function loadGraph() {
   refresh = null;
   const turn = ++asked;
   ask("api/graph", [...state.filters, ["by", state.by]]).then(
-    (graph) => turn === asked && change({ graph }),
+    (graph) => {
+      if (turn !== asked) return;
+      change({ graph });
+      const ages = state.filters.some(([field]) => field === "since");
+      if (ages && !state.paused) refresh ??= setTimeout(loadGraph, AGE_MS);
+    },
     (error) => turn === asked && change({ error: error.message }),
   );
 }
@@ -155,13 +197,30 @@ export function pause(paused) {
 // A policy of a record, or of an explanation with `words` about what its rule does.
 export function showPolicy({ namespace, name, rule = "" }, words) {
   const question = { namespace, name, rule };
+  opener = document.activeElement;
   words ??= rule ? "This rule allowed it:" : "It isolates the pod, and none of its rules allowed it.";
-  change({ policy: { question, words } });
-  const isCurrent = () => state.policy?.question === question;
-  ask("api/policy", Object.entries(question)).then(
-    (answer) => isCurrent() && change({ policy: { question, words, answer } }),
-    (error) => isCurrent() && change({ policy: { question, words, error: error.message } }),
-  );
+  const tell = (fields) => {
+    if (Object.keys(fields).length > 0 && state.policy?.question !== question) return;
+    change({ policy: { question, words, ...fields } });
+    requestAnimationFrame(reveal);
+  };
+  tell({});
+  ask("api/policy", Object.entries(question)).then((answer) => tell({ answer }), (error) => tell({ error: error.message }));
+}
+
+// On a narrow screen it stands below everything else.
+function reveal() {
+  const block = matchMedia("(max-width: 48rem)").matches ? "start" : "nearest";
+  document.querySelector(".policy-text")?.scrollIntoView({ block });
+}
+
+// The focus goes back to where it came from, or it would be nowhere.
+export function closePolicy() {
+  change({ policy: null });
+  const target = opener?.isConnected ? opener : document.getElementById("main");
+  target.focus();
+  // It may have had the focus all the time, and then it does not scroll by that.
+  requestAnimationFrame(() => target.scrollIntoView({ block: "nearest" }));
 }
 
 export function explain(question) {

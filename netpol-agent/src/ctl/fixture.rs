@@ -152,10 +152,13 @@ impl Fixture {
 }
 
 impl State for Fixture {
+    fn node(&self) -> &str {
+        "n1"
+    }
     async fn status(&self) -> Status {
         let endpoints = self.engine.endpoints();
         Status {
-            node: "n1".into(),
+            node: self.node().to_owned(),
             version: "0.1.0".into(),
             abi: 1,
             source: "dir:/manifests".into(),

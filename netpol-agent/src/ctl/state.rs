@@ -17,6 +17,8 @@ use crate::{
 
 /// The running agent, as the control socket and the page see it. Every call is one look; nothing here changes anything.
 pub trait State: Send + Sync + 'static {
+    /// The name of its node.
+    fn node(&self) -> &str;
     /// How it is doing. Asks the source whether it has something new before it says that it is in sync.
     fn status(&self) -> impl Future<Output = Status> + Send;
     /// The pods of this node, and interfaces without a pod.

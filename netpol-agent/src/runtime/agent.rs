@@ -63,6 +63,10 @@ impl Agent {
 }
 
 impl State for Agent {
+    fn node(&self) -> &str {
+        &self.node
+    }
+
     async fn status(&self) -> Status {
         // Before what waits is carried out: what they have told is in force when the answer says so.
         let watches = self.watches.all();

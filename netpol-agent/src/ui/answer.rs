@@ -48,6 +48,8 @@ impl From<Refusal> for Response {
 /// Who can be asked about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Names {
+    /// Whose page this is: each port that is forwarded looks like any other.
+    node: String,
     /// Of this node.
     pods: Vec<Name>,
     services: Vec<Name>,
@@ -57,6 +59,7 @@ pub(super) struct Names {
 /// The names that inputs suggest.
 pub(super) async fn names<S: State>(Shared(desk): Shared<Desk<S>>) -> Json<Names> {
     Json(Names {
+        node: desk.state.node().to_owned(),
         pods: desk.state.endpoints().into_iter().filter_map(|endpoint| endpoint.pod).collect(),
         services: desk.state.services().into_iter().map(|view| view.service).collect(),
         policies: desk.state.policies().into_iter().map(|view| view.policy).collect(),

@@ -1,6 +1,7 @@
 //! Who talks to whom, counted from the records that are kept.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -23,6 +24,8 @@ use crate::{
 
 /// A scanner tries every port: so many are listed.
 const MAX_PORTS: usize = 8;
+/// What more edges there are is left off, the best and oldest first: nobody would see anything in the map.
+const MAX_EDGES: usize = 300;
 
 /// What one receiver counts as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +74,8 @@ pub(super) struct Edge {
 pub(super) struct Graph {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
+    /// So many edges more are not in it.
+    left_off: usize,
 }
 
 /// The map of the records that are wanted: filters as for flows, and `by=workload` or `by=service`.
@@ -109,12 +114,20 @@ impl Graph {
             };
             edges.entry((from, to)).or_default().count(record, receiver, asked);
         }
-        let nodes: BTreeSet<&Node> = edges.keys().flat_map(|(from, to)| [from, to]).collect();
+        let left_off = edges.len().saturating_sub(MAX_EDGES);
+        let mut edges: Vec<_> = edges.into_iter().collect();
+        if left_off > 0 {
+            edges.sort_by_key(|(_, edge)| Reverse((edge.dropped > 0, edge.audit > 0, edge.last)));
+            edges.truncate(MAX_EDGES);
+        }
+        let nodes: BTreeSet<&Node> = edges.iter().flat_map(|((from, to), _)| [from, to]).collect();
         let nodes: Vec<Node> = nodes.into_iter().cloned().collect();
         let at = |node: &Node| nodes.binary_search(node).unwrap_or_else(|place| place);
-        let edges = edges.into_iter().map(|((from, to), edge)| Edge { from: at(&from), to: at(&to), ..edge });
-        let edges = edges.collect();
-        Self { nodes, edges }
+        let numbered =
+            |((from, to), edge): &((Node, Node), Edge)| Edge { from: at(from), to: at(to), ..edge.clone() };
+        let mut edges: Vec<Edge> = edges.iter().map(numbered).collect();
+        edges.sort_by_key(|edge| (edge.from, edge.to));
+        Self { nodes, edges, left_off }
     }
 }
 
@@ -209,6 +222,20 @@ mod tests {
         assert_eq!((graph.nodes.len(), graph.edges.len()), (2, 1), "{graph:?}");
         assert_eq!((graph.edges[0].dropped, graph.edges[0].ports.len()), (99, MAX_PORTS));
         assert!(graph.nodes.iter().any(|node| node.kind == "Outside"));
+    }
+
+    #[test]
+    fn of_too_many_edges_those_with_drops_stay() {
+        let from = |port: u16, verdict| {
+            let mut record = FlowRecord { verdict, kind: Kind::Opened, ..sample() };
+            record.source.as_mut().unwrap().pod = Some(format!("p{port}").into());
+            Arc::new(record)
+        };
+        let mut records: Vec<_> = (0..400).map(|port| from(port, Verdict::Forwarded)).collect();
+        records.insert(0, from(400, Verdict::Dropped));
+        let graph = Graph::of(&records, By::Workload);
+        assert_eq!((graph.edges.len(), graph.nodes.len(), graph.left_off), (MAX_EDGES, MAX_EDGES + 1, 101));
+        assert_eq!(graph.edges.iter().filter(|edge| edge.dropped > 0).count(), 1);
     }
 
     #[test]

@@ -9,10 +9,10 @@ pub const ENTER: &str = "\u{e007}";
 pub const TAB: &str = "\u{e004}";
 /// The arrow key that points down.
 pub const DOWN: &str = "\u{e015}";
+/// The Escape key.
+pub const ESCAPE: &str = "\u{e00c}";
 /// The space bar.
 pub const SPACE: &str = " ";
-/// Held down until the next key has been pressed, when it stands before it.
-pub const SHIFT: &str = "\u{e008}";
 
 /// How many times Tab is pressed before something is said not to be reachable by it.
 const TABS: usize = 200;
@@ -20,20 +20,9 @@ const TABS: usize = 200;
 impl Browser {
     /// Presses keys wherever the focus is.
     pub fn press(&self, keys: &str) {
-        let mut actions = Vec::new();
-        let mut held = false;
-        let mut act = |kind: &str, key: &str| actions.push(json!({"type": kind, "value": key}));
-        for key in keys.chars().map(|key| key.to_string()) {
-            act("keyDown", &key);
-            if key == SHIFT {
-                held = true;
-                continue;
-            }
-            act("keyUp", &key);
-            if std::mem::take(&mut held) {
-                act("keyUp", SHIFT);
-            }
-        }
+        let press =
+            |key: char| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()}));
+        let actions: Vec<_> = keys.chars().flat_map(press).collect();
         let keyboard = json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]});
         self.driver.command("POST", "/actions", &keyboard);
     }

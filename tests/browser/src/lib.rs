@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use driver::Driver;
-pub use keys::{DOWN, ENTER, SHIFT, SPACE, TAB};
+pub use keys::{DOWN, ENTER, ESCAPE, SPACE, TAB};
 pub use look::Scheme;
 
 /// Whatever is waited for takes this long at most.
@@ -95,10 +95,16 @@ impl Browser {
     /// # Panics
     /// If it finds none.
     pub fn type_into(&self, selector: &str, keys: &str) {
-        let using = json!({"using": "css selector", "value": selector});
-        let element = self.driver.command("POST", "/element", &using);
-        let element = element[ELEMENT].as_str().unwrap();
+        let element = self.elements(selector).into_iter().next();
+        let element = element.unwrap_or_else(|| panic!("there is no {selector}"));
         self.driver.command("POST", &format!("/element/{element}/value"), &json!({"text": keys}));
+    }
+
+    fn elements(&self, selector: &str) -> Vec<String> {
+        let using = json!({"using": "css selector", "value": selector});
+        let elements = self.driver.command("POST", "/elements", &using);
+        let name = |element: &Value| element[ELEMENT].as_str().unwrap().to_owned();
+        elements.as_array().unwrap().iter().map(name).collect()
     }
 
     /// Writes a picture of the window into `target/page`.

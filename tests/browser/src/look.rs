@@ -66,6 +66,34 @@ impl Browser {
         self.run(FAINT_TEXTS)
     }
 
+    /// What can be operated, is shown, and is smaller than the 24 by 24 pixels that WCAG's level AA asks for; links within a text may be.
+    #[must_use]
+    pub fn small_targets(&self) -> Value {
+        self.run(
+            "return [...document.querySelectorAll('button, input, select, summary, nav a, a.remove')]
+                .filter((element) => element.checkVisibility())
+                .map((element) => [element.closest('label')?.querySelector('[type=checkbox], [type=radio]')
+                    ? element.closest('label') : element, element])
+                .filter(([target]) => { const {width, height} = target.getBoundingClientRect(); return width < 24 || height < 24; })
+                .map(([, element]) => element.outerHTML.slice(0, 80))",
+        )
+    }
+
+    /// What can be operated and has no name that a screen reader could say, as the browser computes it.
+    ///
+    /// # Panics
+    /// If nothing can be operated.
+    #[must_use]
+    pub fn unnamed(&self) -> Vec<String> {
+        let controls = self.elements("a, button, input, select, summary, [role=button]");
+        assert!(!controls.is_empty(), "nothing to operate");
+        let ask = |element: &String, what: &str| {
+            self.driver.command("GET", &format!("/element/{element}/{what}"), &Value::Null)
+        };
+        let unnamed = controls.iter().filter(|element| ask(element, "computedlabel") == "");
+        unnamed.map(|element| ask(element, "property/outerHTML").to_string()).collect()
+    }
+
     /// A command of <https://chromedevtools.github.io/devtools-protocol/>.
     fn protocol(&self, command: &str, parameters: &Value) {
         self.driver.command("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}));

@@ -10,7 +10,7 @@ use netpol_tests::bed::{Bed, Netns, Node};
 use serde_json::Value;
 use socket2::{Domain, Type};
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpSocket, TcpStream},
     task::AbortHandle,
 };
@@ -19,7 +19,7 @@ use tokio::{
 pub(crate) const PAGE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9472);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A port of this process that leads to the page of a node's agent, as `kubectl port-forward` does, until it is dropped.
+/// A port of this process that leads to the page of a node's agent, as a proxy does, until it is dropped.
 pub(crate) struct Forward {
     pub(crate) port: u16,
     task: AbortHandle,
@@ -61,10 +61,19 @@ impl Drop for Forward {
     }
 }
 
+/// What a proxy answers where the agent is away.
+const AWAY: &[u8] =
+    b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Type: text/html\r\n\r\n<h1>502</h1>";
+
 /// Either end may hang up at any time: then the other is hung up on too.
 async fn carry(mut client: TcpStream, netns: Arc<Netns>) -> Result<()> {
     let socket = netns.socket(Domain::IPV4, Type::STREAM, None)?;
-    let mut agent = TcpSocket::from_std_stream(socket.into()).connect(PAGE).await?;
+    let Ok(mut agent) = TcpSocket::from_std_stream(socket.into()).connect(PAGE).await else {
+        // Who is cut off before the question was read may not get the answer.
+        let mut question = [0; 4096];
+        while client.read(&mut question).await? == question.len() {}
+        return Ok(client.write_all(AWAY).await?);
+    };
     copy_bidirectional(&mut client, &mut agent).await?;
     Ok(())
 }

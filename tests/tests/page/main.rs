@@ -142,6 +142,8 @@ fn a_real_drop_is_on_the_page_with_its_policy_and_its_explanation() {
     browser.await_true(&format!("{rows}.length > 0"));
     bed.take_agent("node1").unwrap().kill().unwrap();
     browser.await_true("document.querySelector('.connection.lost')");
+    browser
+        .await_true("performance.getEntriesByType('resource').some((entry) => entry.responseStatus === 502)");
     bed.start_agent("node1", &AgentOptions::default()).unwrap();
     bed.await_agents(PATIENCE).unwrap();
     browser.await_true("document.querySelector('.connection.live')");
