@@ -60,6 +60,7 @@ mod tests {
                 "[package]\nname = \"netpol-agent\"\n[dev-dependencies]\nnetpol-tests.workspace = true\n",
             ),
             ("tests/Cargo.toml", "[dependencies]\nnetpol-agent = { workspace = true }\n"),
+            ("tests/browser/Cargo.toml", plain),
             ("tests/fuzz/Cargo.toml", plain),
             ("xtask/Cargo.toml", plain),
         ]);

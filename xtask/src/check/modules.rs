@@ -38,8 +38,8 @@ fn is_root(path: &str) -> bool {
             | [_, "src", "bin", _, "main.rs"]
             | [_, "tests" | "benches" | "examples", _]
             | [_, "tests" | "benches" | "examples", _, "main.rs"]
-            // The crate inside of a crate's folder.
-            | ["tests", "fuzz", "src", "lib.rs"]
+            // The crates inside of a crate's folder.
+            | ["tests", "browser" | "fuzz", "src", "lib.rs"]
             | ["tests", "fuzz", "src", "bin", _]
             | ["tests", "fuzz", "tests", _]
     )
