@@ -54,7 +54,13 @@ pub struct ObservedParty {
     /// The node that has the address, if it is a node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Arc<str>>,
+    /// It is a pod of another node: whether its policies let the connection through is known there, not to the node that saw it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
+
+/// What records say of an end that was not judged, see [`FlowRecord::egress`].
+const ELSEWHERE: &str = "elsewhere";
 
 fn no_labels(labels: &Labels) -> bool {
     labels.is_empty()
@@ -74,7 +80,7 @@ pub(super) struct Key {
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Who {
-    Pod(Arc<str>, Labels, Option<Arc<Workload>>),
+    Pod(Arc<str>, Labels, Option<Arc<Workload>>, bool),
     Other(IpAddr, Option<Arc<str>>),
 }
 
@@ -87,9 +93,9 @@ impl Observation {
             return None;
         }
         let protocol = protocol_number(&record.protocol)?;
-        let source = ObservedParty::of(record.source.as_ref()?);
+        let source = ObservedParty::of(record.source.as_ref()?, &record.egress);
         let reached = record.translated.as_ref().or(record.destination.as_ref())?;
-        let destination = ObservedParty::of(reached);
+        let destination = ObservedParty::of(reached, &record.ingress);
         if source.pod.is_some() && source.is_same_pod(&destination) {
             return None;
         }
@@ -148,17 +154,20 @@ impl Observation {
 }
 
 impl ObservedParty {
-    fn of(party: &PartyRecord) -> Self {
+    /// `judged`: what the record says of the policies at this end.
+    fn of(party: &PartyRecord, judged: &str) -> Self {
         let PartyRecord { address, namespace, pod, workload, labels, node, .. } = party.clone();
         // A pod without a name cannot be told from others.
         let is_pod = namespace.is_some() && pod.is_some();
         let (namespace, pod) = if is_pod { (namespace, pod) } else { (None, None) };
-        Self { address, namespace, pod, workload, labels, node }
+        Self { address, namespace, pod, workload, labels, node, elsewhere: is_pod && judged == ELSEWHERE }
     }
 
     fn who(&self) -> Who {
         match &self.namespace {
-            Some(namespace) => Who::Pod(namespace.clone(), self.labels.clone(), self.workload.clone()),
+            Some(namespace) => {
+                Who::Pod(namespace.clone(), self.labels.clone(), self.workload.clone(), self.elsewhere)
+            }
             None => Who::Other(self.address, self.node.clone()),
         }
     }

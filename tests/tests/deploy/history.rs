@@ -52,6 +52,6 @@ fn what_pods_did_lies_on_the_node_and_the_next_container_knows_it() {
     let Suggested { known, suggestion } = suggested(&folder.join("run/netpol.sock"));
     assert_eq!((known.place.as_str(), &known.gaps), ("/var/lib/netpol/flows", &vec![]));
     let names: Vec<_> = suggestion.policies.iter().filter_map(|p| p.metadata.name.as_deref()).collect();
-    assert_eq!(names, ["client", "server"], "{suggestion:?}");
+    assert_eq!(names, ["server"], "{suggestion:?}");
     assert!(!after.log().contains("ERROR"), "{}", after.log());
 }

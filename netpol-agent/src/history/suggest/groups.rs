@@ -18,6 +18,8 @@ pub(super) struct Group {
     pub(super) labels: LabelSet,
     pub(super) workloads: BTreeSet<Workload>,
     pub(super) pods: BTreeSet<String>,
+    /// One of its pods is on a node that saw it.
+    pub(super) here: bool,
 }
 
 impl Group {
@@ -60,10 +62,11 @@ impl Groups {
             btree_map::Entry::Vacant(place) => {
                 let (namespace, labels) = place.key().clone();
                 let (workloads, pods) = (BTreeSet::new(), BTreeSet::new());
-                place.insert(Group { namespace, labels, workloads, pods })
+                place.insert(Group { namespace, labels, workloads, pods, here: false })
             }
         };
         group.workloads.extend(party.workload.as_deref().cloned());
+        group.here |= !party.elsewhere;
         group.pods.extend(party.pod.as_deref().map(str::to_owned));
     }
 

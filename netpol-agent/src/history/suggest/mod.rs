@@ -27,7 +27,8 @@ pub struct Suggestion {
 }
 
 /// A policy for each workload of the namespace that was seen: it isolates in both directions and allows what passed, no more than
-/// selectors and ports can say. Connections that policies denied are left out.
+/// selectors and ports can say. Connections that policies denied are left out, and those to pods of other nodes where those policies may have
+/// denied them: a workload of which no pod is here gets no policy.
 #[must_use]
 pub fn suggest(world: &World, seen: &[Observation], namespace: &str) -> Suggestion {
     let concerns = |seen: &&Observation| {
@@ -40,6 +41,13 @@ pub fn suggest(world: &World, seen: &[Observation], namespace: &str) -> Suggesti
     let mut suggestion = Suggestion { seen: seen.len(), ..Suggestion::default() };
     let mut names = Names::new(world, namespace);
     for group in groups.of(namespace) {
+        if !group.here {
+            suggestion.notes.push(format!(
+                "no policy for {}: only agents of other nodes know what it receives",
+                group.words()
+            ));
+            continue;
+        }
         if group.labels.is_empty() {
             suggestion.notes.push(format!(
                 "no policy for {}: it has no label that another pod of its kind would have too",

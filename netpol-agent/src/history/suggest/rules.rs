@@ -48,6 +48,8 @@ pub(super) struct Rules {
     pub(super) rules: BTreeMap<Ports, BTreeSet<Peer>>,
     /// Peers without a label that lasts.
     unlabelled: BTreeSet<String>,
+    /// Something was sent to pods of the group on other nodes.
+    unknown: bool,
 }
 
 impl Rules {
@@ -69,6 +71,11 @@ impl Rules {
             // A pod's own node reaches it whatever policies say.
             let from_own_node = direction == Direction::Ingress && other.node.as_ref() == Some(&seen.node);
             if !group.has(own) || from_own_node {
+                continue;
+            }
+            // It has left this node; the other one may have dropped it.
+            if direction == Direction::Ingress && own.elsewhere {
+                rules.unknown = true;
                 continue;
             }
             let peer = rules.peer(group, other, groups);
@@ -116,6 +123,11 @@ impl Rules {
             if many > MANY {
                 notes.push(format!("{name}: {field} with {many} addresses: a wider ipBlock may be meant"));
             }
+        }
+        if self.unknown {
+            notes.push(format!(
+                "{name}: what its pods on other nodes receive is left out; their agents know what policies let in"
+            ));
         }
         for pod in &self.unlabelled {
             notes.push(format!(

@@ -51,6 +51,7 @@ pub(super) fn pod(name: &str, address: &str, labels: Value, workload: [&str; 2])
         workload: (!kind.is_empty()).then(|| Workload { kind: kind.into(), name: of.into() }.into()),
         labels: Labels::new(serde_json::from_value(labels).unwrap()),
         node: None,
+        elsewhere: false,
     }
 }
 
@@ -77,6 +78,7 @@ pub(super) fn outside(address: &str) -> ObservedParty {
         workload: None,
         labels: Labels::default(),
         node: None,
+        elsewhere: false,
     }
 }
 

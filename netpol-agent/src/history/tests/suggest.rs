@@ -2,7 +2,10 @@ use netpol_common::net::proto::{ICMP, TCP, UDP};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::history::{Suggestion, suggest};
+use crate::{
+    flow::{FlowRecord, Kind, PartyRecord, tests_support::sample},
+    history::{Suggestion, suggest},
+};
 
 fn specs(suggestion: &Suggestion) -> Vec<(String, Value)> {
     let of = |policy: &k8s_openapi::api::networking::v1::NetworkPolicy| {
@@ -68,6 +71,51 @@ fn what_policies_denied_and_what_others_did_is_left_out() {
     let others = seen(dns(), outside("203.0.113.7"), UDP, 53);
     let suggestion = suggest(&world(""), &[denied, others], "shop");
     assert_eq!(suggestion, Suggestion::default());
+}
+
+#[test]
+fn what_another_node_may_have_denied_is_not_allowed() {
+    let far = |pod: ObservedParty| ObservedParty { elsewhere: true, ..pod };
+    // Egress of web, on this node: what it sends is known to have left. Ingress of db, on another one: nobody here knows.
+    let sent = seen(web(), far(db()), TCP, 5432);
+    let suggestion = suggest(&world(""), std::slice::from_ref(&sent), "shop");
+    let [(name, spec)] = &specs(&suggestion)[..] else { panic!("{suggestion:?}") };
+    assert_eq!((name.as_str(), &spec["ingress"]), ("web", &Value::Null));
+    assert_eq!(spec["egress"][0]["ports"][0]["port"], 5432);
+    assert_eq!(
+        suggestion.notes,
+        ["no policy for pod shop/db-0: only agents of other nodes know what it receives"]
+    );
+    // Another pod of db is here, and receives.
+    let received = seen(far(web()), db(), TCP, 5433);
+    let suggestion = suggest(&world(""), &[sent, received], "shop");
+    let [(name, spec), _] = &specs(&suggestion)[..] else { panic!("{suggestion:?}") };
+    assert_eq!(name, "db");
+    assert_eq!(spec["ingress"][0]["ports"], json!([{"protocol": "TCP", "port": 5433}]));
+    assert_eq!(
+        suggestion.notes,
+        ["db: what its pods on other nodes receive is left out; their agents know what policies let in"]
+    );
+}
+
+#[test]
+fn a_record_says_which_end_is_elsewhere() {
+    let record = |egress: &str, ingress: &str| FlowRecord {
+        kind: Kind::Opened,
+        verdict: Verdict::Forwarded,
+        egress: egress.to_owned(),
+        ingress: ingress.to_owned(),
+        ..sample()
+    };
+    let ends = |record: &FlowRecord| {
+        let seen = Observation::of(record).unwrap();
+        (seen.source.elsewhere, seen.destination.elsewhere)
+    };
+    assert_eq!(ends(&record("not-isolated", "elsewhere")), (false, true));
+    assert_eq!(ends(&record("elsewhere", "shop/db spec.ingress[0]")), (true, false));
+    let mut from_outside = record("elsewhere", "not-isolated");
+    from_outside.source = Some(PartyRecord::unknown("203.0.113.7".parse().unwrap(), 1));
+    assert_eq!(ends(&from_outside), (false, false), "no pod");
 }
 
 #[test]
