@@ -90,13 +90,14 @@ impl Browser {
         }
     }
 
-    /// Types into the element that a CSS selector finds first.
+    /// Types into the element that a CSS selector finds first, once there is one.
     ///
     /// # Panics
-    /// If it finds none.
+    /// If there is none within a minute.
+    #[track_caller]
     pub fn type_into(&self, selector: &str, keys: &str) {
-        let element = self.elements(selector).into_iter().next();
-        let element = element.unwrap_or_else(|| panic!("there is no {selector}"));
+        self.await_true(&format!("document.querySelector({selector:?})"));
+        let element = &self.elements(selector)[0];
         self.driver.command("POST", &format!("/element/{element}/value"), &json!({"text": keys}));
     }
 

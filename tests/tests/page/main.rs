@@ -116,8 +116,8 @@ fn a_real_drop_is_on_the_page_with_its_policy_and_its_explanation() {
     browser.await_true(&senders.join(" && "));
     browser.type_into(".filters [name=field]", "from-pod");
     browser.type_into(".filters input[name=value]", &format!("t/web{ENTER}"));
-    browser.await_true(&format!("location.hash === '#flows?from-pod=t%2Fweb' && {rows}.length > 0"));
-    assert_eq!(browser.run(&format!("return {rows}.every((row) => row.matches('.forwarded'))")), true);
+    browser.await_true(&format!("{rows}.length > 0 && {rows}.every((row) => row.matches('.forwarded'))"));
+    assert_eq!(browser.text("location.hash"), "#flows?from-pod=t%2Fweb");
 
     // Why can one not reach the other, and that it can as soon as the policy says so.
     browser.open(&format!("{}#explain", first.home()));
