@@ -95,8 +95,17 @@ const DAMAGES: &[Damage] = &[
             symlink("nothing", pins.join("links/90003-to_pod")).unwrap();
             fs::create_dir(pins.join("links/precious")).unwrap();
             symlink("np_ep", pins.join("xdp")).unwrap();
+            fs::remove_dir_all(pins.join("layouts")).unwrap();
+            symlink("np_ep", pins.join("layouts")).unwrap();
         },
-        named: &["links/90001-from_pod", "links/90002-to_pod", "links/90003-to_pod", "links/precious", "xdp"],
+        named: &[
+            "links/90001-from_pod",
+            "links/90002-to_pod",
+            "links/90003-to_pod",
+            "links/precious",
+            "xdp",
+            "layouts",
+        ],
         why: "is a map, not a link",
         left: Left::Policy,
     },

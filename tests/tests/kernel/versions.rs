@@ -1,6 +1,6 @@
 //! Pins of another version: its programs stay until this one's policy is in force, and are replaced then.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
 use netpol_agent::dataplane::{
     Dataplane, Op,
@@ -39,6 +39,9 @@ fn another_versions_programs_stay_until_this_ones_policy_is_in_force_and_are_rep
         let xdp = on(lab.node(), "eth0").expect("XDP is on");
         let links = pinned_interfaces(lab.node());
         let there = disown(lab.node());
+        // Whatever else lies there.
+        symlink("../np_ep", there.join("links/90002-to_pod")).unwrap();
+        fs::create_dir(there.join("links/precious")).unwrap();
 
         let mut kernel = lab.open_with(&options);
         assert_eq!(kernel.found, []);

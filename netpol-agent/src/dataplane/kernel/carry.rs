@@ -27,9 +27,6 @@ use super::{
 };
 use crate::dataplane::{Error, Frontend};
 
-/// Below a version's folder: a folder for each of [`LAYOUTS`], named by table and number.
-const SIGNATURE: &str = "layouts";
-
 /// What is taken over together.
 struct Group {
     what: &'static str,
@@ -156,7 +153,7 @@ impl Theirs<'_> {
 
     /// Whether a table has the layout that this version's has.
     fn known(&self, table: &str) -> Result<(), String> {
-        if !self.dir.join(SIGNATURE).join(mark(table)).is_dir() {
+        if !self.dir.join(pins::LAYOUTS).join(mark(table)).is_dir() {
             return Err(format!("{table} has a layout that this version does not know"));
         }
         let wanted = layout::all(self.sizes).into_iter().find(|layout| layout.name == table);
@@ -214,10 +211,11 @@ const fn later(one: u32, other: u32) -> u32 {
     if (other.wrapping_sub(one)).cast_signed() > 0 { other } else { one }
 }
 
-/// Says of the tables below `dir` what layout they have, for a version that comes after.
+/// Says of the tables below `dir` what layout they have, for a version that comes after: by a folder for each of [`LAYOUTS`], named by table
+/// and number.
 pub(super) fn sign(dir: &Path) -> Result<(), PinError> {
-    let folder = dir.join(SIGNATURE);
-    for folder in [folder.clone()].into_iter().chain(LAYOUTS.map(|(table, _)| folder.join(mark(table)))) {
+    for (table, _) in LAYOUTS {
+        let folder = dir.join(pins::LAYOUTS).join(mark(table));
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(failed(&folder, "create the directory", error));

@@ -147,7 +147,7 @@ impl Links {
         for ifindex in veth::list(&mut self.netlink)?.into_iter().map(|link| link.ifindex) {
             for hook in Hook::POD {
                 if clsact::is_attached(&mut self.netlink, ifindex, hook)?
-                    || self.others.is_linked(ifindex, hook)?
+                    || self.others.is_linked(ifindex, hook)
                 {
                     adopted.insert(ifindex);
                 }

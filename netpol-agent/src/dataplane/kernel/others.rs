@@ -45,7 +45,7 @@ impl Others {
         for hook in hooks {
             let is_filter =
                 !self.own.contains(&(ifindex, hook)) && clsact::is_attached(netlink, ifindex, hook)?;
-            if !is_filter && !self.is_linked(ifindex, hook)? {
+            if !is_filter && !self.is_linked(ifindex, hook) {
                 return Ok(false);
             }
         }
@@ -53,13 +53,8 @@ impl Others {
     }
 
     /// Whether a pinned link of another version is on the interface.
-    pub(super) fn is_linked(&self, ifindex: u32, hook: Hook) -> Result<bool, LinkError> {
-        for dir in &self.dirs {
-            if links::is_linked(dir, ifindex, hook)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    pub(super) fn is_linked(&self, ifindex: u32, hook: Hook) -> bool {
+        self.dirs.iter().any(|dir| holds(dir, ifindex, hook))
     }
 
     /// Makes other versions' links this one's, programs and all; one that has no own beside it.
@@ -67,7 +62,7 @@ impl Others {
         for dir in self.dirs.iter().filter(|dir| dir.is_dir()) {
             for (ifindex, hook) in links::pinned(dir)? {
                 let to = links::pin_path(own, ifindex, hook);
-                if links::is_linked(dir, ifindex, hook)? && !links::is_linked(own, ifindex, hook)? {
+                if holds(dir, ifindex, hook) && !links::is_linked(own, ifindex, hook)? {
                     fs::rename(links::pin_path(dir, ifindex, hook), to).map_err(links::failed(
                         "rename the link",
                         hook,
@@ -84,4 +79,12 @@ impl Others {
         self.dirs.clear();
         self.own.clear();
     }
+}
+
+/// Whatever else lies in another version's folder is none of this one's business, and goes with it.
+fn holds(dir: &Path, ifindex: u32, hook: Hook) -> bool {
+    links::is_linked(dir, ifindex, hook).unwrap_or_else(|error| {
+        tracing::debug!(error = &error as &dyn std::error::Error, path = %dir.display(), "a pin of another version");
+        false
+    })
 }

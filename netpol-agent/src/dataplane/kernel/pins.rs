@@ -77,7 +77,7 @@ impl Drop for DirLock {
 }
 
 impl Pins {
-    /// Makes `<root>/v<ABI>/links`, mounting a BPF file system at `root` if it is not on one. Folders of other versions are
+    /// Makes `<root>/v<ABI>` and the folders in it, mounting a BPF file system at `root` if it is not on one. Folders of other versions are
     /// left alone.
     pub(super) fn open(root: &Path) -> Result<Self, PinError> {
         let only = Only::claim()?;
@@ -105,7 +105,7 @@ impl Pins {
         }
         let mut aside = Aside::new(root);
         let dir = version_dir(root);
-        for folder in [&dir, &dir.join(LINKS)] {
+        for folder in [&dir, &dir.join(LINKS), &dir.join(LAYOUTS)] {
             if fs::symlink_metadata(folder).is_ok_and(|entry| !entry.is_dir()) {
                 aside.put(folder, "is no folder".to_owned())?;
             }
@@ -164,6 +164,8 @@ impl Pins {
 }
 
 pub(super) const LINKS: &str = "links";
+/// What layout the tables have.
+pub(super) const LAYOUTS: &str = "layouts";
 const SOCKETS: &str = "sockets";
 pub(super) const XDP: &str = "xdp";
 /// Where systems mount their BPF file system.
