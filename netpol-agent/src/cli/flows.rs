@@ -80,7 +80,7 @@ fn row(record: &FlowRecord) -> [String; 7] {
         Some(backend) => format!("{} → {backend}", text(&record.destination)),
     };
     let from = match &record.source {
-        None => format!("interface {}", record.interface),
+        None => place(record),
         source => text(source),
     };
     let protocol = if record.protocol.is_empty() { "-" } else { &record.protocol };
@@ -95,6 +95,14 @@ fn row(record: &FlowRecord) -> [String; 7] {
     ]
 }
 
+/// Where a packet was seen whose ends are not known.
+pub(super) fn place(record: &FlowRecord) -> String {
+    match &record.endpoint {
+        Some(pod) => format!("{pod} on interface {}", record.interface),
+        None => format!("interface {}", record.interface),
+    }
+}
+
 /// One record in one line: when, what, to whom, why.
 pub(super) fn line(record: &FlowRecord, colour: Colour) -> String {
     let time = time(record);
@@ -105,11 +113,7 @@ pub(super) fn line(record: &FlowRecord, colour: Colour) -> String {
     };
     let ends = [&record.source, &record.destination, &record.translated];
     let ends: Vec<_> = ends.into_iter().flatten().map(ToString::to_string).collect();
-    let ends = match &record.endpoint {
-        _ if !ends.is_empty() => ends.join(" → "),
-        Some(pod) => format!("{pod} on interface {}", record.interface),
-        None => format!("interface {}", record.interface),
-    };
+    let ends = if ends.is_empty() { place(record) } else { ends.join(" → ") };
     let direction = &record.direction;
     let protocol = if record.protocol.is_empty() { String::new() } else { format!(" {}", record.protocol) };
     let why = match (why(record), record.suppressed) {

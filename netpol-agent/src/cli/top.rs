@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Error,
+    Error, flows,
     flows_args::{By, TopFlags},
     output::Output,
     table::{Align, table},
@@ -82,7 +82,8 @@ fn count(counts: &mut BTreeMap<String, Row>, record: &FlowRecord, by: By) {
 }
 
 fn what(record: &FlowRecord, by: By) -> String {
-    let reason = record.reason.as_deref().unwrap_or_default();
+    // Of a pod that was too loud.
+    let reason = record.reason.as_deref().unwrap_or("not told apart");
     match by {
         By::Reason => reason.to_owned(),
         By::Policy if record.policies.is_empty() => format!("by no policy: {reason}"),
@@ -95,7 +96,7 @@ fn what(record: &FlowRecord, by: By) -> String {
             let source = record.source.as_ref().map(|party| PartyRecord { port: 0, ..party.clone() });
             let to = record.translated.as_ref().or(record.destination.as_ref());
             let ends = source.zip(to).map_or_else(
-                || format!("interface {}", record.interface),
+                || flows::place(record),
                 |(from, to)| format!("{from} → {to} {}", record.protocol),
             );
             format!("{ends} {reason}")
@@ -125,7 +126,7 @@ fn render(rows: &[Row], by: By) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::tests_support::sample;
+    use crate::{flow::tests_support::sample, model::Name};
 
     fn top(by: By, limit: usize) -> Vec<(u64, String)> {
         let mut counts = BTreeMap::new();
@@ -140,20 +141,35 @@ mod tests {
             (record.reason, record.suppressed) = (Some("spoofed".into()), 6);
             record.policies.clear();
         });
+        // What a pod that scans has sent beyond what is told apart.
+        add(&|record| {
+            (record.source, record.destination, record.reason) = (None, None, None);
+            record.endpoint = Some(Name::new("shop", "frontend"));
+            (record.interface, record.suppressed) = (6, 9);
+            record.policies.clear();
+        });
         rows(counts, limit).into_iter().map(|row| (row.packets, row.what)).collect()
     }
 
     #[test]
     fn drops_are_counted_with_those_that_were_suppressed() {
-        assert_eq!(top(By::Reason, 9), [(6, "spoofed".into()), (2, "policy".into())]);
-        assert_eq!(top(By::Reason, 1), [(6, "spoofed".into())]);
+        assert_eq!(
+            top(By::Reason, 9),
+            [(9, "not told apart".into()), (6, "spoofed".into()), (2, "policy".into())]
+        );
+        assert_eq!(top(By::Reason, 1), [(9, "not told apart".into())]);
         assert_eq!(
             top(By::Policy, 9),
-            [(6, "by no policy: spoofed".into()), (2, "shop/db-ingress ingress".into())]
+            [
+                (9, "by no policy: not told apart".into()),
+                (6, "by no policy: spoofed".into()),
+                (2, "shop/db-ingress ingress".into())
+            ]
         );
         assert_eq!(
             top(By::Pods, 9),
             [
+                (9, "shop/frontend on interface 6 not told apart".into()),
                 (6, "shop/frontend → shop/db-0:5432 TCP spoofed".into()),
                 (2, "shop/frontend → shop/db-0:5432 TCP policy".into())
             ]
