@@ -22,6 +22,7 @@ pub use decode::{Decoded, Ends, Fault, Outcome, decode};
 pub use filter::{Filter, Test};
 pub use life::{Span, live};
 pub use metrics::{Breakdown, FlowMetrics, Sink};
+pub(crate) use party::no_labels;
 pub use party::{PartyRecord, ServiceRecord};
 pub use policy::{PolicyKind, PolicyRecord};
 pub use record::{FlowRecord, Kind, SCHEMA, Traffic, Verdict, protocol_name, protocol_number};

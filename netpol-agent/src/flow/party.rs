@@ -35,7 +35,8 @@ pub struct PartyRecord {
 /// A Service.
 pub type ServiceRecord = Name;
 
-fn no_labels(labels: &Labels) -> bool {
+/// Whether labels need not be written.
+pub(crate) fn no_labels(labels: &Labels) -> bool {
     labels.is_empty()
 }
 

@@ -5,7 +5,7 @@ use netpol_common::net::proto;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    flow::{FlowRecord, Kind, PartyRecord, Verdict, protocol_number},
+    flow::{FlowRecord, Kind, PartyRecord, Verdict, no_labels, protocol_number},
     model::{Labels, Workload},
     oracle::Family,
 };
@@ -61,10 +61,6 @@ pub struct ObservedParty {
 
 /// What records say of an end that was not judged, see [`FlowRecord::egress`].
 const ELSEWHERE: &str = "elsewhere";
-
-fn no_labels(labels: &Labels) -> bool {
-    labels.is_empty()
-}
 
 /// What observations are summed up by.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
