@@ -75,8 +75,16 @@ impl Udp {
 
     pub(crate) fn answer(&self) -> io::Result<(String, SocketAddr)> {
         let mut answer = [0; 2048];
-        let (bytes, from) = self.0.recv_from(&mut answer)?;
-        Ok((who(&answer[..bytes])?, from))
+        loop {
+            match self.0.recv_from(&mut answer) {
+                // A socket with a timeout is not waited for again after a signal (signal(7)), such as that of a child's end.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => {
+                    let (bytes, from) = received?;
+                    return Ok((who(&answer[..bytes])?, from));
+                }
+            }
+        }
     }
 
     pub(crate) fn reconnect(&self, to: SocketAddr) -> io::Result<()> {

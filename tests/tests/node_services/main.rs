@@ -3,6 +3,7 @@
 mod client;
 mod life;
 mod reach;
+mod versions;
 
 use std::{
     io,

@@ -11,7 +11,7 @@ use super::{
     UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, carry, clock,
     links::{self, Links},
     pins::{self, Pins},
-    sockets,
+    sockets::{self, Sockets},
     stale::{self, Wake},
     takeover::Start,
     watch::{self, Look, Running, Started},
@@ -85,6 +85,7 @@ pub struct Kernel {
 /// Held as long as this agent may write the maps, or put programs on interfaces: dropping it ends discovery first.
 pub struct Lock {
     discovery: Running,
+    sockets: Option<Sockets>,
     stale: Option<Wake>,
     pins: Pins,
 }
@@ -166,9 +167,10 @@ impl Kernel {
         #[cfg(feature = "bpf-log")]
         super::bpf_log::forward(&mut object);
         // Programs are loaded before maps are taken out of the object: they name them by descriptor.
-        let node_services = sockets::open(&mut object, &pins.sockets(), node_services);
-        let others_links = others.iter().map(|other| other.join(pins::LINKS)).collect();
-        let links = Links::open(&mut object, pins.links(), others_links, *attach)?;
+        let others_have = |folder| others.iter().map(|other| other.join(folder)).collect();
+        let (node_services, sockets) =
+            sockets::open(&mut object, pins.sockets(), others_have(pins::SOCKETS), node_services);
+        let links = Links::open(&mut object, pins.links(), others_have(pins::LINKS), *attach)?;
         let mode = links.mode();
         let start = Start { now: clock::jiffies(&object)?, quota: *quota };
         let xdp = Xdp::open(&mut object, pins.maps(), &others, uplinks.xdp)?;
@@ -207,6 +209,7 @@ impl Kernel {
             xdp: xdp_states,
             xdp_sent,
             running,
+            sockets,
             stale,
         })
     }
@@ -231,6 +234,7 @@ struct Parts {
     xdp: XdpStates,
     xdp_sent: XdpCounter,
     running: Running,
+    sockets: Option<Sockets>,
     stale: Option<Wake>,
 }
 
@@ -254,7 +258,7 @@ impl Parts {
             node_services: self.node_services,
             xdp: self.xdp,
             xdp_sent: self.xdp_sent,
-            lock: Lock { discovery: self.running, stale: self.stale, pins },
+            lock: Lock { discovery: self.running, sockets: self.sockets, stale: self.stale, pins },
         }
     }
 }
@@ -271,6 +275,9 @@ impl Lock {
             return Ok(());
         }
         self.discovery.let_in()?;
+        if let Some(sockets) = &self.sockets {
+            sockets.let_in()?;
+        }
         self.pins.remove_other_versions()?;
         if let Some(stale) = &self.stale {
             stale.wake();

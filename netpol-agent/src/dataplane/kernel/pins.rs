@@ -166,7 +166,7 @@ impl Pins {
 pub(super) const LINKS: &str = "links";
 /// What layout the tables have.
 pub(super) const LAYOUTS: &str = "layouts";
-const SOCKETS: &str = "sockets";
+pub(super) const SOCKETS: &str = "sockets";
 pub(super) const XDP: &str = "xdp";
 /// Where systems mount their BPF file system.
 const USUAL: &str = "/sys/fs/bpf";
