@@ -53,7 +53,7 @@ enum Job {
     /// Random clusters and packets through the kernel programs: --comparisons N | --packets N [--seed S]; or the parser, guided
     /// by coverage: --target NAME [--seconds N]
     Fuzz(Passed),
-    /// Measure: [--quick] [--json OUT]
+    /// Measure: [--quick] [--only NAME] [--json OUT] [--svg OUT]; tell and draw what was measured: --from JSON [--svg OUT]
     Bench(Passed),
     /// Hold flow records against the connections that were made: [--seconds N] [--rate N] [--drops PERCENT] [--json OUT]
     Soak(Passed),

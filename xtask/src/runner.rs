@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct Runner {
     /// Its binary's name.
     pub(crate) name: &'static str,
-    profile: Profile,
+    pub(crate) profile: Profile,
 }
 
 pub(crate) const DEMO: Runner = Runner { name: "demo", profile: Profile::Dev };

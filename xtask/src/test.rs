@@ -73,6 +73,13 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         });
     }
     session.part("demo", || runner(paths, runner::DEMO, &[]));
+    // In an unoptimised build, whose figures are worth nothing: that it runs is what is asked.
+    session.part("benchmark, two parts of it quickly", || {
+        let output = ["--json=target/bench.json", "--svg=target/bench.svg"];
+        let quick = ["--quick", "--only=connections", "--only=services"];
+        let mut bench = runner::command(paths, Runner { profile: Profile::Dev, ..runner::BENCH });
+        command::run(bench.args(quick).args(output).current_dir(&paths.root))
+    });
     for family in ["4", "6"] {
         let name = format!("conformance, own cases, IPv{family}");
         session

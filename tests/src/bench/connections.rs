@@ -1,12 +1,16 @@
 //! Connections between two pods of one node, with and without netpol, in one bed.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::Ipv4Addr, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{
     Report, Series,
+    effort::Effort,
+    in_force::v4,
     policed::{PROBE, pod, policies},
+    report::Pair,
+    stateful::{self, Pods},
     traffic::{Ends, Load, last_cpu, measure},
 };
 use crate::{
@@ -15,16 +19,20 @@ use crate::{
 };
 
 /// What carries the traffic: each has a node of its own.
-const VARIANTS: [&str; 4] = ["raw", "raw_again", "policed", "policed_no_fast_path"];
-/// How many of them come without an agent.
-const WITHOUT_AGENT: usize = 2;
+const VARIANTS: [&str; 6] =
+    ["raw", "raw_again", "policed", "policed_no_fast_path", "iptables_ipset", "nftables"];
+/// Places among them: how many come without policies, those with agents, and those with rules for netfilter.
+const UNPOLICED: usize = 2;
+const FAST: usize = 2;
+const SLOW: usize = 3;
+const IPTABLES: usize = 4;
+const NFTABLES: usize = 5;
+/// Ratios that are reported: places of two variants.
+const RATIOS: [(usize, usize); 6] =
+    [(FAST, 0), (SLOW, 0), (IPTABLES, 0), (NFTABLES, 0), (FAST, IPTABLES), (FAST, NFTABLES)];
+/// The A/A pair.
+const AGAIN: (usize, usize) = (1, 0);
 const START: Duration = Duration::from_secs(30);
-
-/// How long to measure.
-struct Effort {
-    rounds: usize,
-    each: Duration,
-}
 
 /// Measures every load on every variant, in interleaved rounds, and adds quantities and ratios to the report.
 /// `raw_again_over_raw` is the A/A pair: how far it is from 1 is how far the others can be trusted.
@@ -32,21 +40,19 @@ struct Effort {
 /// # Errors
 /// If the bed cannot be built, or traffic does not flow.
 pub fn connections(quick: bool, report: &mut Report) -> Result<()> {
-    let effort = if quick {
-        Effort { rounds: 5, each: Duration::from_millis(60) }
-    } else {
-        Effort { rounds: 41, each: Duration::from_millis(100) }
-    };
+    let effort = Effort::new(quick, 41);
     let bed = build()?;
     for load in Load::ALL {
         let series = rounds(&bed, load, &effort)?;
         for one in &series {
             report.add(one);
         }
-        let raw = &series[0];
-        for (variant, one) in VARIANTS.iter().zip(&series).skip(1) {
-            report.add_ratio(format!("{}.{variant}_over_raw", load.name()), one, raw);
-        }
+        let pair = |(over, under): (usize, usize)| Pair {
+            name: format!("{}.{}_over_{}", load.name(), VARIANTS[over], VARIANTS[under]),
+            over: &series[over],
+            under: &series[under],
+        };
+        report.compare(&pair(AGAIN), RATIOS.map(pair));
     }
     Ok(())
 }
@@ -60,7 +66,7 @@ fn rounds(bed: &Bed, load: Load, effort: &Effort) -> Result<Vec<Series>> {
             // Nobody is always first.
             let at = (round + turn) % VARIANTS.len();
             let (client, server) = (bed.pod(&pod_name("client", at))?, bed.pod(&pod_name("server", at))?);
-            let ends = Ends::direct(&client.netns, &server.netns, v4(&server.addresses)?);
+            let ends = Ends::direct(&client.netns, &server.netns, v4(&server.addresses)?.into());
             let rate = measure(load, ends, effort.each, cpu)
                 .with_context(|| format!("{}.{}, round {round}", load.name(), VARIANTS[at]))?;
             series[at].rounds.push(rate);
@@ -74,13 +80,14 @@ fn build() -> Result<Bed> {
     let mut bed = Bed::build(&ClusterSpec { nodes, outside: Vec::new(), families: vec![Family::V4] })?;
     let fast = AgentOptions::default();
     let slow = AgentOptions { arguments: vec!["--fast-path=off".to_owned()], ..AgentOptions::default() };
-    bed.start_agent(&node_name(VARIANTS[2]), &fast)?;
-    bed.start_agent(&node_name(VARIANTS[3]), &slow)?;
+    bed.start_agent(&node_name(VARIANTS[FAST]), &fast)?;
+    bed.start_agent(&node_name(VARIANTS[SLOW]), &slow)?;
     bed.apply(&policies())?;
     let roles = ["client", "server", "stranger"];
     let pods: Vec<_> =
         (0..VARIANTS.len()).flat_map(|at| roles.map(|role| pod(role, &node_name(VARIANTS[at])))).collect();
     bed.apply(&pods)?;
+    put_rules_in_force(&bed)?;
     bed.await_agents(START)?;
     // A policed pair that is not policed would be measured as well.
     let cell = |role: &str, at: usize| Cell {
@@ -91,7 +98,7 @@ fn build() -> Result<Bed> {
         family: Family::V4,
     };
     let expected: Vec<_> = (0..VARIANTS.len())
-        .flat_map(|at| [(cell("client", at), true), (cell("stranger", at), at < WITHOUT_AGENT)])
+        .flat_map(|at| [(cell("client", at), true), (cell("stranger", at), at < UNPOLICED)])
         .collect();
     let wrong = bed.settle(&expected, START)?;
     ensure!(wrong.is_empty(), "the pods of the benchmark are not policed as they should be: {wrong:?}");
@@ -106,6 +113,23 @@ fn pod_name(role: &str, at: usize) -> String {
     format!("bench/{role}-{}", node_name(VARIANTS[at]))
 }
 
-fn v4(addresses: &[IpAddr]) -> Result<IpAddr> {
-    addresses.iter().copied().find(IpAddr::is_ipv4).context("no IPv4 address")
+/// The same policies, as rules of the nodes that have no agent.
+fn put_rules_in_force(bed: &Bed) -> Result<()> {
+    let address = |role: &str, at: usize| v4(&bed.pod(&pod_name(role, at))?.addresses);
+    let all = |role: &str| (0..VARIANTS.len()).map(|at| address(role, at)).collect::<Result<Vec<Ipv4Addr>>>();
+    let pods = |at: usize| -> Result<Pods> {
+        Ok(Pods {
+            clients: all("client")?,
+            servers: all("server")?,
+            client: address("client", at)?,
+            server: address("server", at)?,
+        })
+    };
+    let feed = |at: usize, command: &mut Command, rules: &str| {
+        bed.node(&node_name(VARIANTS[at]))?.netns.feed(command, rules).context(VARIANTS[at])
+    };
+    let of_iptables = pods(IPTABLES)?;
+    feed(IPTABLES, Command::new("ipset").arg("restore"), &stateful::ipset(&of_iptables))?;
+    feed(IPTABLES, &mut Command::new("iptables-restore"), &stateful::iptables(&of_iptables))?;
+    feed(NFTABLES, Command::new("nft").args(["-f", "-"]), &stateful::nftables(&pods(NFTABLES)?))
 }

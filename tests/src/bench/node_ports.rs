@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use super::{
     Report, Series,
+    effort::Effort,
     in_force::{By, FRONTEND_PORT, crowd_around, put_in_force, v4},
     kube_proxy::Service,
     policed::{PROBE, SERVED, pod},
+    report::Pair,
     traffic::{Ends, Load, last_cpu, measure},
 };
 use crate::{
@@ -33,9 +35,9 @@ const VARIANTS: [(&str, By); 5] = [
 const TC: usize = 0;
 const XDP: usize = 1;
 /// Ratios that are reported: places of two variants.
-const RATIOS: [(usize, usize); 6] = [(0, 2), (0, 4), (1, 2), (1, 4), (1, 0), (3, 2)];
-/// How many Services there are.
-const SIZES: [usize; 3] = [1, 1_000, 10_000];
+const RATIOS: [(usize, usize); 5] = [(0, 2), (0, 4), (1, 2), (1, 4), (1, 0)];
+/// The A/A pair.
+const AGAIN: (usize, usize) = (3, 2);
 const START: Duration = Duration::from_secs(120);
 /// Room for a connection from each port of the client, twice as many entries, and what is in closing.
 const CONNECTIONS: &str = "262144";
@@ -76,10 +78,9 @@ impl Backend {
 /// # Errors
 /// If the bed cannot be built, a program is missing, or traffic does not flow as it should.
 pub fn node_ports(quick: bool, report: &mut Report) -> Result<()> {
-    let (rounds, each) =
-        if quick { (5, Duration::from_millis(60)) } else { (21, Duration::from_millis(100)) };
+    let Effort { rounds, each, sizes } = Effort::new(quick, 21);
     let mut bed = build()?;
-    for size in SIZES {
+    for &size in sizes {
         for (place, backend) in BACKENDS {
             // The two of netpol read one folder.
             for group in [&[TC, XDP][..], &[2], &[3], &[4]] {
@@ -104,10 +105,12 @@ pub fn node_ports(quick: bool, report: &mut Report) -> Result<()> {
                 }
                 ensure!(backend == Backend::Here || frames(&bed)? > sent_on, "XDP has sent nothing on");
                 series.iter().for_each(|one| report.add(one));
-                for (over, under) in RATIOS {
-                    let pair = format!("{}_over_{}", VARIANTS[over].0, VARIANTS[under].0);
-                    report.add_ratio(format!("{name}.{pair}.{size}"), &series[over], &series[under]);
-                }
+                let pair = |(over, under): (usize, usize)| Pair {
+                    name: format!("{name}.{}_over_{}.{size}", VARIANTS[over].0, VARIANTS[under].0),
+                    over: &series[over],
+                    under: &series[under],
+                };
+                report.compare(&pair(AGAIN), RATIOS.map(pair));
             }
         }
     }

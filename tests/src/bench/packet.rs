@@ -35,7 +35,7 @@ const FIRST_OPENING: u16 = 10_000;
 /// # Errors
 /// If the programs do not load, or a packet gets another verdict than it should.
 pub fn packets(quick: bool) -> Result<Vec<Series>> {
-    let (rounds, repeat) = if quick { (5_u16, 50_000) } else { (21, 200_000) };
+    let (rounds, repeat) = if quick { (3_u16, 20_000) } else { (21, 200_000) };
     in_lab(3, |lab| {
         let (v4, v6) = (World::new(4), World::new(6));
         v4.settle(lab)?;
@@ -67,7 +67,7 @@ pub fn packets(quick: bool) -> Result<Vec<Series>> {
             series.less(nothing, format!("{}_minus_empty", series.name))
         });
         let above: Vec<Series> = above.collect();
-        let (rounds, runs) = if quick { (5, 40) } else { (21, 200) };
+        let (rounds, runs) = if quick { (3, 20) } else { (21, 200) };
         let wire = wire::frames(lab, rounds, runs)?;
         Ok([vec![empty, empty_once], series, above, wire].concat())
     })

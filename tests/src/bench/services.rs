@@ -9,9 +9,11 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     Report, Series,
+    effort::Effort,
     in_force::{By, FRONTEND_PORT, crowd_around, put_in_force, v4},
     kube_proxy::Service,
     policed::{PROBE, SERVED, pod, policies},
+    report::Pair,
     traffic::{Ends, Load, last_cpu, measure},
 };
 use crate::{
@@ -22,8 +24,6 @@ use crate::{
 /// Who translates: each has a node of its own.
 const VARIANTS: [&str; 4] = ["netpol", "nftables", "nftables_again", "iptables"];
 const BY: [By; 4] = [By::Netpol, By::Nftables, By::Nftables, By::Iptables];
-/// How many Services there are.
-const SIZES: [usize; 3] = [1, 1_000, 10_000];
 const START: Duration = Duration::from_secs(120);
 /// Room for a connection from each port of a client, twice as many entries, and what is in closing.
 const CONNECTIONS: &str = "262144";
@@ -50,11 +50,10 @@ enum Way {
 /// # Errors
 /// If the bed cannot be built, a program is missing, or traffic does not flow.
 pub fn services(quick: bool, report: &mut Report) -> Result<()> {
-    let (rounds, each) =
-        if quick { (5, Duration::from_millis(60)) } else { (21, Duration::from_millis(100)) };
+    let Effort { rounds, each, sizes } = Effort::new(quick, 21);
     let mut bed = build()?;
     let mut all: Vec<Vec<Series>> = LOADS.map(|(load, ..)| empty(load, "")).into();
-    for size in SIZES {
+    for &size in sizes {
         for at in 0..VARIANTS.len() {
             put_in_force(&bed, &node_name(VARIANTS[at]), BY[at], &services_of(&bed, at, size)?)?;
         }
@@ -88,9 +87,11 @@ fn empty(load: &str, size: &str) -> Vec<Series> {
 /// `size` is the end of each name; without one they are over all sizes.
 fn ratios(report: &mut Report, load: &str, size: &str, series: &[Series]) {
     let [netpol, nftables, again, iptables] = series else { return };
-    report.add_ratio(format!("{load}.netpol_over_nftables{size}"), netpol, nftables);
-    report.add_ratio(format!("{load}.netpol_over_iptables{size}"), netpol, iptables);
-    report.add_ratio(format!("{load}.nftables_again_over_nftables{size}"), again, nftables);
+    let pair = |name: &str, over, under| Pair { name: format!("{load}.{name}{size}"), over, under };
+    report.compare(
+        &pair("nftables_again_over_nftables", again, nftables),
+        [pair("netpol_over_nftables", netpol, nftables), pair("netpol_over_iptables", netpol, iptables)],
+    );
 }
 
 fn one(bed: &Bed, at: usize, load: Load, way: Way, each: Duration) -> Result<f64> {

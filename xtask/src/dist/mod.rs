@@ -31,7 +31,7 @@ const CHECKSUMS: &str = "SHA256SUMS";
 /// # Errors
 /// What is missing, or what did not build; a program that needs a library at run time.
 pub(crate) fn run(paths: &Paths) -> Result<()> {
-    let toolchain = setup::all(paths)?;
+    let toolchain = setup::to_build(paths)?;
     build::object(paths, &toolchain)?;
     let folder = paths.target.join("dist");
     command::remove_folder(&folder)?;

@@ -35,6 +35,14 @@ pub(crate) fn all(paths: &Paths) -> Result<Toolchain> {
     Ok(toolchain)
 }
 
+/// The BPF toolchain alone: what building takes.
+///
+/// # Errors
+/// As [`all`].
+pub(crate) fn to_build(paths: &Paths) -> Result<Toolchain> {
+    toolchain(paths, &Apt::default())
+}
+
 /// Compiler and linker for the kernel object: a rustup nightly with `rust-src`, else Debian's packages.
 fn toolchain(paths: &Paths, apt: &Apt) -> Result<Toolchain> {
     let mut refused = Vec::new();

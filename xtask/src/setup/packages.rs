@@ -25,6 +25,13 @@ const NEEDED: &[Package] = &[
     Package { name: "kubernetes-client", file: "kubectl", what_for: "kubectl, against the test API server" },
     Package { name: "runc", file: "runc", what_for: "containers with the rights that the manifests grant" },
     Package { name: "chromium-driver", file: "chromedriver", what_for: "a browser that looks at the page" },
+    Package { name: "nftables", file: "nft", what_for: "rules that the benchmark compares with" },
+    Package {
+        name: "iptables",
+        file: "iptables-restore",
+        what_for: "rules that the benchmark compares with",
+    },
+    Package { name: "ipset", file: "ipset", what_for: "rules that the benchmark compares with" },
     Package { name: "curl", file: "curl", what_for: "requests as people make them" },
 ];
 
