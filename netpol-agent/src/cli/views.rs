@@ -21,6 +21,9 @@ pub(super) fn endpoints(all: &[EndpointView]) -> String {
         };
         let (ingress, egress) = if endpoint.pending == Some(PendingReason::NoVeth) {
             ("not policed".to_owned(), "not policed".to_owned())
+        } else if endpoint.pending == Some(PendingReason::NotSynced) {
+            // By the rows of an agent before, if it knew of the pod.
+            ("as before".to_owned(), "as before".to_owned())
         } else if endpoint.state == EndpointState::Pending {
             ("closed".to_owned(), "closed".to_owned())
         } else {

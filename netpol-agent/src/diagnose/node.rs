@@ -17,8 +17,8 @@ pub fn node(status: &Status, endpoints: &[EndpointView]) -> Vec<Finding> {
         found.push(Finding::new(severity, about, reason, advice));
     };
     if !status.synced {
-        let reason =
-            "the source has not delivered everything yet: new pods stay closed, nothing old is removed";
+        let reason = "the source has not delivered everything yet: what was in force before stays in force, \
+                      and what is new stays closed";
         add(Severity::Error, "agent", reason.to_owned(), "see the watches below, or the agent's log");
     } else if !status.in_sync && status.refusals.is_empty() {
         add(Severity::Warning, "agent", "the maps do not hold what is wanted yet".to_owned(), "ask again");
@@ -57,9 +57,10 @@ pub fn node(status: &Status, endpoints: &[EndpointView]) -> Vec<Finding> {
         );
     }
     for endpoint in endpoints {
-        let Some(reason) = endpoint.pending.filter(|reason| *reason != PendingReason::Ending) else {
-            continue;
-        };
+        // That of the source is said above, once for all.
+        let told =
+            |reason: &PendingReason| !matches!(reason, PendingReason::Ending | PendingReason::NotSynced);
+        let Some(reason) = endpoint.pending.filter(told) else { continue };
         let interface = endpoint.interface.as_ref().map(|name| format!("interface {name}"));
         let about = endpoint.pod.as_ref().map(|pod| format!("Pod {pod}")).or(interface);
         let state = if reason == PendingReason::NoVeth { "is open" } else { "is closed" };
@@ -97,7 +98,6 @@ pub fn node(status: &Status, endpoints: &[EndpointView]) -> Vec<Finding> {
 
 fn advice(reason: PendingReason) -> &'static str {
     match reason {
-        PendingReason::NotSynced => "it opens once the source has delivered everything",
         PendingReason::NoAddress => "kubectl describe pod says what it waits for",
         PendingReason::NoInterface => {
             "are the pod's namespace in --netns-dir, and its address that of its status? docs/cni.md"
@@ -108,7 +108,7 @@ fn advice(reason: PendingReason) -> &'static str {
         PendingReason::Refused => "docs/limits.md says how to raise what is too small",
         PendingReason::NotWritten => "ask again",
         PendingReason::WriteFailed => "the agent's log says what the kernel answers",
-        PendingReason::Ending => "",
+        PendingReason::Ending | PendingReason::NotSynced => "",
     }
 }
 
@@ -156,12 +156,14 @@ mod tests {
             }],
             ..Status::default()
         };
+        let waiting = EndpointView { pending: Some(PendingReason::NotSynced), ..endpoint.clone() };
         let about: Vec<String> = node(&status, &[endpoint])
             .into_iter()
             .map(|f| format!("{} {}", f.severity.name(), f.about))
             .collect();
         assert_eq!(about, ["error watch Node", "warning map np_ep", "error Pod shop/db"]);
-        let fresh = node(&Status::default(), &[]);
+        // Once, and not for each pod.
+        let fresh = node(&Status::default(), &[waiting]);
         assert_eq!((fresh.len(), fresh[0].severity), (1, Severity::Error));
     }
 }

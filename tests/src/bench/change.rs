@@ -37,9 +37,9 @@ pub fn changes(quick: bool, report: &mut Report) -> Result<()> {
         crowd(&bed, policies, pods)?;
         bed.start_agents(&AgentOptions::default())?;
         bed.await_agents(START)?;
-        for series in measure(&mut bed, name, rounds)? {
-            report.add(&series);
-        }
+        let measured = measure(&mut bed, name, rounds);
+        let log = || bed.agents().iter().map(|agent| agent.log()).collect::<String>();
+        measured.with_context(log)?.iter().for_each(|series| report.add(series));
     }
     Ok(())
 }
