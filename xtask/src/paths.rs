@@ -44,6 +44,20 @@ impl Paths {
         self.root.join("netpol-ebpf")
     }
 
+    /// Flags of rustc that keep out of what it builds where that was, which is nobody's business and different everywhere.
+    pub(crate) fn untold(&self) -> Vec<String> {
+        let home = |name| env::var_os(name).map(PathBuf::from);
+        let folders = [
+            (home("HOME"), "/home"),
+            (home("RUSTUP_HOME"), "/rustup"),
+            (home("CARGO_HOME"), "/cargo"),
+            (Some(self.root.clone()), "/netpol"),
+        ];
+        // Of several that fit rustc takes the last one.
+        let known = folders.into_iter().filter_map(|(folder, told)| Some((folder?, told)));
+        known.map(|(folder, told)| format!("--remap-path-prefix={}={told}", folder.display())).collect()
+    }
+
     /// Output of noisy commands.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.target.join("xtask-logs").join(format!("{name}.log"))

@@ -51,7 +51,7 @@ pub(crate) fn all(paths: &Paths, profile: Profile) -> Result<()> {
 /// What is missing, or what did not build.
 pub(crate) fn logging(paths: &Paths) -> Result<()> {
     let toolchain = setup::all(paths)?;
-    object_with(paths, &toolchain, &["--features", "log"])?;
+    object_with(paths, &toolchain, &["--features", "log"], &[])?;
     command::run(cargo(paths, "build").args(["--package", "netpol-agent", "--features", "bpf-log"]))
 }
 
@@ -69,12 +69,20 @@ pub(crate) fn fault_points(paths: &Paths) -> Result<()> {
 /// # Errors
 /// If it does not build, or if the result is not what the loader can handle.
 pub(crate) fn object(paths: &Paths, toolchain: &Toolchain) -> Result<()> {
-    object_with(paths, toolchain, &[])
+    object_with(paths, toolchain, &[], &[])
 }
 
-fn object_with(paths: &Paths, toolchain: &Toolchain, features: &[&str]) -> Result<()> {
+/// The same object, which does not say where it was built.
+///
+/// # Errors
+/// As [`object`].
+pub(crate) fn object_to_ship(paths: &Paths, toolchain: &Toolchain) -> Result<()> {
+    object_with(paths, toolchain, &[], &paths.untold())
+}
+
+fn object_with(paths: &Paths, toolchain: &Toolchain, features: &[&str], flags: &[String]) -> Result<()> {
     println!("build: kernel object ({})", toolchain.compiler.name);
-    command::run(toolchain.cargo(paths, "build").args(features))?;
+    command::run(toolchain.cargo_with(paths, "build", flags).args(features))?;
     let built = paths.target.join("bpf/build").join(setup::BPF_TARGET).join("release/netpol-ebpf");
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     check(&bytes).with_context(|| format!("the kernel object {} is unfit", built.display()))?;

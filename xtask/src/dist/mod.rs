@@ -32,7 +32,7 @@ const CHECKSUMS: &str = "SHA256SUMS";
 /// What is missing, or what did not build; a program that needs a library at run time.
 pub(crate) fn run(paths: &Paths) -> Result<()> {
     let toolchain = setup::to_build(paths)?;
-    build::object(paths, &toolchain)?;
+    build::object_to_ship(paths, &toolchain)?;
     let folder = paths.target.join("dist");
     command::remove_folder(&folder)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -52,11 +52,13 @@ fn programs(paths: &Paths, folder: &Path) -> Result<()> {
             cargo.args(["--bin", program]);
         }
         // As for the guests of `cargo xtask vm`: build scripts and macros, which are for the host, keep their own flags.
-        command::run(cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static"))?;
+        let flags = [vec!["-Ctarget-feature=+crt-static".to_owned()], paths.untold()].concat();
+        command::run(cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))?;
         for program in *programs {
             let built = paths.target.join(TARGET).join(PROFILE).join(program);
             let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
             is_static(&bytes).with_context(|| built.display().to_string())?;
+            tells_nothing(&bytes, &paths.root).with_context(|| built.display().to_string())?;
             copy(&built, &folder.join(program))?;
         }
     }
@@ -68,6 +70,14 @@ fn is_static(program: &[u8]) -> Result<()> {
     let elf = Elf::parse(program)?;
     let interpreter = elf.sections().iter().any(|section| section.name == ".interp");
     ensure!(!interpreter, "the program is not static: it names an interpreter");
+    Ok(())
+}
+
+/// Where it was built is in no message of a panic and in no symbol.
+fn tells_nothing(program: &[u8], root: &Path) -> Result<()> {
+    let root = format!("{}/", root.display());
+    let told = program.windows(root.len()).any(|window| window == root.as_bytes());
+    ensure!(!told, "the program tells where it was built: {root}");
     Ok(())
 }
 
@@ -92,6 +102,13 @@ fn copy(from: &Path, to: &PathBuf) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_tells_where_it_was_built_is_refused() {
+        let root = Path::new("/home/me/netpol");
+        assert!(tells_nothing(b"..panicked at /home/me/netpol/src/main.rs", root).is_err());
+        assert!(tells_nothing(b"..panicked at /netpol/src/main.rs", root).is_ok());
+    }
 
     #[test]
     fn a_program_that_needs_an_interpreter_is_refused() {

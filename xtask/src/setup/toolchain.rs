@@ -35,6 +35,12 @@ pub(crate) struct Toolchain {
 impl Toolchain {
     /// `cargo SUBCOMMAND --release` on the crate of the kernel programs, for the BPF target.
     pub(crate) fn cargo(&self, paths: &Paths, subcommand: &str) -> Command {
+        self.cargo_with(paths, subcommand, &[])
+    }
+
+    /// The same, with further flags of rustc.
+    pub(crate) fn cargo_with(&self, paths: &Paths, subcommand: &str, flags: &[String]) -> Command {
+        let flags = [&rustflags(), flags].concat();
         let compiler = &self.compiler;
         let mut cargo = Command::new(&compiler.cargo);
         cargo
@@ -48,7 +54,7 @@ impl Toolchain {
             .env("RUSTC", &compiler.rustc)
             // `-Z` flags and `#![feature]` on a compiler that calls itself stable.
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_ENCODED_RUSTFLAGS", rustflags().join("\x1f"))
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker);
         if let Some(libraries) = &compiler.libraries {
             cargo.env("LD_LIBRARY_PATH", libraries);
