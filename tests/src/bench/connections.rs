@@ -20,7 +20,7 @@ use crate::{
 
 /// What carries the traffic: each has a node of its own.
 const VARIANTS: [&str; 6] =
-    ["raw", "raw_again", "policed", "policed_no_fast_path", "iptables_ipset", "nftables"];
+    ["raw", "raw_again", "policed", "policed_no_fast_path", "iptables_policies", "nftables_policies"];
 /// Places among them: how many come without policies, those with agents, and those with rules for netfilter.
 const UNPOLICED: usize = 2;
 const FAST: usize = 2;
@@ -35,7 +35,7 @@ const AGAIN: (usize, usize) = (1, 0);
 const START: Duration = Duration::from_secs(30);
 
 /// Measures every load on every variant, in interleaved rounds, and adds quantities and ratios to the report.
-/// `raw_again_over_raw` is the A/A pair: how far it is from 1 is how far the others can be trusted.
+/// `raw_again_over_raw` is the A/A pair, by which the others are told or refused.
 ///
 /// # Errors
 /// If the bed cannot be built, or traffic does not flow.

@@ -4,7 +4,7 @@ use super::{Report, Summary};
 
 const WIDTH: f64 = 1040.0;
 /// Names end here, and lines begin a little behind.
-const LEFT: f64 = 400.0;
+const LEFT: f64 = 420.0;
 const RIGHT: f64 = 870.0;
 const ROW: f64 = 18.0;
 /// Above the first row of a panel: its title and the numbers of its scale.
@@ -67,7 +67,7 @@ fn panels(report: &Report) -> Vec<Panel> {
     let refused = report.refused.iter().map(|refused| Row {
         name: refused.name.clone(),
         again: false,
-        spread: Err(format!("refused: the A/A pair is at {:.2}", refused.again)),
+        spread: Err(format!("refused: the A/A pair is at {:.3}", refused.again)),
     });
     let title =
         "Ratios within a round (above 1: the first is faster; grey: the same against itself)".to_owned();
@@ -201,7 +201,7 @@ mod tests {
             ..Report::default()
         };
         let svg = plot(&report);
-        for text in ["rr.a_over_b", "crr.a_over_b", "refused: the A/A pair is at 1.08", "in ns", "30.0"] {
+        for text in ["rr.a_over_b", "crr.a_over_b", "refused: the A/A pair is at 1.080", "in ns", "30.0"] {
             assert!(svg.contains(&format!(">{text}</text>")), "{text}: {svg}");
         }
         assert!(!svg.contains("in 1/s"), "rates are not told but as ratios");
