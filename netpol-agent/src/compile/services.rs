@@ -20,6 +20,8 @@ type Claim = (WayKind, PortOfService);
 #[derive(Debug, Default)]
 pub(super) struct Frontends {
     claims: BTreeMap<Frontend, BTreeMap<Claim, Way>>,
+    /// Those that more than one claims.
+    contested: BTreeSet<Frontend>,
     of_service: BTreeMap<Name, BTreeSet<(Frontend, Claim)>>,
     /// Ports that are served.
     served: BTreeMap<Name, BTreeSet<PortOfService>>,
@@ -31,8 +33,8 @@ pub(super) struct Frontends {
 impl Frontends {
     /// Of several Services with the same address and port the first by kind and name has it: those who do not.
     pub(super) fn contested(&self) -> impl Iterator<Item = (Frontend, WayKind, &Name)> {
-        let losers = |(frontend, claims): (&Frontend, _)| (*frontend, BTreeMap::keys(claims).skip(1));
-        let losers = self.claims.iter().map(losers);
+        let claims = |frontend: &Frontend| Some((*frontend, self.claims.get(frontend)?.keys().skip(1)));
+        let losers = self.contested.iter().filter_map(claims);
         losers.flat_map(|(frontend, claims)| {
             claims.map(move |(kind, port): &Claim| (frontend, *kind, &port.service))
         })
@@ -49,6 +51,9 @@ impl Frontends {
         for (frontend, claim) in self.of_service.remove(name).unwrap_or_default() {
             if let Some(claims) = self.claims.get_mut(&frontend) {
                 claims.remove(&claim);
+                if claims.len() < 2 {
+                    self.contested.remove(&frontend);
+                }
                 if claims.is_empty() {
                     self.claims.remove(&frontend);
                 }
@@ -81,7 +86,11 @@ impl Frontends {
 
     fn claim(&mut self, port: &PortOfService, frontend: Frontend, way: Way) {
         let claim = (way.kind, port.clone());
-        self.claims.entry(frontend).or_default().entry(claim.clone()).or_insert(way);
+        let claims = self.claims.entry(frontend).or_default();
+        claims.entry(claim.clone()).or_insert(way);
+        if claims.len() > 1 {
+            self.contested.insert(frontend);
+        }
         self.of_service.entry(port.service.clone()).or_default().insert((frontend, claim));
     }
 }

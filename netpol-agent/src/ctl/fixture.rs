@@ -168,7 +168,7 @@ impl State for Fixture {
             endpoints: endpoint_counts(&endpoints),
             policies: self.engine.policies().len(),
             services: self.engine.services().len(),
-            tables: table_fills(self.dataplane.rows(), &self.dataplane.capacity(), [(3, 100), (0, 100)]),
+            tables: table_fills(self.dataplane.rows().counts(), &self.dataplane.capacity(), [(3, 100), (0, 100)]),
             flows: self.flows.counts(),
             problems: vec![Problem {
                 level: Level::Error,
@@ -203,7 +203,7 @@ impl State for Fixture {
             policies_refused: 0,
             counters: &[],
             connections: [(3, 100), (0, 100)],
-            rows: self.dataplane.rows(),
+            rows: self.dataplane.rows().counts(),
             capacity: &self.dataplane.capacity(),
             epoch: self.dataplane.epoch(),
             in_sync: true,

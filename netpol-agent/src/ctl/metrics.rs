@@ -1,6 +1,6 @@
 //! What the agent knows as numbers, in OpenMetrics text. `docs/metrics.md` lists every metric.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::atomic::AtomicU64};
+use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
 use netpol_common::{
     direction::Direction,
@@ -19,7 +19,7 @@ use super::{
     api::{EndpointView, PendingReason},
 };
 use crate::{
-    dataplane::{Capacity, Rows},
+    dataplane::{Capacity, RowCounts},
     flow::FlowMetrics,
     model::Level,
     source::{Phase, Restart, Watch},
@@ -41,8 +41,8 @@ pub struct Numbers<'a> {
     pub counters: &'a [Row],
     /// Entries and capacity of the connection tables, IPv4 and IPv6.
     pub connections: [(usize, usize); 2],
-    /// What the other maps hold.
-    pub rows: &'a Rows,
+    /// How much the other maps hold.
+    pub rows: RowCounts,
     /// And how much they could hold.
     pub capacity: &'a Capacity,
     /// Value of the epoch counter.
@@ -222,66 +222,25 @@ fn tables(registry: &mut Registry, numbers: &Numbers<'_>) {
 }
 
 /// Rows and capacity of each map that the agent writes.
-fn fills(rows: &Rows, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usize)> {
-    let count =
-        |are_four: &mut dyn Iterator<Item = bool>, v4: bool| are_four.filter(|four| *four == v4).count();
+fn fills(rows: RowCounts, capacity: &Capacity) -> BTreeMap<&'static str, (usize, usize)> {
     let mut fills = BTreeMap::from([
-        (names::EP, (rows.endpoints.len(), capacity.endpoints)),
-        (names::POLICY, (rows.policy.len(), capacity.policy)),
-        (names::PORT, (rows.ports.len(), capacity.ports)),
-        (names::SVC, (rows.services.len(), capacity.services)),
+        (names::EP, (rows.endpoints, capacity.endpoints)),
+        (names::POLICY, (rows.policy, capacity.policy)),
+        (names::PORT, (rows.ports, capacity.ports)),
+        (names::SVC, (rows.services, capacity.services)),
     ]);
-    for (v4, [peers, cidrs, frontends, backends, members, ranges, nets, cluster]) in [
-        (
-            true,
-            [
-                names::PEER4,
-                names::CIDR4,
-                names::FE4,
-                names::BE4,
-                names::MEMBER4,
-                names::RANGE4,
-                names::SVCNET4,
-                names::CLUSTER4,
-            ],
-        ),
-        (
-            false,
-            [
-                names::PEER6,
-                names::CIDR6,
-                names::FE6,
-                names::BE6,
-                names::MEMBER6,
-                names::RANGE6,
-                names::SVCNET6,
-                names::CLUSTER6,
-            ],
-        ),
-    ] {
-        let in_arena = rows.backends.values().flatten();
-        fills.extend([
-            (peers, (count(&mut rows.peers.keys().map(|a| a.is_ipv4()), v4), capacity.peers)),
-            (cidrs, (count(&mut rows.cidrs.keys().map(|p| p.addr().is_ipv4()), v4), capacity.cidrs)),
-            (
-                frontends,
-                (count(&mut rows.frontends.keys().map(|f| f.addr.is_ipv4()), v4), capacity.frontends),
-            ),
-            (backends, (count(&mut in_arena.map(|b| b.addr.is_ipv4()), v4), capacity.backends)),
-            (
-                members,
-                (count(&mut rows.members.iter().map(|m| m.backend.addr.is_ipv4()), v4), capacity.members),
-            ),
-            (ranges, (count(&mut rows.ranges.iter().map(|r| r.net.addr().is_ipv4()), v4), capacity.ranges)),
-            (
-                nets,
-                (
-                    count(&mut rows.service_nets.iter().map(|net| net.addr().is_ipv4()), v4),
-                    capacity.service_nets,
-                ),
-            ),
-            (cluster, (count(&mut rows.cluster.keys().map(IpAddr::is_ipv4), v4), capacity.cluster)),
-        ]);
+    let both = [
+        ([names::PEER4, names::PEER6], rows.peers, capacity.peers),
+        ([names::CIDR4, names::CIDR6], rows.cidrs, capacity.cidrs),
+        ([names::FE4, names::FE6], rows.frontends, capacity.frontends),
+        ([names::BE4, names::BE6], rows.backends, capacity.backends),
+        ([names::MEMBER4, names::MEMBER6], rows.members, capacity.members),
+        ([names::RANGE4, names::RANGE6], rows.ranges, capacity.ranges),
+        ([names::SVCNET4, names::SVCNET6], rows.service_nets, capacity.service_nets),
+        ([names::CLUSTER4, names::CLUSTER6], rows.cluster, capacity.cluster),
+    ];
+    for (maps, rows, capacity) in both {
+        fills.extend(maps.into_iter().zip(rows.map(|rows| (rows, capacity))));
     }
     fills
 }

@@ -99,7 +99,7 @@ fn numbers_are_those_of_the_maps_and_counters() {
         policies_refused: 3,
         counters: &counters,
         connections: [(10, 20), (0, 40)],
-        rows: &Rows::default(),
+        rows: RowCounts::default(),
         capacity: &capacity,
         epoch: 9,
         in_sync: true,

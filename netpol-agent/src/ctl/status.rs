@@ -1,6 +1,6 @@
 //! Numbers of the dataplane → words of [`Status`](super::api::Status).
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use netpol_common::{
     direction::Direction,
@@ -12,7 +12,7 @@ use super::api::{
     EndpointCounts, EndpointState, EndpointView, EventCounter, PacketCounter, TableFill, WatchView,
 };
 use crate::{
-    dataplane::{Capacity, Rows},
+    dataplane::{Capacity, RowCounts},
     source::Watch,
 };
 
@@ -40,29 +40,23 @@ pub fn event_counters(rows: &[Counter]) -> Vec<EventCounter> {
 /// How full the maps that the agent writes are; of a map for each family, the fuller one. `connections` are entries and
 /// capacity of both connection tables.
 #[must_use]
-pub fn table_fills(rows: &Rows, capacity: &Capacity, connections: [(usize, usize); 2]) -> Vec<TableFill> {
+pub fn table_fills(rows: RowCounts, capacity: &Capacity, connections: [(usize, usize); 2]) -> Vec<TableFill> {
     let [four, six] = connections;
     let (entries, room) = four.max(six);
-    let arenas = rows.backends.values().flatten();
+    let fuller = |[four, six]: [usize; 2]| four.max(six);
     [
         ("np_ct", entries, room),
-        ("np_ep", rows.endpoints.len(), capacity.endpoints),
-        ("np_peer", fuller(rows.peers.keys().map(IpAddr::is_ipv4)), capacity.peers),
-        ("np_cidr", fuller(rows.cidrs.keys().map(|prefix| prefix.addr().is_ipv4())), capacity.cidrs),
-        ("np_policy", rows.policy.len(), capacity.policy),
-        ("np_port", rows.ports.len(), capacity.ports),
-        ("np_fe", fuller(rows.frontends.keys().map(|frontend| frontend.addr.is_ipv4())), capacity.frontends),
-        ("np_svc", rows.services.len(), capacity.services),
-        ("np_be", fuller(arenas.map(|backend| backend.addr.is_ipv4())), capacity.backends),
+        ("np_ep", rows.endpoints, capacity.endpoints),
+        ("np_peer", fuller(rows.peers), capacity.peers),
+        ("np_cidr", fuller(rows.cidrs), capacity.cidrs),
+        ("np_policy", rows.policy, capacity.policy),
+        ("np_port", rows.ports, capacity.ports),
+        ("np_fe", fuller(rows.frontends), capacity.frontends),
+        ("np_svc", rows.services, capacity.services),
+        ("np_be", fuller(rows.backends), capacity.backends),
     ]
     .map(|(table, rows, capacity)| TableFill { table: table.to_owned(), rows, capacity })
     .into()
-}
-
-/// How many there are of the more frequent one.
-fn fuller(are_four: impl Iterator<Item = bool>) -> usize {
-    let (four, six): (Vec<bool>, Vec<bool>) = are_four.partition(|is_four| *is_four);
-    four.len().max(six.len())
 }
 
 /// The watches, in words.

@@ -5,9 +5,12 @@ pub mod judge;
 #[expect(unsafe_code, reason = "memory shared with the kernel, and system calls that no crate offers")]
 pub mod kernel;
 mod op;
+mod row_counts;
 mod rows;
 
 pub use op::Op;
+pub(crate) use row_counts::by_family;
+pub use row_counts::RowCounts;
 pub use rows::{Backend, Capacity, ClusterRow, Frontend, Interface, Member, Rows, SourceRange};
 
 /// Something that holds the rows: the kernel's maps, or a fake in memory.

@@ -19,7 +19,7 @@ use netpol_common::{endpoint::flags, names};
 pub use crate::plan::{Plan, Refusal, Shortage};
 use crate::{
     compile::Compiler,
-    dataplane::{Capacity, Interface, Op, Rows},
+    dataplane::{Capacity, Interface, Op, RowCounts, Rows},
     index::{Dirty, Index, ServiceSettings, Wired},
     model::{Converted, Mode, Name, Object, ObjectRef},
     plan::{Planned, Planner},
@@ -207,7 +207,13 @@ impl Engine {
         &self.attribution
     }
 
-    /// What the dataplane holds, as far as the engine was told.
+    /// How many rows the dataplane holds, as far as the engine was told.
+    #[must_use]
+    pub fn row_counts(&self) -> RowCounts {
+        self.planner.row_counts()
+    }
+
+    /// What the dataplane holds, as far as the engine was told. A copy: for who asks what is in force, not for counting it.
     #[must_use]
     pub fn actual(&self) -> Rows {
         self.planner.actual()

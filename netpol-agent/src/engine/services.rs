@@ -13,6 +13,12 @@ use crate::{
 };
 
 impl Engine {
+    /// How many Services this node balances.
+    #[must_use]
+    pub fn service_count(&self) -> usize {
+        self.index.services().filter(|service| service.is_balanced()).count()
+    }
+
     /// The Services that this node balances.
     #[must_use]
     pub fn services(&self) -> Vec<ServiceView> {

@@ -42,7 +42,7 @@ impl Engine {
     /// The pods of this node, and the interfaces without a pod.
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {
-        let local: Vec<&Pod> = self.index.pods().filter(|pod| self.index.is_local(pod)).collect();
+        let local: Vec<&Pod> = self.index.local_pods().collect();
         let pods = local.iter().map(|pod| self.endpoint(pod));
         let matched: BTreeSet<u32> =
             local.iter().filter_map(|pod| self.index.interface_of(pod)).map(|i| i.ifindex).collect();
@@ -139,8 +139,7 @@ impl Engine {
     /// [`Index::inherits_isolation`](crate::index::Index::inherits_isolation).
     #[must_use]
     pub fn closed_by_inheritance(&self) -> Vec<(Name, Direction)> {
-        let pods = self.index.pods().filter(|pod| self.index.is_local(pod));
-        let both = pods.flat_map(|pod| [Direction::Ingress, Direction::Egress].map(|d| (pod, d)));
+        let both = self.index.local_pods().flat_map(|pod| [Direction::Ingress, Direction::Egress].map(|d| (pod, d)));
         let closed = both.filter(|(pod, direction)| self.index.inherits_isolation(pod, *direction));
         closed.map(|(pod, direction)| (pod.name.clone(), direction)).collect()
     }
@@ -155,6 +154,18 @@ impl Engine {
     #[must_use]
     pub fn remembers(&self, policy: &Name) -> bool {
         self.index.remembers(policy)
+    }
+
+    /// How many policies there are.
+    #[must_use]
+    pub fn policy_count(&self) -> usize {
+        self.index.policies().count()
+    }
+
+    /// How many of them are held back, because they do not fit.
+    #[must_use]
+    pub fn refused_count(&self) -> usize {
+        self.index.policies().filter(|policy| self.hold.of(&policy.name).is_some()).count()
     }
 
     /// The policies.
@@ -198,7 +209,8 @@ impl Engine {
     }
 
     /// Everything a user must know about the objects in the index: what conversion found, and what only shows when
-    /// objects meet (a policy that selects nothing). Computed at the call.
+    /// objects meet (a policy that selects nothing), as of the last plan. Put together at the call, in proportion to what is wrong and
+    /// to the pods of this node.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.index.problems();

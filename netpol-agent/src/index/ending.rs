@@ -52,8 +52,7 @@ impl Index {
     /// Everything is known: what was inherited counts for pods of ending namespaces only.
     pub fn settle_inherited(&mut self) {
         let outliving: BTreeSet<u32> = self
-            .pods
-            .values()
+            .local_pods()
             .filter(|pod| self.outlives_its_namespace(pod))
             .filter_map(|pod| self.interface_of(pod))
             .map(|interface| interface.ifindex)
@@ -77,6 +76,11 @@ impl Index {
     #[must_use]
     pub fn is_kept(&self, policy: &Name) -> bool {
         self.ending.kept.contains(policy)
+    }
+
+    /// The policies that are in force although they were deleted.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Name> {
+        self.ending.kept.iter()
     }
 
     /// Whether a policy was deleted and is, or may yet be, in force because its namespace is being deleted.

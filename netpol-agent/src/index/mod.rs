@@ -6,6 +6,7 @@
 mod dirty;
 mod ending;
 mod endpoints;
+mod idle;
 mod interfaces;
 mod node;
 mod owners;
@@ -46,6 +47,8 @@ pub struct Index {
     /// Of each ServiceCIDR.
     service_nets: BTreeMap<String, Vec<IpNet>>,
     pods: BTreeMap<Name, Pod>,
+    /// Pods of this node that policies can see.
+    local: BTreeSet<Name>,
     policies: BTreeMap<Name, Policy>,
     services: BTreeMap<Name, Service>,
     slices: BTreeMap<Name, Slice>,
@@ -63,6 +66,7 @@ pub struct Index {
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     dirty: Dirty,
     ending: ending::Ending,
+    idle: idle::Idle,
 }
 
 impl Index {
@@ -77,6 +81,7 @@ impl Index {
             mode: Mode::default(),
             service_nets: BTreeMap::new(),
             pods: BTreeMap::new(),
+            local: BTreeSet::new(),
             policies: BTreeMap::new(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
@@ -90,6 +95,7 @@ impl Index {
             problems: BTreeMap::new(),
             dirty: Dirty::default(),
             ending: ending::Ending::default(),
+            idle: idle::Idle::default(),
         }
     }
 
@@ -156,6 +162,7 @@ impl Index {
     /// What may have changed since the last call. What was delivered since then counts as delivered at once.
     pub fn take_dirty(&mut self) -> Dirty {
         self.settle_ending();
+        self.settle_idle();
         std::mem::take(&mut self.dirty)
     }
 
@@ -164,6 +171,7 @@ impl Index {
             return;
         }
         let old = self.pods.remove(name);
+        self.local.remove(name);
         for pod in [&old, &new].into_iter().flatten() {
             self.touch_services_of(pod);
         }
@@ -181,6 +189,9 @@ impl Index {
                     self.claim(*addr, name);
                     self.touch_address(*addr);
                 }
+            }
+            if self.is_local(&pod) {
+                self.local.insert(pod.name.clone());
             }
             self.pods.insert(pod.name.clone(), pod);
         }
@@ -261,6 +272,10 @@ impl Index {
     /// All pods, by name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.pods.values()
+    }
+    /// The pods of this node that have a network of their own, by name.
+    pub fn local_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.local.iter().filter_map(|name| self.pods.get(name))
     }
     /// All policies, by name.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {

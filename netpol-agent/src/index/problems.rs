@@ -1,18 +1,19 @@
 use netpol_common::direction::Direction;
 
 use super::Index;
-use crate::model::{Level, Object, ObjectRef, Pod, Policy, Problem};
+use crate::model::{Level, ObjectRef, Pod, Policy, Problem};
 
 impl Index {
-    /// Everything a user must know about the objects: what their conversion found, and what shows only when they meet.
-    /// Looks at every policy and every local pod.
+    /// Everything a user must know about the objects: what their conversion found, and what shows only when they meet, as of the
+    /// last [`Index::take_dirty`]. Looks at what is wrong and at the pods of this node, not at all objects.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut all: Vec<Problem> = self.problems.values().flatten().cloned().collect();
-        all.extend(self.policies.values().filter_map(|policy| self.selects_nothing(policy)));
-        all.extend(self.policies.values().filter(|policy| self.is_kept(&policy.name)).map(kept));
-        all.extend(self.pods.values().filter_map(|pod| self.without_interface(pod)));
-        all.extend(self.pods.values().filter_map(|pod| self.closed_by_inheritance(pod)));
+        let policies = |name| self.policies.get(name);
+        all.extend(self.idle().filter(|name| !self.is_kept(name)).filter_map(policies).map(selects_nothing));
+        all.extend(self.kept().filter_map(policies).map(kept));
+        all.extend(self.local_pods().filter_map(|pod| self.without_interface(pod)));
+        all.extend(self.local_pods().filter_map(|pod| self.closed_by_inheritance(pod)));
         all.sort();
         all
     }
@@ -35,17 +36,6 @@ impl Index {
         self.pods_in(&policy.name.namespace).filter(|p| p.policed() && self.selects(policy, p))
     }
 
-    fn selects_nothing(&self, policy: &Policy) -> Option<Problem> {
-        let idle = !self.is_kept(&policy.name) && self.selected(policy).next().is_none();
-        idle.then(|| Problem {
-            level: Level::Note,
-            origin: policy.origin.clone(),
-            object: Some(Object::Policy(policy.clone()).reference()),
-            field: "spec.podSelector".to_owned(),
-            message: "selects no pod of its namespace".to_owned(),
-        })
-    }
-
     fn closed_by_inheritance(&self, pod: &Pod) -> Option<Problem> {
         let closed = [Direction::Ingress, Direction::Egress].into_iter().filter(|direction| {
             let mut policies = self.policies_in(&pod.name.namespace);
@@ -56,7 +46,7 @@ impl Index {
         (!closed.is_empty()).then(|| Problem {
             level: Level::Note,
             origin: String::new(),
-            object: Some(Object::Pod(pod.clone()).reference()),
+            object: Some(pod.name.of_kind("Pod")),
             field: String::new(),
             message: format!(
                 "its namespace is being deleted, and the policies that isolated it went before this agent \
@@ -67,7 +57,7 @@ impl Index {
     }
 
     fn without_interface(&self, pod: &Pod) -> Option<Problem> {
-        if !self.is_local(pod) || self.interface_of(pod).is_some() {
+        if self.interface_of(pod).is_some() {
             return None;
         }
         let displaced =
@@ -84,10 +74,20 @@ impl Index {
         Some(Problem {
             level: Level::Error,
             origin: String::new(),
-            object: Some(Object::Pod(pod.clone()).reference()),
+            object: Some(pod.name.of_kind("Pod")),
             field: "status.podIPs".to_owned(),
             message,
         })
+    }
+}
+
+fn selects_nothing(policy: &Policy) -> Problem {
+    Problem {
+        level: Level::Note,
+        origin: policy.origin.clone(),
+        object: Some(policy.name.of_kind("NetworkPolicy")),
+        field: "spec.podSelector".to_owned(),
+        message: "selects no pod of its namespace".to_owned(),
     }
 }
 
@@ -95,7 +95,7 @@ fn kept(policy: &Policy) -> Problem {
     Problem {
         level: Level::Note,
         origin: policy.origin.clone(),
-        object: Some(Object::Policy(policy.clone()).reference()),
+        object: Some(policy.name.of_kind("NetworkPolicy")),
         field: String::new(),
         message: "deleted with its namespace; it stays in force until the namespace's pods are gone"
             .to_owned(),

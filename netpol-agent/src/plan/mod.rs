@@ -24,7 +24,7 @@ use track::Track;
 
 use crate::{
     compile::{Balanced, Collision, Desired, PortOfService, Way},
-    dataplane::{Capacity, Frontend, Op, Rows},
+    dataplane::{Capacity, Frontend, Op, RowCounts, Rows, by_family},
     model::Name,
 };
 
@@ -352,6 +352,19 @@ impl Planner {
         rows.peers.clone_from(self.peers.actual());
         rows.endpoints.clone_from(self.endpoints.actual());
         rows
+    }
+
+    /// How many rows are there, as far as the planner was told.
+    #[must_use]
+    pub fn row_counts(&self) -> RowCounts {
+        RowCounts {
+            ports: self.ports.actual().len(),
+            policy: self.policy.actual().len(),
+            cidrs: by_family(self.cidrs.actual().keys().map(|net| net.addr().is_ipv4())),
+            peers: by_family(self.peers.actual().keys().map(|addr| addr.is_ipv4())),
+            endpoints: self.endpoints.actual().len(),
+            ..self.services.row_counts()
+        }
     }
 
     /// The row of an interface that is there.

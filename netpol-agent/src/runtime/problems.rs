@@ -17,7 +17,7 @@ use crate::{
     recorder::{Report, Reports},
 };
 
-/// Looking for problems takes time in proportion to the objects: not more often than this.
+/// Putting all problems together takes time in proportion to what is wrong: not more often than this.
 const PACE: Duration = Duration::from_millis(250);
 
 /// Looks whenever the loop has acted on something, and when a pod has been pending for too long.
@@ -37,7 +37,7 @@ pub(super) async fn run(shared: Shared, pending_deadline: Duration, reports: wat
         let overdue = pending.look(&shared.endpoints(), Instant::now());
         next = overdue.next;
         shared.update(|status| status.overdue = overdue.problems);
-        // Half of the objects make problems that the other half solves.
+        // Nothing is known of objects yet.
         if !shared.status().synced {
             continue;
         }

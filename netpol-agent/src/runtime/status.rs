@@ -183,15 +183,18 @@ impl Shared {
         endpoints
     }
 
-    /// What is wrong with the source, with the objects and with pods, all of it.
+    /// What is wrong with the source, with the objects and with pods, all of it. Until the source has delivered everything once nothing is
+    /// said of objects: half of them make problems that the other half solves.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let Status { mut problems, put_aside, overdue, unheard, page, .. } = self.status();
+        let Status { mut problems, put_aside, overdue, unheard, page, synced, .. } = self.status();
         problems.extend(put_aside);
         problems.extend(overdue);
         problems.extend(unheard);
         problems.extend(page);
-        problems.extend(self.engine().problems());
+        if synced {
+            problems.extend(self.engine().problems());
+        }
         problems
     }
 

@@ -115,6 +115,7 @@ impl Bed {
                     self.fake.read().expect("rows"),
                     "the engine knows what is there"
                 );
+                assert_eq!(self.engine.row_counts(), self.engine.actual().counts(), "and how much of it");
                 return plan.refusals;
             }
             for op in &plan.ops {

@@ -27,6 +27,12 @@ impl Counts {
         *count = count.saturating_sub(1);
     }
 
+    /// The rows of a table, of IPv4 and of IPv6.
+    pub(super) const fn of(&self, table: Table) -> [usize; 2] {
+        let [six, four] = self.0[table as usize];
+        [four, six]
+    }
+
     /// Adds a row if there is room.
     pub(super) fn admit(&mut self, table: Table, v4: bool, capacity: &Capacity) -> Result<(), Shortage> {
         let (four, six, capacity) = match table {

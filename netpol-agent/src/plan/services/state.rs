@@ -8,7 +8,7 @@ use netpol_common::{
 use super::{Services, count::Table};
 use crate::{
     compile::{Balanced, View, Way},
-    dataplane::{Frontend, Member, Rows, SourceRange},
+    dataplane::{Frontend, Member, RowCounts, Rows, SourceRange, by_family},
 };
 
 impl Services {
@@ -141,6 +141,20 @@ impl Services {
 
     pub(in crate::plan) fn in_quarantine(&self) -> bool {
         self.numbers.in_quarantine() || self.arenas.iter().any(super::Arena::in_quarantine)
+    }
+
+    /// The rows of the tables of Services, and of no others.
+    pub(in crate::plan) fn row_counts(&self) -> RowCounts {
+        RowCounts {
+            frontends: self.counts.of(Table::Frontends),
+            services: self.rows.len(),
+            backends: by_family(self.backends.values().flatten().map(|backend| backend.addr.is_ipv4())),
+            members: self.counts.of(Table::Members),
+            ranges: self.counts.of(Table::Ranges),
+            service_nets: self.counts.of(Table::Nets),
+            cluster: self.counts.of(Table::Cluster),
+            ..RowCounts::default()
+        }
     }
 
     pub(in crate::plan) fn rows(&self) -> Rows {
