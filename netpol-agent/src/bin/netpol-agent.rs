@@ -13,7 +13,12 @@ use netpol_agent::{
     install::{self, CniFolders, Done},
     runtime,
 };
+use tikv_jemallocator::Jemalloc;
 use tracing_subscriber::EnvFilter;
+
+/// Its options are [`kernel::ALLOCATOR_OPTIONS`].
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 pub(crate) fn main() -> ExitCode {
     match act(Cli::parse().command) {
@@ -29,7 +34,6 @@ fn act(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => {
             log(&args.log)?;
-            kernel::give_back_what_is_free();
             Ok(runtime::run(&args)?)
         }
         Command::Cleanup(args) => {

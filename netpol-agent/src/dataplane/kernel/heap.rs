@@ -1,18 +1,9 @@
-//! How the C library asks the kernel for memory.
+//! How the agent's allocator asks the kernel for memory, and gives it back (`docs/adr/0134-allocator.md`).
 
-/// Gives memory back that the agent needed for a moment: the lists of a large cluster pass through blocks of all sizes. By
-/// default glibc keeps ever larger blocks for itself once one of them has been freed (M_MMAP_THRESHOLD in mallopt(3)), and that
-/// is a third of what an agent takes in the end. Called once, before the first thread.
-#[cfg(target_env = "gnu")]
-pub fn give_back_what_is_free() {
-    const LARGE: libc::c_int = 128 << 10;
-    for option in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
-        // SAFETY: mallopt(3) takes two numbers and changes nothing but how later calls of malloc are served.
-        let done = unsafe { libc::mallopt(option, LARGE) };
-        debug_assert_eq!(done, 1, "mallopt takes {LARGE} for {option}");
-    }
-}
-
-/// Other C libraries have no such habit.
-#[cfg(not(target_env = "gnu"))]
-pub fn give_back_what_is_free() {}
+/// Options of jemalloc(3), which it reads when the process starts: two arenas, as many as there are threads that do most of the work (by default four for
+/// each processor, each with free memory of its own), and what is free is the kernel's again after a second, not after ten.
+///
+/// They count in programs that have the allocator.
+// SAFETY: nothing else in the program has this name, and jemalloc reads it as what it is: a pointer to a text that ends with 0.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_OPTIONS: &[u8; 47] = b"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0\0";

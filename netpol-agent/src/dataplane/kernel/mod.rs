@@ -57,7 +57,7 @@ pub use clock::{Clock, Jiffies};
 pub use connections::{ConnectionKey, Connections};
 pub use discover::{Change, DiscoverError, Unpoliced};
 pub use gc::{Conntrack, Fill, Progress};
-pub use heap::give_back_what_is_free;
+pub use heap::ALLOCATOR_OPTIONS;
 pub use judge::{Judgement, judge};
 pub use links::{AttachMode, LinkError};
 pub use lives::{HEARTBEAT, Life};
