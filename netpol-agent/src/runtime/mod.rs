@@ -77,8 +77,9 @@ use reconcile::Reconciler;
 pub use status::{Shared, Status};
 pub use stay::stay;
 
-/// Batches of the source that may wait for the loop.
-const BATCHES: usize = 64;
+/// Batches of the source that may wait for the loop: enough that neither waits for the other, and no more, because the objects in them
+/// are in the API's own types, which take ten times what is kept of them.
+const BATCHES: usize = 2;
 /// Records of packets that are kept for `netpolctl flows`.
 const RECORDS: usize = 8192;
 /// How long the agent of a node waits for that of another to speak of an object (adr/0116).

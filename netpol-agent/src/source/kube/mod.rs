@@ -31,8 +31,8 @@ use crate::model::Problem;
 use follow::Follower;
 use wanted::{EndpointSlices, Namespaces, NetworkPolicies, Nodes, Pods, ServiceCidrs, Services, Wanted};
 
-/// Messages of all watches that may wait.
-const WAITING: usize = 16;
+/// Messages of all watches that may wait. Each can hold a page of objects.
+const WAITING: usize = 2;
 
 /// An API server cannot be a source.
 #[derive(Debug, thiserror::Error)]
