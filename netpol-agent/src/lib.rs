@@ -19,6 +19,7 @@ pub mod dataplane;
 pub mod diagnose;
 pub mod engine;
 pub mod export;
+pub mod few;
 pub mod flow;
 pub mod history;
 pub mod hubble;

@@ -1,13 +1,11 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeSet, fmt};
 
 use ipnet::IpNet;
 use netpol_common::{net::proto, service::ServiceRow};
 
 use crate::{
     dataplane::{Backend, Frontend},
+    few::Few,
     model::Name,
 };
 
@@ -55,7 +53,7 @@ pub enum View {
 }
 
 /// How a port is reached under one of its addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Way {
     /// What kind of address it is.
     pub kind: WayKind,
@@ -86,7 +84,7 @@ pub enum WayKind {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Balanced {
     /// Its addresses, without those that belong to another Service. Never none.
-    pub ways: BTreeMap<Frontend, Way>,
+    pub ways: Few<(Frontend, Way)>,
     /// Who answers under [`View::Cluster`].
     pub cluster: Backends,
     /// Who answers under [`View::Local`].
@@ -102,6 +100,17 @@ pub struct Balanced {
 }
 
 impl Balanced {
+    /// How it is reached under an address.
+    #[must_use]
+    pub fn way(&self, frontend: &Frontend) -> Option<&Way> {
+        self.ways.iter().find(|(own, _)| own == frontend).map(|(_, way)| way)
+    }
+
+    /// Its addresses.
+    pub fn frontends(&self) -> impl Iterator<Item = &Frontend> {
+        self.ways.iter().map(|(frontend, _)| frontend)
+    }
+
     /// Who answers under a view.
     #[must_use]
     pub fn set(&self, view: View) -> &Backends {

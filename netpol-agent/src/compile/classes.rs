@@ -6,7 +6,7 @@ use netpol_common::{
 };
 
 use super::{ClassContent, Compiler, Concerned};
-use crate::index::Index;
+use crate::{index::Index, model::Pod};
 
 /// A class that some address or prefix has.
 #[derive(Debug)]
@@ -59,12 +59,13 @@ impl Compiler {
     }
 
     fn note_owner(&mut self, addr: IpAddr, index: &Index) {
-        let new = index.owner(addr).map(|pod| (pod.name.clone(), pod.uid.clone()));
-        let old = match new.clone() {
-            Some(new) => self.owners.insert(addr, new),
+        let new = index.owner(addr);
+        let old = match new {
+            Some(new) => self.owners.insert(addr, new.clone()),
             None => self.owners.remove(&addr),
         };
-        if old.is_some() && old != new {
+        let is_it = |old: &Pod| new.is_some_and(|new| (&new.name, &new.uid) == (&old.name, &old.uid));
+        if old.is_some_and(|old| !is_it(&old)) {
             self.desired.passed_on.insert(addr);
         }
     }

@@ -40,8 +40,12 @@ impl Compiler {
         let mut fresh = Vec::new();
         let mut retired = Vec::new();
         let mut rows = Vec::new();
+        let mut left = BTreeSet::new();
         for name in pods {
             let found = index.pod(name).and_then(|pod| Some((pod, index.interface_of(pod)?)));
+            if found.is_some() {
+                self.inhabit(&name.namespace, true);
+            }
             let new = found.map(|(pod, interface)| {
                 let mut row = EndpointRow {
                     flags: flags::READY | flags::FAST_PATH,
@@ -67,7 +71,10 @@ impl Compiler {
             });
             let old = match new {
                 Some(new) => self.endpoints.insert(name.clone(), new),
-                None => self.endpoints.remove(name),
+                None => {
+                    left.insert(&name.namespace);
+                    self.endpoints.remove(name)
+                }
             };
             if let Some(old) = old {
                 self.desired.endpoints.set(old.ifindex, None);
@@ -77,6 +84,11 @@ impl Compiler {
         // After all are taken off, so that two pods may swap interfaces.
         for (ifindex, row) in rows {
             self.desired.endpoints.set(ifindex, Some(row));
+        }
+        for namespace in left {
+            if self.endpoints_in(namespace).is_empty() {
+                self.inhabit(namespace, false);
+            }
         }
         // After all are acquired, so that what passes from pod to pod is not made anew.
         for slot in retired {

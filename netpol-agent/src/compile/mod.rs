@@ -29,6 +29,7 @@ mod ways;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 pub use balanced::{Backends, Balanced, PortOfService, View, Way, WayKind};
@@ -46,7 +47,7 @@ pub use ring::ring;
 use crate::{
     dataplane::{ClusterRow, Frontend},
     index::{Dirty, Index},
-    model::{Name, Policy},
+    model::{Name, Pod, Policy},
 };
 
 /// Turns objects into rows, and remembers enough to do so piecemeal.
@@ -55,14 +56,16 @@ pub struct Compiler {
     ids: Ids,
     collisions: Collisions,
     policies: BTreeMap<Name, policies::PolicyEntry>,
+    /// Namespaces with a pod on this node.
+    inhabited: BTreeSet<Arc<str>>,
     /// Policies that do not fit, with their last good revision if there was one.
-    held_back: BTreeMap<Name, Option<Policy>>,
+    held_back: BTreeMap<Name, Option<Arc<Policy>>>,
     endpoints: BTreeMap<Name, endpoints::CompiledEndpoint>,
     slots: BTreeMap<SlotId, slot::Slot>,
     classes: BTreeMap<ClassId, classes::Class>,
     features: Features,
-    /// Who had an address last: name and UID.
-    owners: BTreeMap<IpAddr, (Name, String)>,
+    /// Who had an address last.
+    owners: BTreeMap<IpAddr, Arc<Pod>>,
     /// Classes of addresses with a row in `np_peer`.
     peers: BTreeMap<IpAddr, ClassId>,
     /// Classes of prefixes with a row in `np_cidr`.
@@ -96,6 +99,7 @@ impl Compiler {
             ids,
             collisions: Collisions::default(),
             policies: BTreeMap::new(),
+            inhabited: BTreeSet::new(),
             held_back: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             slots: BTreeMap::new(),

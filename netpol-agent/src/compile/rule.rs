@@ -4,14 +4,14 @@ use super::{
     feature::{Feature, FeatureId, PortName},
     ids::Ids,
 };
-use crate::model::{Peer, Peers, Pod, Policy, Port, PortRange, Ports};
+use crate::model::{Peer, Peers, Pod, Policy, Port, PortRange, Ports, Rule};
 
-/// A rule of a policy with its number.
+/// The numbers of a rule of a policy. What they stand for is in the policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct CompiledRule {
     pub(super) id: RuleId,
-    pub(super) peers: Option<Vec<(FeatureId, Feature)>>,
-    pub(super) ports: Ports,
+    /// Of its peers, in their order; none for [`Peers::Any`].
+    peers: Box<[FeatureId]>,
 }
 
 /// Which peers a rule allows.
@@ -36,41 +36,48 @@ pub(super) struct ResolvedRule {
     pub(super) names: Vec<PortName>,
 }
 
-/// The rules of one direction, in the order of the policy; `None` if it does not isolate in it.
-pub(super) fn compile(policy: &Policy, direction: Direction, ids: Ids) -> Option<Vec<CompiledRule>> {
-    let rules = policy.rules(direction)?.iter().enumerate().map(|(index, rule)| {
+/// The rules of one direction, in the order of the policy; none if it does not isolate in it.
+pub(super) fn compile(policy: &Policy, direction: Direction, ids: Ids) -> Box<[CompiledRule]> {
+    let rules = policy.rules(direction).into_iter().flatten().enumerate().map(|(index, rule)| {
         let id = ids.rule(policy, direction, index);
-        let peers = match &rule.peers {
-            Peers::Any => None,
-            Peers::Of(peers) => Some(peers.iter().map(|peer| feature(peer, ids)).collect()),
-        };
-        CompiledRule { id, peers, ports: rule.ports.clone() }
+        CompiledRule { id, peers: peers(rule).iter().map(|peer| ids.feature(&feature(peer))).collect() }
     });
-    Some(rules.collect())
+    rules.collect()
 }
 
-fn feature(peer: &Peer, ids: Ids) -> (FeatureId, Feature) {
-    let feature = match peer {
+fn peers(rule: &Rule) -> &[Peer] {
+    match &rule.peers {
+        Peers::Any => &[],
+        Peers::Of(peers) => peers,
+    }
+}
+
+fn feature(peer: &Peer) -> Feature {
+    match peer {
         Peer::Pods(selector) => Feature::Pods(selector.clone()),
         Peer::Block(block) => Feature::Block(block.clone()),
-    };
-    (ids.feature(&feature), feature)
+    }
 }
 
 impl CompiledRule {
+    /// The selectors and blocks that the rule names, with their numbers.
+    pub(super) fn features(&self, rule: &Rule) -> impl Iterator<Item = (FeatureId, Feature)> {
+        self.peers.iter().copied().zip(peers(rule).iter().map(feature))
+    }
+
     /// The rule as it holds for a pod; `None` if it can allow nothing.
-    pub(super) fn resolve(&self, pod: &Pod, direction: Direction) -> Option<ResolvedRule> {
-        let peers = match &self.peers {
-            None => PeerTerm::Any,
-            Some(peers) => {
-                let mut features: Vec<FeatureId> = peers.iter().map(|(id, _)| *id).collect();
+    pub(super) fn resolve(&self, rule: &Rule, pod: &Pod, direction: Direction) -> Option<ResolvedRule> {
+        let peers = match &rule.peers {
+            Peers::Any => PeerTerm::Any,
+            Peers::Of(_) => {
+                let mut features = self.peers.to_vec();
                 features.sort_unstable();
                 features.dedup();
                 PeerTerm::Of(features)
             }
         };
         let (mut ranges, mut names) = (Vec::new(), Vec::new());
-        if let Ports::Of(ports) = &self.ports {
+        if let Ports::Of(ports) = &rule.ports {
             for port in ports {
                 match (port, direction) {
                     (Port::Range(range), _) => ranges.push(*range),
@@ -86,7 +93,7 @@ impl CompiledRule {
         ranges.dedup();
         names.sort_unstable();
         names.dedup();
-        let any_port = self.ports == Ports::Any;
+        let any_port = rule.ports == Ports::Any;
         let nobody = peers == PeerTerm::Of(Vec::new());
         let nowhere = !any_port && ranges.is_empty() && names.is_empty();
         (!nobody && !nowhere).then_some(ResolvedRule { id: self.id, peers, any_port, ranges, names })

@@ -59,8 +59,8 @@ impl Selectors {
         pod: &'a Pod,
         namespace: &'a Labels,
     ) -> impl Iterator<Item = FeatureId> + 'a {
-        let own = pod.labels.iter().map(|(k, v)| Anchor::Label(k.clone(), v.clone()));
-        let around = namespace.iter().map(|(k, v)| Anchor::NamespaceLabel(k.clone(), v.clone()));
+        let own = pod.labels.iter().map(|(k, v)| Anchor::Label(k.to_owned(), v.to_owned()));
+        let around = namespace.iter().map(|(k, v)| Anchor::NamespaceLabel(k.to_owned(), v.to_owned()));
         let fixed = [Anchor::Namespace(pod.name.namespace.to_string()), Anchor::Nothing];
         own.chain(around)
             .chain(fixed)

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     dataplane::Frontend,
+    few::Few,
     index::Index,
     model::{Name, ServicePort},
 };
@@ -19,21 +20,21 @@ type Claim = (WayKind, PortOfService);
 /// Who claims which frontend.
 #[derive(Debug, Default)]
 pub(super) struct Frontends {
-    claims: BTreeMap<Frontend, BTreeMap<Claim, Way>>,
+    claims: BTreeMap<Frontend, Few<Claim>>,
     /// Those that more than one claims.
     contested: BTreeSet<Frontend>,
-    of_service: BTreeMap<Name, BTreeSet<(Frontend, Claim)>>,
+    of_service: BTreeMap<Name, Few<(Frontend, Claim)>>,
     /// Ports that are served.
-    served: BTreeMap<Name, BTreeSet<PortOfService>>,
+    served: BTreeMap<Name, Few<PortOfService>>,
     /// Services by their cluster addresses.
-    whole: BTreeMap<IpAddr, BTreeSet<Name>>,
+    whole: BTreeMap<IpAddr, Few<Name>>,
     whole_of: BTreeMap<Name, Vec<IpAddr>>,
 }
 
 impl Frontends {
     /// Of several Services with the same address and port the first by kind and name has it: those who do not.
     pub(super) fn contested(&self) -> impl Iterator<Item = (Frontend, WayKind, &Name)> {
-        let claims = |frontend: &Frontend| Some((*frontend, self.claims.get(frontend)?.keys().skip(1)));
+        let claims = |frontend: &Frontend| Some((*frontend, self.claims.get(frontend)?.iter().skip(1)));
         let losers = self.contested.iter().filter_map(claims);
         losers.flat_map(|(frontend, claims)| {
             claims.map(move |(kind, port): &Claim| (frontend, *kind, &port.service))
@@ -41,8 +42,7 @@ impl Frontends {
     }
 
     fn has(&self, frontend: &Frontend, claim: &Claim) -> bool {
-        let first = self.claims.get(frontend).and_then(BTreeMap::first_key_value);
-        first.is_some_and(|(first, _)| first == claim)
+        self.claims.get(frontend).and_then(Few::first) == Some(claim)
     }
 
     /// Takes back all claims of a Service; returns where they were.
@@ -84,10 +84,10 @@ impl Frontends {
         touched.into_iter().map(|addr| (addr, self.whole.contains_key(&addr))).collect()
     }
 
-    fn claim(&mut self, port: &PortOfService, frontend: Frontend, way: Way) {
-        let claim = (way.kind, port.clone());
+    fn claim(&mut self, port: &PortOfService, frontend: Frontend, kind: WayKind) {
+        let claim = (kind, port.clone());
         let claims = self.claims.entry(frontend).or_default();
-        claims.entry(claim.clone()).or_insert(way);
+        claims.insert(claim.clone());
         if claims.len() > 1 {
             self.contested.insert(frontend);
         }
@@ -102,13 +102,13 @@ impl Compiler {
         for port in service.iter().flat_map(|service| &service.ports) {
             for (frontend, way) in service.iter().flat_map(|service| ways(service, port, index)) {
                 let key = key(name, port, frontend.addr.is_ipv4());
-                self.frontends.claim(&key, frontend, way);
+                self.frontends.claim(&key, frontend, way.kind);
                 touched.insert(frontend);
             }
         }
         // Whoever else claims these addresses gets them, or loses them.
         let claims = touched.iter().filter_map(|frontend| self.frontends.claims.get(frontend)).flatten();
-        let mut concerned: BTreeSet<Name> = claims.map(|((_, port), _)| port.service.clone()).collect();
+        let mut concerned: BTreeSet<Name> = claims.map(|(_, port)| port.service.clone()).collect();
         concerned.insert(name.clone());
         for name in &concerned {
             self.serve(name, index);
@@ -121,12 +121,12 @@ impl Compiler {
 
     /// Says what is wanted of each port of a Service.
     fn serve(&mut self, name: &Name, index: &Index) {
-        let mut served = BTreeSet::new();
+        let mut served = Few::default();
         let service = index.service(name);
         for (service, port) in service.iter().flat_map(|s| s.ports.iter().map(move |port| (s, port))) {
             for v4 in [true, false] {
                 let key = key(name, port, v4);
-                let ways: BTreeMap<Frontend, Way> = ways(service, port, index)
+                let ways: Few<(Frontend, Way)> = ways(service, port, index)
                     .into_iter()
                     .filter(|(frontend, _)| frontend.addr.is_ipv4() == v4)
                     .filter(|(frontend, way)| self.frontends.has(frontend, &(way.kind, key.clone())))

@@ -9,8 +9,9 @@ use super::{
     feature::{Feature, FeatureId, PortName},
     features::ClassContent,
     ids::Ids,
+    policies::Isolating,
     ports::{PortSet, PortSets},
-    rule::{CompiledRule, PeerTerm, ResolvedRule},
+    rule::{PeerTerm, ResolvedRule},
 };
 use crate::model::{Name, NamedPort, Pod, PortRange};
 
@@ -40,17 +41,12 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Of the rules of policies that isolate `pod`, in the order of their names.
-    pub(super) fn new(
-        direction: Direction,
-        isolating: &[(&Name, &[CompiledRule])],
-        pod: &Pod,
-        ids: Ids,
-    ) -> Self {
+    pub(super) fn new(direction: Direction, isolating: &[Isolating<'_>], pod: &Pod, ids: Ids) -> Self {
         let mut rules = Vec::new();
         let mut features = BTreeMap::new();
-        for rule in isolating.iter().flat_map(|(_, rules)| *rules) {
-            let Some(resolved) = rule.resolve(pod, direction) else { continue };
-            features.extend(rule.peers.iter().flatten().cloned());
+        for (compiled, rule) in isolating.iter().flat_map(|policy| policy.compiled.iter().zip(policy.rules)) {
+            let Some(resolved) = compiled.resolve(rule, pod, direction) else { continue };
+            features.extend(compiled.features(rule));
             rules.push(resolved);
         }
         let (mut open, mut by_feature) = (Vec::new(), BTreeMap::<_, Vec<usize>>::new());
@@ -62,7 +58,7 @@ impl Slot {
         }
         let mut slot = Self {
             direction,
-            policies: isolating.iter().map(|(name, _)| (*name).clone()).collect(),
+            policies: isolating.iter().map(|isolating| isolating.policy.clone()).collect(),
             names: rules.iter().flat_map(|rule| rule.names.iter().cloned()).collect(),
             rules,
             features,

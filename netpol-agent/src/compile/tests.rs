@@ -63,7 +63,7 @@ fn index() -> Index {
     });
     index.apply(Object::Pod(Pod {
         name: Name::new("shop", "db"),
-        uid: String::new(),
+        uid: "".into(),
         created_s: 0,
         node: Some("node1".into()),
         labels: Labels::default(),
@@ -73,7 +73,7 @@ fn index() -> Index {
         ended: false,
         ready: true,
         terminating: false,
-        named_ports: Vec::new(),
+        named_ports: [].into(),
         mirror_of: None,
     }));
     let rule = |i: usize| Rule {

@@ -1,7 +1,4 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use netpol_common::{net::proto, service::flags};
@@ -9,6 +6,7 @@ use netpol_common::{net::proto, service::flags};
 use super::{Balanced, View, Way, WayKind, choice::choose};
 use crate::{
     dataplane::Frontend,
+    few::Few,
     index::{ExternalMode, Index},
     model::{LoadBalancing, Service, ServicePort},
 };
@@ -66,7 +64,7 @@ pub(super) fn balanced(
     service: &Service,
     port: &ServicePort,
     v4: bool,
-    ways: BTreeMap<Frontend, Way>,
+    ways: Few<(Frontend, Way)>,
     index: &Index,
 ) -> Balanced {
     let mut endpoints = index.endpoints(service, port, v4);
@@ -77,15 +75,15 @@ pub(super) fn balanced(
     let choice = choose(endpoints.iter());
     // Nobody else asks who may go on answering. Where backends answer clients directly, their nodes ask whose they are.
     let directly = index.external_mode() == ExternalMode::Dsr
-        && ways.values().any(|way| way.flags & flags::EXTERNAL != 0);
+        && ways.iter().any(|(_, way)| way.flags & flags::EXTERNAL != 0);
     let asks = port.proto == proto::UDP || service.affinity_s > 0 || directly;
-    let restricted = ways.values().any(|way| way.flags & flags::SOURCE_RANGES != 0);
+    let restricted = ways.iter().any(|(_, way)| way.flags & flags::SOURCE_RANGES != 0);
     Balanced {
         cluster: choice.cluster,
         local: choice.local,
         members: if asks { choice.members.into_iter().collect() } else { BTreeSet::new() },
         ranges: if restricted { ranges(service, v4, index) } else { BTreeSet::new() },
-        maglev: ways.values().any(|way| way.flags & flags::MAGLEV != 0),
+        maglev: ways.iter().any(|(_, way)| way.flags & flags::MAGLEV != 0),
         never_empty: &*service.name.namespace == "default" && &*service.name.name == "kubernetes",
         ways,
     }

@@ -168,7 +168,11 @@ impl State for Fixture {
             endpoints: endpoint_counts(&endpoints),
             policies: self.engine.policies().len(),
             services: self.engine.services().len(),
-            tables: table_fills(self.dataplane.rows().counts(), &self.dataplane.capacity(), [(3, 100), (0, 100)]),
+            tables: table_fills(
+                self.dataplane.rows().counts(),
+                &self.dataplane.capacity(),
+                [(3, 100), (0, 100)],
+            ),
             flows: self.flows.counts(),
             problems: vec![Problem {
                 level: Level::Error,

@@ -9,8 +9,8 @@ mod row_counts;
 mod rows;
 
 pub use op::Op;
-pub(crate) use row_counts::by_family;
 pub use row_counts::RowCounts;
+pub(crate) use row_counts::by_family;
 pub use rows::{Backend, Capacity, ClusterRow, Frontend, Interface, Member, Rows, SourceRange};
 
 /// Something that holds the rows: the kernel's maps, or a fake in memory.

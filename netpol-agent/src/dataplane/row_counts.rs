@@ -31,9 +31,12 @@ pub struct RowCounts {
 
 /// How many of IPv4 there are and how many of IPv6, given of each whether it is of IPv4.
 pub(crate) fn by_family(are_four: impl IntoIterator<Item = bool>) -> [usize; 2] {
-    are_four.into_iter().fold([0, 0], |[four, six], is_four| {
-        if is_four { [four + 1, six] } else { [four, six + 1] }
-    })
+    are_four.into_iter().fold(
+        [0, 0],
+        |[four, six], is_four| {
+            if is_four { [four + 1, six] } else { [four, six + 1] }
+        },
+    )
 }
 
 impl Rows {

@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
+    sync::Arc,
 };
 
 use netpol_common::policy::{RuleId, SlotId};
@@ -8,6 +9,7 @@ use netpol_common::policy::{RuleId, SlotId};
 use super::view::{Identity, Name, PodRef, RuleRef, SlotRef};
 use crate::{
     compile::Compiler,
+    few::Few,
     index::{Dirty, Index},
     model::{Node, Pod},
 };
@@ -19,12 +21,12 @@ pub struct Attribution {
     rules: Remembered<RuleId, RuleRef>,
     slots: Remembered<SlotId, SlotRef>,
     interfaces: Remembered<u32, PodRef>,
-    pods: Remembered<IpAddr, Identity>,
+    pods: Remembered<IpAddr, Arc<Pod>>,
     services: Remembered<IpAddr, Identity>,
     nodes: Remembered<IpAddr, Identity>,
     interface_of: BTreeMap<Name, u32>,
-    addresses_of_service: BTreeMap<Name, BTreeSet<IpAddr>>,
-    addresses_of_node: BTreeMap<String, BTreeSet<IpAddr>>,
+    addresses_of_service: BTreeMap<Name, Few<IpAddr>>,
+    addresses_of_node: BTreeMap<String, Few<IpAddr>>,
     nodes_version: u64,
     kept: BTreeSet<Name>,
     /// `metadata.generation` of the policies; the last known one of those that were removed.
@@ -67,15 +69,19 @@ impl Attribution {
     }
     /// Who has an address.
     #[must_use]
-    pub fn address(&self, addr: IpAddr) -> Option<&Identity> {
-        let kinds = [&self.pods, &self.services, &self.nodes];
-        kinds.iter().find_map(|kind| kind.live.get(&addr)).or_else(|| kinds.iter().find_map(|k| k.get(&addr)))
+    pub fn address(&self, addr: IpAddr) -> Option<Identity> {
+        let pod = |pod: Option<&Arc<Pod>>| pod.map(|pod| Identity::Pod(pod_ref(pod)));
+        let others = [&self.services, &self.nodes];
+        pod(self.pods.live.get(&addr))
+            .or_else(|| others.iter().find_map(|kind| kind.live.get(&addr)).cloned())
+            .or_else(|| pod(self.pods.get(&addr)))
+            .or_else(|| others.iter().find_map(|kind| kind.get(&addr)).cloned())
     }
 
     pub(super) fn update(&mut self, index: &Index, dirty: &Dirty) {
         let claimed = dirty.pods.iter().filter_map(|name| index.pod(name)).flat_map(|pod| &pod.addresses);
         for addr in claimed.chain(&dirty.addresses) {
-            self.pods.set(*addr, index.owner(*addr).map(|pod| Identity::Pod(pod_ref(pod))));
+            self.pods.set(*addr, index.owner(*addr).cloned());
         }
         for name in &dirty.policies {
             self.generations.set(name.clone(), index.policy(name).map(|policy| policy.generation));
@@ -140,9 +146,9 @@ impl Attribution {
 /// Gives the addresses of one object its name, and takes it from those it has lost.
 fn exchange<K: Ord + Clone>(
     names: &mut Remembered<IpAddr, Identity>,
-    addresses: &mut BTreeMap<K, BTreeSet<IpAddr>>,
+    addresses: &mut BTreeMap<K, Few<IpAddr>>,
     key: &K,
-    new: BTreeSet<IpAddr>,
+    new: Few<IpAddr>,
     identity: &Identity,
 ) {
     for addr in addresses.remove(key).unwrap_or_default() {
@@ -160,14 +166,8 @@ fn exchange<K: Ord + Clone>(
 }
 
 fn pod_ref(pod: &Pod) -> PodRef {
-    let Pod { name, uid, node, labels, workload, .. } = pod;
-    PodRef {
-        pod: name.clone(),
-        uid: uid.clone(),
-        node: node.clone(),
-        labels: labels.clone(),
-        workload: workload.clone(),
-    }
+    let Pod { name, labels, workload, .. } = pod;
+    PodRef { pod: name.clone(), labels: labels.clone(), workload: workload.clone() }
 }
 
 /// A map that remembers what was removed from it last.

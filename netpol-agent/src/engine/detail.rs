@@ -208,7 +208,7 @@ fn who(refused: &Refused<'_>, rule: &Rule, policy: &Policy) -> String {
         .filter_map(|peer| if let Peer::Pods(selector) = peer { Some(selector) } else { None })
         .flat_map(|selector| selector.pods.requirements.iter().map(|requirement| requirement.key.as_str()))
         .collect();
-    let own = keys.iter().filter_map(|key| Some(format!("{key}={}", labels.get(*key)?)));
+    let own = keys.iter().filter_map(|key| Some(format!("{key}={}", labels.get(key)?)));
     let own = own.collect::<Vec<_>>().join(",");
     match (own.is_empty(), *namespace == *policy.name.namespace) {
         (true, _) => format!("{namespace}/{name}"),

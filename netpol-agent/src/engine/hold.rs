@@ -1,6 +1,9 @@
 //! Policies that do not fit into the maps: which of those that have changed are held back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use netpol_common::{logic::ports::cover, names};
@@ -19,7 +22,7 @@ const SINGLY: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     /// The last good revision of each policy that has changed since; `None`: there was none.
-    last_good: BTreeMap<Name, Option<Policy>>,
+    last_good: BTreeMap<Name, Option<Arc<Policy>>>,
     held: BTreeMap<Name, Held>,
     /// Held back for the plan in the making.
     rounds: usize,
@@ -43,7 +46,7 @@ impl Hold {
     ) -> Vec<Name> {
         self.rounds = 0;
         for name in changed {
-            self.last_good.entry(name.clone()).or_insert_with(|| compiler.policy_in_force(name).cloned());
+            self.last_good.entry(name.clone()).or_insert_with(|| compiler.policy_in_force(name));
         }
         let again = |name: &Name, held: &Held| {
             let Shortage { map, need, capacity } = held.shortage;
@@ -64,7 +67,7 @@ impl Hold {
         shortage: Shortage,
         index: &Index,
         planner: &Planner,
-    ) -> Vec<(Name, Option<Policy>)> {
+    ) -> Vec<(Name, Option<Arc<Policy>>)> {
         let mut candidates: Vec<(usize, Name)> = self
             .last_good
             .keys()

@@ -55,7 +55,7 @@ impl Engine {
     pub fn progress(&self, name: &Name, uid: &str) -> Progress {
         let Some(pod) = self.index.pod(name) else { return Progress::Unknown };
         if !pod.may_be(uid) {
-            return Progress::Another(pod.uid.clone());
+            return Progress::Another(pod.uid.to_string());
         }
         if !self.index.is_local(pod) {
             return Progress::Elsewhere;
@@ -139,7 +139,8 @@ impl Engine {
     /// [`Index::inherits_isolation`](crate::index::Index::inherits_isolation).
     #[must_use]
     pub fn closed_by_inheritance(&self) -> Vec<(Name, Direction)> {
-        let both = self.index.local_pods().flat_map(|pod| [Direction::Ingress, Direction::Egress].map(|d| (pod, d)));
+        let both =
+            self.index.local_pods().flat_map(|pod| [Direction::Ingress, Direction::Egress].map(|d| (pod, d)));
         let closed = both.filter(|(pod, direction)| self.index.inherits_isolation(pod, *direction));
         closed.map(|(pod, direction)| (pod.name.clone(), direction)).collect()
     }

@@ -39,10 +39,6 @@ pub struct SlotRef {
 pub struct PodRef {
     /// The pod.
     pub pod: Name,
-    /// `metadata.uid`, empty if the source has none.
-    pub uid: String,
-    /// `spec.nodeName`
-    pub node: Option<String>,
     /// `metadata.labels`
     pub labels: Labels,
     /// What made it.

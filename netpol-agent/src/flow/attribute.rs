@@ -37,7 +37,7 @@ pub trait Names {
     /// The pod behind an interface of this node.
     fn interface(&self, ifindex: u32) -> Option<&PodRef>;
     /// Who has an address.
-    fn address(&self, address: IpAddr) -> Option<&Identity>;
+    fn address(&self, address: IpAddr) -> Option<Identity>;
 }
 
 impl Names for Attribution {
@@ -56,7 +56,7 @@ impl Names for Attribution {
     fn interface(&self, ifindex: u32) -> Option<&PodRef> {
         Self::interface(self, ifindex)
     }
-    fn address(&self, address: IpAddr) -> Option<&Identity> {
+    fn address(&self, address: IpAddr) -> Option<Identity> {
         Self::address(self, address)
     }
 }
@@ -157,8 +157,8 @@ fn nameless(
 fn party((address, port): (IpAddr, u16), names: &dyn Names) -> PartyRecord {
     let mut party = PartyRecord::unknown(address, port);
     match names.address(address) {
-        Some(Identity::Pod(pod)) => set_pod(&mut party, pod),
-        Some(Identity::Service(service)) => party.service = Some(service.clone()),
+        Some(Identity::Pod(pod)) => set_pod(&mut party, &pod),
+        Some(Identity::Service(service)) => party.service = Some(service),
         Some(Identity::Node(node)) => party.node = Some(node.as_str().into()),
         None => {}
     }

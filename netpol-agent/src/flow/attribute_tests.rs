@@ -31,21 +31,15 @@ impl Names for Known {
     fn interface(&self, ifindex: u32) -> Option<&PodRef> {
         self.interfaces.get(&ifindex)
     }
-    fn address(&self, address: IpAddr) -> Option<&Identity> {
-        self.addresses.get(&address)
+    fn address(&self, address: IpAddr) -> Option<Identity> {
+        self.addresses.get(&address).cloned()
     }
 }
 
 fn pod(name: &str) -> PodRef {
     let labels = Labels::new([("app".to_owned(), name.to_owned())].into());
     let workload = Workload { kind: "Deployment".into(), name: name.into() };
-    PodRef {
-        pod: Name::new("shop", name),
-        uid: String::new(),
-        node: None,
-        labels,
-        workload: Some(workload.into()),
-    }
+    PodRef { pod: Name::new("shop", name), labels, workload: Some(workload.into()) }
 }
 
 fn address(text: &str) -> IpAddr {
@@ -112,7 +106,7 @@ fn a_policy_drop_names_pods_service_and_the_policies_that_isolate() {
     assert_eq!(text(&record.translated), "shop/db-0:5432");
     let source = record.source.as_ref().unwrap();
     assert_eq!(source.workload.as_ref().unwrap().kind, "Deployment");
-    assert_eq!(source.labels["app"], "frontend");
+    assert_eq!(source.labels.get("app"), Some("frontend"));
     let policies: Vec<_> = record.policies.iter().map(ToString::to_string).collect();
     assert_eq!(policies, ["shop/db-ingress", "shop/deny-all (kept)"]);
     assert_eq!((record.egress.as_str(), record.ingress.as_str()), ("shop/web-egress spec.egress[1]", ""));

@@ -115,7 +115,7 @@ impl<'w> Judge<'w> {
             metadata: ObjectMeta {
                 name: Some(name.to_string()),
                 namespace: Some(namespace.to_string()),
-                labels: Some((*seen.labels).clone()),
+                labels: Some(seen.labels.to_map()),
                 ..ObjectMeta::default()
             },
             spec: Some(PodSpec { node_name: Some(node.to_string()), ..spec }),

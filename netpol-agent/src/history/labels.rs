@@ -36,8 +36,8 @@ const TELLING: [&[&str]; 6] = [
 pub(super) fn lasting(labels: &Labels) -> BTreeMap<String, String> {
     labels
         .iter()
-        .filter(|(key, _)| !PASSING.contains(&key.as_str()))
-        .map(|(k, v)| (k.clone(), v.clone()))
+        .filter(|(key, _)| !PASSING.contains(key))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
 }
 

@@ -24,7 +24,7 @@ pub(super) fn of(party: &PartyRecord, node: &Arc<str>) -> u32 {
         (Some(namespace), _) => {
             let mut hash = Sha256::new();
             hash.update(namespace.as_bytes());
-            for (key, value) in &*party.labels {
+            for (key, value) in party.labels.iter() {
                 hash.update([0]);
                 hash.update(key.as_bytes());
                 hash.update([1]);
@@ -63,5 +63,5 @@ pub(super) fn label<'a>(party: &'a PartyRecord, node: &Arc<str>, key: &str) -> O
         return (bare == reserved || reserved.strip_prefix("reserved:") == Some(key)).then_some("");
     };
     let key = ["k8s:", "any:"].iter().find_map(|source| key.strip_prefix(source)).unwrap_or(key);
-    if key == NAMESPACE { Some(namespace) } else { party.labels.get(key).map(String::as_str) }
+    if key == NAMESPACE { Some(namespace) } else { party.labels.get(key) }
 }

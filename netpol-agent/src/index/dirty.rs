@@ -38,9 +38,7 @@ impl Index {
 
     /// Services that take this pod as a backend by its labels.
     pub(super) fn touch_services_of(&mut self, pod: &Pod) {
-        let selects = |selector: &crate::model::Labels| {
-            selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-        };
+        let selects = |selector: &crate::model::Labels| pod.labels.include(selector);
         let services = within(&self.services, &pod.name.namespace)
             .filter(|s| s.selector.as_ref().is_some_and(selects) && !self.slices_of.contains_key(&s.name));
         self.dirty.services.extend(services.map(|s| s.name.clone()));

@@ -2,7 +2,10 @@
 //!
 //! `docs/adr/0070-ending-namespaces.md` says which policies are kept, for whom and how long.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use netpol_common::direction::Direction;
 
@@ -32,7 +35,7 @@ pub(super) struct Ending {
 
 #[derive(Debug)]
 struct Deleted {
-    policy: Policy,
+    policy: Arc<Policy>,
     at_s: i64,
     /// Delivered since the last look: what comes together has no order.
     fresh: bool,

@@ -99,8 +99,7 @@ impl Index {
     fn derive(&self, service: &Service, port: &ServicePort, v4: bool, found: &mut Found) {
         let Some(selector) = &service.selector else { return };
         for pod in within(&self.pods, &service.name.namespace) {
-            let selected = selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
-            if !selected || pod.ended {
+            if !pod.labels.include(selector) || pod.ended {
                 continue;
             }
             let addr = pod.addresses.iter().copied().find(|a| a.is_ipv4() == v4);

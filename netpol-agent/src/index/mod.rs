@@ -18,6 +18,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 pub use dirty::Dirty;
@@ -30,9 +31,10 @@ use shared::Shared;
 
 use crate::{
     dataplane::Interface,
+    few::Few,
     model::{
-        Labels, Mode, Name, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service, Slice,
-        Workload,
+        Labels, Mode, Name, NamedPort, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service,
+        Slice, SlicePort, Workload,
     },
 };
 
@@ -46,23 +48,27 @@ pub struct Index {
     mode: Mode,
     /// Of each ServiceCIDR.
     service_nets: BTreeMap<String, Vec<IpNet>>,
-    pods: BTreeMap<Name, Pod>,
+    pods: BTreeMap<Name, Arc<Pod>>,
     /// Pods of this node that policies can see.
     local: BTreeSet<Name>,
-    policies: BTreeMap<Name, Policy>,
+    policies: BTreeMap<Name, Arc<Policy>>,
     services: BTreeMap<Name, Service>,
     slices: BTreeMap<Name, Slice>,
     /// Slices by the Service they belong to.
-    slices_of: BTreeMap<Name, BTreeSet<Name>>,
+    slices_of: BTreeMap<Name, Few<Name>>,
     /// Pods that policies can see, by the addresses they say are theirs.
     claims: BTreeMap<IpAddr, Vec<Name>>,
-    labels: Shared<BTreeMap<String, String>>,
-    workloads: Shared<Workload>,
+    labels: Shared<Labels>,
+    workloads: Shared<Arc<Workload>>,
+    named_ports: Shared<Arc<[NamedPort]>>,
+    slice_ports: Shared<Arc<[SlicePort]>>,
+    /// Names of namespaces and of nodes.
+    places: Shared<Arc<str>>,
     interfaces: BTreeMap<u32, Interface>,
     /// Pods whose interface the CNI plugin has told of.
     wired: BTreeMap<Name, wired::Lender>,
     /// Interfaces by the addresses found on them.
-    holders: BTreeMap<IpAddr, BTreeSet<u32>>,
+    holders: BTreeMap<IpAddr, Few<u32>>,
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     dirty: Dirty,
     ending: ending::Ending,
@@ -89,6 +95,9 @@ impl Index {
             claims: BTreeMap::new(),
             labels: Shared::default(),
             workloads: Shared::default(),
+            named_ports: Shared::default(),
+            slice_ports: Shared::default(),
+            places: Shared::default(),
             interfaces: BTreeMap::new(),
             wired: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -117,7 +126,7 @@ impl Index {
             Object::Policy(new) => {
                 self.policy_applied(&new.name);
                 self.dirty.policies.insert(new.name.clone());
-                self.policies.insert(new.name.clone(), new);
+                self.policies.insert(new.name.clone(), new.into());
             }
             Object::Service(new) => {
                 self.dirty.services.insert(new.name.clone());
@@ -167,33 +176,36 @@ impl Index {
     }
 
     fn set_pod(&mut self, name: &Name, new: Option<Pod>) {
-        if self.pods.get(name) == new.as_ref() {
+        if self.pod(name) == new.as_ref() {
             return;
         }
         let old = self.pods.remove(name);
         self.local.remove(name);
-        for pod in [&old, &new].into_iter().flatten() {
+        for pod in [old.as_deref(), new.as_ref()].into_iter().flatten() {
             self.touch_services_of(pod);
         }
-        if let Some(pod) = old.filter(Pod::policed) {
-            for addr in pod.addresses {
-                self.touch_address(addr);
-                self.unclaim(addr, name);
+        if let Some(pod) = old.filter(|pod| pod.policed()) {
+            for addr in &pod.addresses {
+                self.touch_address(*addr);
+                self.unclaim(*addr, name);
             }
         }
         if let Some(mut pod) = new {
             pod.labels = self.labels.share(pod.labels);
             pod.workload = pod.workload.map(|workload| self.workloads.share(workload));
+            pod.named_ports = self.named_ports.share(pod.named_ports);
+            pod.node = pod.node.map(|node| self.places.share(node));
+            pod.name.namespace = self.places.share(pod.name.namespace);
             if pod.policed() {
                 for addr in &pod.addresses {
-                    self.claim(*addr, name);
+                    self.claim(*addr, &pod.name);
                     self.touch_address(*addr);
                 }
             }
             if self.is_local(&pod) {
                 self.local.insert(pod.name.clone());
             }
-            self.pods.insert(pod.name.clone(), pod);
+            self.pods.insert(pod.name.clone(), pod.into());
         }
         self.dirty.pods.insert(name.clone());
     }
@@ -226,7 +238,11 @@ impl Index {
             self.dirty.services.insert(service);
         }
         match new {
-            Some(slice) => {
+            Some(mut slice) => {
+                slice.ports = self.slice_ports.share(slice.ports);
+                for endpoint in &mut slice.endpoints {
+                    endpoint.node = endpoint.node.take().map(|node| self.places.share(node));
+                }
                 if let Some(service) = service_of(&slice) {
                     self.slices_of.entry(service.clone()).or_default().insert(name.clone());
                     self.dirty.services.insert(service);
@@ -243,7 +259,7 @@ impl Index {
     #[must_use]
     pub fn is_news(&self, object: &Object) -> bool {
         match object {
-            Object::Policy(policy) => self.policies.get(&policy.name) != Some(policy),
+            Object::Policy(policy) => self.policy(&policy.name) != Some(policy),
             Object::Slice(slice) => self.slices.get(&slice.name) != Some(slice),
             _ => false,
         }
@@ -257,12 +273,17 @@ impl Index {
     /// A pod.
     #[must_use]
     pub fn pod(&self, name: &Name) -> Option<&Pod> {
-        self.pods.get(name)
+        self.pods.get(name).map(Arc::as_ref)
     }
     /// A policy.
     #[must_use]
     pub fn policy(&self, name: &Name) -> Option<&Policy> {
-        self.policies.get(name)
+        self.policies.get(name).map(Arc::as_ref)
+    }
+    /// A policy, to have a share in.
+    #[must_use]
+    pub fn shared_policy(&self, name: &Name) -> Option<Arc<Policy>> {
+        self.policies.get(name).cloned()
     }
     /// A Service.
     #[must_use]
@@ -271,15 +292,15 @@ impl Index {
     }
     /// All pods, by name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.values()
+        self.pods.values().map(Arc::as_ref)
     }
     /// The pods of this node that have a network of their own, by name.
     pub fn local_pods(&self) -> impl Iterator<Item = &Pod> {
-        self.local.iter().filter_map(|name| self.pods.get(name))
+        self.local.iter().filter_map(|name| self.pod(name))
     }
     /// All policies, by name.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
-        self.policies.values()
+        self.policies.values().map(Arc::as_ref)
     }
     /// All Services, by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
@@ -291,11 +312,11 @@ impl Index {
     }
     /// The pods of a namespace.
     pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
-        within(&self.pods, namespace)
+        within(&self.pods, namespace).map(Arc::as_ref)
     }
     /// The policies of a namespace.
     pub fn policies_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Policy> {
-        within(&self.policies, namespace)
+        within(&self.policies, namespace).map(Arc::as_ref)
     }
     /// What becomes of what a policy denies: its own word counts, else its namespace's, else the node's.
     #[must_use]
@@ -328,7 +349,7 @@ fn within<'a, V>(map: &'a BTreeMap<Name, V>, namespace: &'a str) -> impl Iterato
 }
 
 /// Takes a value out of a map of sets, and the set with its last value.
-fn remove<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: K, value: &V) {
+fn remove<K: Ord, V: Ord>(map: &mut BTreeMap<K, Few<V>>, key: K, value: &V) {
     if let std::collections::btree_map::Entry::Occupied(mut entry) = map.entry(key) {
         entry.get_mut().remove(value);
         if entry.get().is_empty() {

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::Index;
 use crate::model::{Name, Pod};
@@ -7,7 +7,7 @@ impl Index {
     /// The pod that has an address. While an address passes from one pod to another both may claim it: one that is not
     /// about to end wins, then the younger one, then the name decides.
     #[must_use]
-    pub fn owner(&self, addr: IpAddr) -> Option<&Pod> {
+    pub fn owner(&self, addr: IpAddr) -> Option<&Arc<Pod>> {
         let claimants = self.claims.get(&addr)?.iter().filter_map(|name| self.pods.get(name));
         claimants.max_by_key(|pod| (!pod.terminating, pod.created_s, &pod.name))
     }

@@ -9,7 +9,7 @@ impl Index {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut all: Vec<Problem> = self.problems.values().flatten().cloned().collect();
-        let policies = |name| self.policies.get(name);
+        let policies = |name| self.policy(name);
         all.extend(self.idle().filter(|name| !self.is_kept(name)).filter_map(policies).map(selects_nothing));
         all.extend(self.kept().filter_map(policies).map(kept));
         all.extend(self.local_pods().filter_map(|pod| self.without_interface(pod)));

@@ -1,12 +1,14 @@
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
+use crate::model::Labels;
+
 /// So many are held before those that nobody has are looked for.
 const FEW: usize = 1024;
 
 /// What some pod has, each once: the pods of a workload have the same labels, and the same workload.
 #[derive(Debug)]
 pub(super) struct Shared<T> {
-    all: HashSet<Arc<T>>,
+    all: HashSet<T>,
     /// At how many the next search is due: a search is paid for by as many that came.
     full: usize,
 }
@@ -17,14 +19,32 @@ impl<T> Default for Shared<T> {
     }
 }
 
-impl<T: Eq + Hash> Shared<T> {
+/// Something whose clones share their memory.
+pub(super) trait Counted: Clone + Eq + Hash {
+    /// Whether there is no other clone.
+    fn is_last(&self) -> bool;
+}
+
+impl<T: Eq + Hash + ?Sized> Counted for Arc<T> {
+    fn is_last(&self) -> bool {
+        Self::strong_count(self) == 1
+    }
+}
+
+impl Counted for Labels {
+    fn is_last(&self) -> bool {
+        Self::is_last(self)
+    }
+}
+
+impl<T: Counted> Shared<T> {
     /// The same value, in the one place where everybody has it.
-    pub(super) fn share(&mut self, value: Arc<T>) -> Arc<T> {
+    pub(super) fn share(&mut self, value: T) -> T {
         if let Some(shared) = self.all.get(&value) {
             return shared.clone();
         }
         if self.all.len() >= self.full {
-            self.all.retain(|value| Arc::strong_count(value) > 1);
+            self.all.retain(|value| !value.is_last());
             self.full = FEW.max(2 * self.all.len());
         }
         self.all.insert(value.clone());
@@ -35,7 +55,6 @@ impl<T: Eq + Hash> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Labels;
 
     fn labels(n: usize) -> Labels {
         Labels::new([("app".to_owned(), n.to_string())].into())
@@ -45,7 +64,10 @@ mod tests {
     fn equal_labels_are_one() {
         let mut shared = Shared::default();
         let (first, second) = (shared.share(labels(1)), shared.share(labels(1)));
-        assert!(Arc::ptr_eq(&first, &second));
+        drop(shared);
+        assert_eq!((first.is_last(), first == second), (false, true));
+        drop(second);
+        assert!(first.is_last());
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Index {
 
     /// The Pod as its object says, without addresses that were lent to it.
     fn as_told(&self, name: &Name) -> Option<Pod> {
-        let mut pod = self.pods.get(name)?.clone();
+        let mut pod = self.pod(name)?.clone();
         if let Some(Lender { lent, .. }) = self.wired.get(name) {
             pod.addresses.retain(|addr| !lent.contains(addr));
         }

@@ -1,6 +1,7 @@
 //! Kubernetes objects as netpol understands them. The last place that names a Kubernetes type.
 
 mod convert;
+mod labels;
 mod manifest;
 mod name;
 mod object;
@@ -12,13 +13,14 @@ mod selector_text;
 mod service;
 
 pub use convert::{Converted, convert, reference};
+pub use labels::Labels;
 pub use manifest::Manifest;
 pub use name::Name;
 pub use object::{NAMESPACE_LABEL, Namespace, Node, Object, ServiceCidr};
 pub use pod::{NamedPort, Pod, Workload};
 pub use policy::{Block, Mode, Namespaces, Peer, Peers, PodSelector, Policy, Port, PortRange, Ports, Rule};
 pub use problem::{Level, ObjectRef, Problem};
-pub use selector::{LabelSelector, Labels, Requirement, Test};
+pub use selector::{LabelSelector, Requirement, Test};
 pub use selector_text::SelectorError;
 pub use service::{
     LoadBalancing, Outside, Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort,

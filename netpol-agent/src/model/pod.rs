@@ -10,13 +10,13 @@ pub struct Pod {
     /// Namespace and name.
     pub name: Name,
     /// `metadata.uid`, empty if the source has none.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// Of a static pod, `kubernetes.io/config.mirror`: what its kubelet calls it, which is not the UID that the API server gave.
-    pub mirror_of: Option<String>,
+    pub mirror_of: Option<Box<str>>,
     /// Seconds since 1970 of `metadata.creationTimestamp`, 0 if the source has none.
     pub created_s: i64,
     /// `spec.nodeName`
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// `metadata.labels`
     pub labels: Labels,
     /// What made it, as far as its own object says.
@@ -32,7 +32,7 @@ pub struct Pod {
     /// It has a `metadata.deletionTimestamp`.
     pub terminating: bool,
     /// Container ports with a name: of the containers, then of the init containers that keep running.
-    pub named_ports: Vec<NamedPort>,
+    pub named_ports: Arc<[NamedPort]>,
 }
 
 /// What a pod belongs to: the controller among its `metadata.ownerReferences`; the Deployment, where that is a ReplicaSet
@@ -65,7 +65,7 @@ impl Pod {
     /// Whether the kubelet may call it by this UID; nobody knows without one.
     #[must_use]
     pub fn may_be(&self, uid: &str) -> bool {
-        let own = self.mirror_of.as_ref().unwrap_or(&self.uid);
+        let own = self.mirror_of.as_deref().unwrap_or(&self.uid);
         uid.is_empty() || own.is_empty() || own == uid
     }
     /// The numbers that a name stands for under a protocol. Policies mean all of them, a Service the first.

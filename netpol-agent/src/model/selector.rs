@@ -1,12 +1,7 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-
 use serde::{Deserialize, Serialize};
 
-/// `metadata.labels`. Shared by all pods that have the same: those of one workload.
-pub type Labels = Arc<BTreeMap<String, String>>;
+use super::Labels;
+use crate::few::Few;
 
 /// A label selector that could be read. One form for one meaning where that is cheap: `matchLabels` are `In` with one
 /// value, the order of requirements and doubles do not count.
@@ -14,7 +9,7 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 #[serde(try_from = "String", into = "String")]
 pub struct LabelSelector {
     /// All of them must hold; none at all selects everything.
-    pub requirements: BTreeSet<Requirement>,
+    pub requirements: Few<Requirement>,
 }
 
 /// One requirement of a [`LabelSelector`].
@@ -30,9 +25,9 @@ pub struct Requirement {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Test {
     /// The label is there with one of these values.
-    In(BTreeSet<String>),
+    In(Few<String>),
     /// The label is not there, or has none of these values.
-    NotIn(BTreeSet<String>),
+    NotIn(Few<String>),
     /// The label is there.
     Exists,
     /// The label is not there.
@@ -43,7 +38,7 @@ impl LabelSelector {
     /// Whether an object with these labels is selected.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.selects(|key| labels.get(key).map(String::as_str))
+        self.selects(|key| labels.get(key))
     }
 
     /// Whether an object is selected whose labels are found by `value`.

@@ -1,8 +1,9 @@
 //! Label selectors as `kubectl -l` takes them: `app=db,tier in (a, b),!canary`.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use super::selector::{LabelSelector, Requirement, Test};
+use crate::few::Few;
 
 /// Why a text is no label selector.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ fn requirement(text: &str) -> Result<Requirement, SelectorError> {
     if text.is_empty() {
         return Err(SelectorError::Empty);
     }
-    let one = |value: &str| BTreeSet::from([value.trim().to_owned()]);
+    let one = |value: &str| Few::from([value.trim().to_owned()]);
     let (key, test) = if let Some((key, value)) = text.split_once("!=") {
         (key, Test::NotIn(one(value)))
     } else if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
@@ -95,7 +96,7 @@ fn set(text: &str, rest: &str) -> Result<Test, SelectorError> {
         None => (false, rest.strip_prefix("in").ok_or_else(wrong)?),
     };
     let list = list.trim().strip_prefix('(').and_then(|list| list.strip_suffix(')')).ok_or_else(wrong)?;
-    let values: BTreeSet<String> = list.split(',').map(|value| value.trim().to_owned()).collect();
+    let values: Few<String> = list.split(',').map(|value| value.trim().to_owned()).collect();
     Ok(if negated { Test::NotIn(values) } else { Test::In(values) })
 }
 
@@ -114,7 +115,7 @@ impl fmt::Display for LabelSelector {
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, test } = self;
-        let list = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(",");
+        let list = |values: &Few<String>| values.iter().cloned().collect::<Vec<_>>().join(",");
         match test {
             Test::In(values) if values.len() == 1 => write!(f, "{key}={}", list(values)),
             Test::In(values) => write!(f, "{key} in ({})", list(values)),

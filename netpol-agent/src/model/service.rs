@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -93,13 +93,13 @@ pub struct Slice {
     /// The Service that it belongs to, from its label; `None` if it belongs to none that is balanced.
     pub service: Option<String>,
     /// Ports with a number.
-    pub ports: Vec<SlicePort>,
+    pub ports: Arc<[SlicePort]>,
     /// Endpoints with an address.
-    pub endpoints: Vec<SliceEndpoint>,
+    pub endpoints: Box<[SliceEndpoint]>,
 }
 
 /// A port of a slice.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SlicePort {
     /// Name of the Service's port.
     pub name: String,
@@ -115,7 +115,7 @@ pub struct SliceEndpoint {
     /// Its address: the first that the slice names.
     pub addr: IpAddr,
     /// `nodeName`
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// Takes new connections.
     pub ready: bool,
     /// Answers, whether it is about to end or not.
@@ -123,7 +123,7 @@ pub struct SliceEndpoint {
     /// Is about to end.
     pub terminating: bool,
     /// Zones whose clients it is meant for (`hints.forZones`), none if nothing is said.
-    pub for_zones: Vec<String>,
+    pub for_zones: Box<[String]>,
     /// Nodes whose clients it is meant for (`hints.forNodes`), none if nothing is said.
-    pub for_nodes: Vec<String>,
+    pub for_nodes: Box<[String]>,
 }

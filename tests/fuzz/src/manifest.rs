@@ -50,7 +50,8 @@ fn check(expected: &Expected<'_>, manifests: &[Manifest], problems: &[String]) {
     for direction in [Direction::Ingress, Direction::Egress] {
         let rules = policy.rules(direction);
         for labels in expected::all_labels() {
-            let isolates = rules.is_some() && policy.subject.matches(&labels.clone().into());
+            let isolates =
+                rules.is_some() && policy.subject.matches(&netpol_agent::model::Labels::new(labels.clone()));
             let should = expected.isolates(&labels, direction);
             let exact = problems.is_empty() && converted.problems.is_empty();
             assert!(

@@ -127,7 +127,7 @@ fn numbers_and_addresses_have_names_also_after_their_objects_are_gone() {
         assert_eq!((rule.policy.to_string(), rule.path.as_str()), ("shop/p".into(), "spec.ingress[1]"));
         assert_eq!(names.slot(slot).expect("a name").policies, [Name::new("shop", "p")]);
         assert_eq!(names.interface(10).expect("a name").pod, Name::new("shop", "db"));
-        let who = |addr| names.address(super::ip(addr)).cloned();
+        let who = |addr| names.address(super::ip(addr));
         assert!(matches!(who("10.0.0.10"), Some(Identity::Pod(pod)) if &*pod.pod.name == "db"));
         assert_eq!(who("10.96.0.1"), Some(Identity::Service(Name::new("shop", "web"))));
         assert_eq!(who("172.18.0.2"), Some(Identity::Node("node2".into())));

@@ -2,7 +2,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::{core::v1, networking::v1::ServiceCIDR};
 
 use super::{address, mode::mode, name_of, report::Report};
-use crate::model::{NAMESPACE_LABEL, Namespace, Node, ServiceCidr};
+use crate::model::{Labels, NAMESPACE_LABEL, Namespace, Node, ServiceCidr};
 
 pub(super) fn namespace(object: &v1::Namespace, report: &mut Report<'_>) -> Namespace {
     let name = name_of(&object.metadata).name.to_string();
@@ -11,7 +11,7 @@ pub(super) fn namespace(object: &v1::Namespace, report: &mut Report<'_>) -> Name
     let (meta, phase) = (&object.metadata, object.status.as_ref().and_then(|s| s.phase.as_deref()));
     Namespace {
         name,
-        labels: labels.into(),
+        labels: Labels::new(labels),
         mode: mode(meta, report),
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         terminating: meta.deletion_timestamp.is_some() || phase == Some("Terminating"),

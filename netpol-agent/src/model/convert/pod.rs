@@ -1,7 +1,7 @@
 use k8s_openapi::{api::core::v1, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
 use super::{address, name_of, port_number, protocol, report::Report};
-use crate::model::{NamedPort, Pod, Workload};
+use crate::model::{Labels, NamedPort, Pod, Workload};
 
 /// Its value is the static pod's UID (`pkg/kubelet/types`, `ConfigMirrorAnnotationKey`).
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -14,11 +14,11 @@ pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
     let phase = status.and_then(|s| s.phase.as_deref());
     Pod {
         name: name_of(meta),
-        uid: meta.uid.clone().unwrap_or_default(),
-        mirror_of: meta.annotations.as_ref().and_then(|a| a.get(MIRROR)).cloned(),
+        uid: meta.uid.as_deref().unwrap_or_default().into(),
+        mirror_of: meta.annotations.as_ref().and_then(|a| a.get(MIRROR)).map(|uid| uid.as_str().into()),
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
-        node: spec.and_then(|s| s.node_name.clone()).filter(|n| !n.is_empty()),
-        labels: meta.labels.clone().unwrap_or_default().into(),
+        node: spec.and_then(|s| s.node_name.as_deref()).filter(|n| !n.is_empty()).map(Into::into),
+        labels: Labels::new(meta.labels.clone().unwrap_or_default()),
         workload: workload(meta).map(Into::into),
         addresses: addresses(status, report),
         host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
@@ -26,7 +26,7 @@ pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
         // A pod that says nothing of it is ready: manifests in a folder carry no status.
         ready: conditions.iter().find(|c| c.type_ == "Ready").is_none_or(|c| c.status == "True"),
         terminating: meta.deletion_timestamp.is_some(),
-        named_ports: spec.map(|s| named_ports(s, report)).unwrap_or_default(),
+        named_ports: spec.map(|s| named_ports(s, report)).unwrap_or_default().into(),
     }
 }
 
@@ -57,6 +57,7 @@ fn addresses(status: Option<&v1::PodStatus>, report: &mut Report<'_>) -> Vec<std
             Err(why) => report.error(field, format!("{why}; it is left out")),
         }
     }
+    found.shrink_to_fit();
     found
 }
 

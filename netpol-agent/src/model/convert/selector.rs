@@ -1,8 +1,9 @@
-use std::collections::BTreeSet;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 
-use crate::model::{LabelSelector, Requirement, Test};
+use crate::{
+    few::Few,
+    model::{LabelSelector, Requirement, Test},
+};
 
 /// Why a selector has no meaning: the field below it, and what is wrong there.
 pub(super) struct Unreadable {
@@ -11,17 +12,17 @@ pub(super) struct Unreadable {
 }
 
 pub(super) fn selector(object: &v1::LabelSelector) -> Result<LabelSelector, Unreadable> {
-    let mut requirements = BTreeSet::new();
+    let mut requirements = Vec::new();
     for (key, value) in object.match_labels.iter().flatten() {
         if key.is_empty() {
             let (field, message) = ("matchLabels".to_owned(), "a label without a key".to_owned());
             return Err(Unreadable { field, message });
         }
-        let test = Test::In(BTreeSet::from([value.clone()]));
-        requirements.insert(Requirement { key: key.clone(), test });
+        let test = Test::In(Few::from([value.clone()]));
+        requirements.push(Requirement { key: key.clone(), test });
     }
     for (i, expression) in object.match_expressions.iter().flatten().enumerate() {
-        let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
+        let values: Few<String> = expression.values.iter().flatten().cloned().collect();
         let unreadable = |below: &str, message: String| Unreadable {
             field: format!("matchExpressions[{i}].{below}"),
             message,
@@ -49,7 +50,7 @@ pub(super) fn selector(object: &v1::LabelSelector) -> Result<LabelSelector, Unre
                 ));
             }
         };
-        requirements.insert(Requirement { key: expression.key.clone(), test });
+        requirements.push(Requirement { key: expression.key.clone(), test });
     }
-    Ok(LabelSelector { requirements })
+    Ok(LabelSelector { requirements: requirements.into_iter().collect() })
 }

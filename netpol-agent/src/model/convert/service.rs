@@ -58,6 +58,7 @@ fn addresses(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Vec<std::net::I
             Err(why) => report.error(field, format!("{why}; it is not served")),
         }
     }
+    found.shrink_to_fit();
     found
 }
 
@@ -128,6 +129,7 @@ fn ports(spec: &v1::ServiceSpec, report: &mut Report<'_>) -> Vec<ServicePort> {
             }
         }
     }
+    found.shrink_to_fit();
     found
 }
 

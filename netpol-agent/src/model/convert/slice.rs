@@ -20,8 +20,8 @@ pub(super) fn slice(object: &v1::EndpointSlice, report: &mut Report<'_>) -> Slic
     Slice {
         name: name_of(&object.metadata),
         service: service.cloned(),
-        ports: ports(object, report),
-        endpoints,
+        ports: ports(object, report).into(),
+        endpoints: endpoints.into(),
     }
 }
 
@@ -65,7 +65,7 @@ fn endpoints(object: &v1::EndpointSlice, family: u8, report: &mut Report<'_>) ->
         let hints = entry.hints.clone().unwrap_or_default();
         found.push(SliceEndpoint {
             addr,
-            node: entry.node_name.clone(),
+            node: entry.node_name.as_deref().map(Into::into),
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),

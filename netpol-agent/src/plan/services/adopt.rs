@@ -15,10 +15,10 @@ impl Services {
             return;
         }
         let wanted =
-            desired.iter().flat_map(|(port, wanted)| wanted.ways.keys().map(move |way| (*way, port)));
+            desired.iter().flat_map(|(port, wanted)| wanted.frontends().map(move |way| (*way, port)));
         let owners: BTreeMap<Frontend, &PortOfService> = wanted.collect();
         for (port, wanted) in desired {
-            let known = wanted.ways.keys().filter_map(|way| self.frontends.get(way)).map(|row| row.svc);
+            let known = wanted.frontends().filter_map(|way| self.frontends.get(way)).map(|row| row.svc);
             let known: Vec<u32> = known.filter(|svc| self.unowned.contains(svc)).collect();
             // A number that ways into another Service have stays with those: their sets are not to change with these.
             let free = |svc: &u32| {
@@ -47,7 +47,7 @@ impl Services {
         for (port, wanted) in
             desired.iter().filter(|(port, _)| !self.svc_of.contains_key(port)).collect::<Vec<_>>()
         {
-            let known = wanted.ways.keys().filter_map(|way| given.get(way));
+            let known = wanted.frontends().filter_map(|way| given.get(way));
             let alone = |svc: &&u32| ports.get(svc).is_some_and(|ports| ports.len() == 1);
             if let Some(svc) = known.copied().find(|svc| alone(&svc)) {
                 ports.remove(&svc);
@@ -69,7 +69,7 @@ impl Services {
             self.mean(row.far, far);
         }
         for (way, row) in ways {
-            if let Some(wanted) = wanted.ways.get(&way) {
+            if let Some(wanted) = wanted.way(&way) {
                 self.mean(row.near, wanted.near);
                 self.mean(row.far, wanted.far);
             }

@@ -116,7 +116,7 @@ impl Services {
     ) -> impl Iterator<Item = Frontend> + 'a {
         let own = self.svc_of.get(port).copied();
         let others = move |way: &&Frontend| self.frontends.get(way).is_some_and(|row| Some(row.svc) != own);
-        wanted.ways.keys().filter(others).copied()
+        wanted.frontends().filter(others).copied()
     }
 
     /// Whether anything of it is there.
@@ -147,9 +147,7 @@ impl Services {
         let (svc, v4, capacity) = (self.svc(port)?, port.v4, self.capacity);
         let mut change = Change::default();
         let ways: Vec<_> = self.ways(svc).collect();
-        for (way, _) in
-            ways.iter().filter(|(way, _)| !wanted.ways.contains_key(way) && !passing.contains(way))
-        {
+        for (way, _) in ways.iter().filter(|(way, _)| wanted.way(way).is_none() && !passing.contains(way)) {
             change.leave(*way, room);
         }
         let members = self.members.get(&svc);
@@ -199,7 +197,7 @@ impl Services {
         let stale = self.ranges.get(&svc).into_iter().flatten().filter(|net| !wanted.ranges.contains(net));
         let stale = stale.map(|net| Op::DeleteRange(SourceRange { svc, net: *net }));
         // Where everybody is let in from now on, packets may be asking who is.
-        let asks = wanted.ways.values().any(|way| way.flags & flags::SOURCE_RANGES != 0);
+        let asks = wanted.ways.iter().any(|(_, way)| way.flags & flags::SOURCE_RANGES != 0);
         if asks {
             change.tail.extend(stale)
         } else {
@@ -223,7 +221,7 @@ impl Services {
         (wanted, passing): (&Balanced, &BTreeSet<Frontend>),
         sets: &mut Sets,
     ) -> Result<Option<u32>, Shortage> {
-        if !wanted.ways.values().any(|way| way.near == view || way.far == view) {
+        if !wanted.ways.iter().any(|(_, way)| way.near == view || way.far == view) {
             return Ok(None);
         }
         let mut known = self.row_of(svc, view, wanted);
@@ -234,7 +232,7 @@ impl Services {
             return Ok(known);
         }
         let ends = self.affinity_ends(svc, wanted);
-        let leaves = |(way, row): (Frontend, FrontendRow)| match wanted.ways.get(&way) {
+        let leaves = |(way, row): (Frontend, FrontendRow)| match wanted.way(&way) {
             Some(wanted) => [(row.near, wanted.near), (row.far, wanted.far)].into_iter().any(|(is, to)| {
                 // Where affinity ends, the way in joins the set before that changes.
                 let joins = ends && to == view && Some(is) != known;
@@ -313,7 +311,7 @@ impl Services {
 
     /// The row that ways into a Service's port name for a view, those that stay.
     fn row_of(&self, svc: u32, view: View, wanted: &Balanced) -> Option<u32> {
-        let stay = self.ways(svc).filter(|(way, _)| wanted.ways.contains_key(way));
+        let stay = self.ways(svc).filter(|(way, _)| wanted.way(way).is_some());
         stay.flat_map(|(_, row)| [row.near, row.far])
             .find(|number| self.meant.get(number).is_some_and(|m| m.view == Some(view)))
     }

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     compile::{Desired, PortOfService, View},
     dataplane::{Backend, Capacity, ClusterRow, Frontend, Op, Rows},
+    few::Few,
 };
 
 /// A row that stands for a whole address names no backends.
@@ -51,7 +52,7 @@ pub(super) struct Services {
     cluster: Track<IpAddr, ClusterRow>,
     counts: Counts,
     /// Ways in by [`FrontendRow::svc`].
-    of_svc: BTreeMap<u32, BTreeSet<Frontend>>,
+    of_svc: BTreeMap<u32, Few<Frontend>>,
     /// How often frontends name each row.
     naming: BTreeMap<u32, usize>,
     /// What rows are for, as soon as one is meant for something.

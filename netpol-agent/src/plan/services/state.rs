@@ -47,7 +47,7 @@ impl Services {
         }
         if let Some(old) = old {
             if old.svc != row.svc {
-                take(&mut self.of_svc, old.svc, &frontend);
+                self.leave(old.svc, &frontend);
             }
             self.let_go(old);
         }
@@ -60,7 +60,7 @@ impl Services {
             self.whole.delete(&frontend.addr);
             return;
         }
-        take(&mut self.of_svc, row.svc, &frontend);
+        self.leave(row.svc, &frontend);
         self.let_go(row);
     }
 
@@ -85,6 +85,15 @@ impl Services {
     pub(super) fn delete_range(&mut self, SourceRange { svc, net }: SourceRange) {
         if take(&mut self.ranges, svc, &net) {
             self.counts.subtract(Table::Ranges, net.addr().is_ipv4());
+        }
+    }
+
+    /// A frontend is no way into a port of a Service any more.
+    fn leave(&mut self, svc: u32, frontend: &Frontend) {
+        let Some(ways) = self.of_svc.get_mut(&svc) else { return };
+        ways.remove(frontend);
+        if ways.is_empty() {
+            self.of_svc.remove(&svc);
         }
     }
 
