@@ -11,6 +11,7 @@
 
 #![deny(unsafe_code)]
 
+mod accept;
 pub mod cli;
 pub mod compile;
 pub mod config;

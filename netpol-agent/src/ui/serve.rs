@@ -8,20 +8,17 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
     time::sleep,
 };
 
 use super::router;
-use crate::{ctl::State, model::Problem};
+use crate::{accept, ctl::State, model::Problem};
 
-/// Connections at a time; others wait. Without an end to them a process of the node could use up the agent's open files.
-const AT_A_TIME: usize = 64;
 /// A client has so much time for each question.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a request may be long, and what is read ahead of a client: more than any filter needs.
 const BUFFER: usize = 64 * 1024;
-/// How soon an address is tried again that could not be taken, or a connection.
+/// How soon an address is tried again that could not be taken.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves the page at `address` until the future is dropped. The agent is there for the node's pods first: where the address is
@@ -60,22 +57,7 @@ async fn bind(address: SocketAddr, tell: impl Fn(Option<Problem>)) -> TcpListene
 }
 
 pub(super) async fn answer_all(listener: TcpListener, router: Router) {
-    let mut clients = JoinSet::new();
-    loop {
-        while clients.len() >= AT_A_TIME {
-            clients.join_next().await;
-        }
-        while clients.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                clients.spawn(client(stream, router.clone()));
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a browser that was not taken");
-                sleep(PAUSE).await;
-            }
-        }
-    }
+    accept::each(listener, "a browser", |stream| client(stream, router.clone())).await;
 }
 
 async fn client(stream: TcpStream, router: Router) {

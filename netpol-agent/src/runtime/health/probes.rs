@@ -11,43 +11,25 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::answer::{self, Health};
 use crate::{
+    accept,
     ctl::State as _,
     runtime::{RunError, agent::Agent, status::Shared},
 };
 
 /// Whoever asks has so much time for its question and our answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Questions at a time; others wait.
-const AT_A_TIME: usize = 64;
-/// No connection can be taken at the moment: as when there are too many open files.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until the future is dropped; a connection is one question.
 pub(super) async fn answer_all<A>(listener: TcpListener, answer: A)
 where
     A: Fn(&Request<Incoming>) -> Response<String> + Clone + Send + 'static,
 {
-    let mut clients = JoinSet::new();
-    loop {
-        while clients.len() >= AT_A_TIME {
-            clients.join_next().await;
-        }
-        while clients.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                clients.spawn(client(stream, answer.clone()));
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a health check that was not taken");
-                sleep(PAUSE).await;
-            }
-        }
-    }
+    accept::each(listener, "a health check", |stream| client(stream, answer.clone())).await;
 }
 
 async fn client<A>(stream: TcpStream, answer: A)

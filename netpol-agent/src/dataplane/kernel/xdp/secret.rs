@@ -21,7 +21,7 @@ use crate::dataplane::Error;
 ///
 /// If the object lacks the map, or there is nothing random to be had.
 pub(super) fn settle(object: &mut Object) -> Result<(), Error> {
-    let failed = |source: io::Error| error("choose the secret of", names::MARK, source);
+    let failed = |source: io::Error| error("put a random secret", names::MARK, source);
     let map = table::array(object, names::MARK)?;
     let mapped = Mapped::<AtomicU64>::new(map.fd(), 1, size_of::<u64>()).map_err(failed)?;
     let [secret] = mapped.words() else { return Err(failed(io::ErrorKind::UnexpectedEof.into())) };
