@@ -1,6 +1,9 @@
 //! What is known of one kind: from lists and events to what they change. Knows no client and no clock.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, hash_map::RandomState},
+    hash::BuildHasher,
+};
 
 use super::wanted::{Cut, Wanted};
 use crate::{
@@ -17,17 +20,19 @@ pub const ORIGIN: &str = "kubernetes";
 /// The objects of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Collection {
-    /// Versions of those that have been told.
-    known: HashMap<Name, Known>,
-    /// Names in the list that is being read.
-    listed: HashSet<Name>,
+    /// Versions of those that have been told, by [`key`].
+    known: HashMap<Box<str>, Known>,
+    /// What is in the list that is being read, by [`key`].
+    listed: HashSet<Box<str>>,
+    uids: RandomState,
     /// What is wrong with objects that could be read or not.
     problems: BTreeMap<Name, Vec<Problem>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Known {
-    uid: Box<str>,
+    /// Hash of `metadata.uid`. Of two objects that had one name one after the other it is the same once in 2^64 times.
+    uid: u64,
     version: u64,
 }
 
@@ -51,8 +56,10 @@ impl Collection {
     pub(super) fn item<W: Wanted>(&mut self, object: Cut<W>) -> Option<SourceEvent> {
         let name = name_of(&object);
         if let Some(name) = &name {
-            self.listed.insert(name.clone());
-            if self.known.get(name).is_some_and(|known| *known == Known::of(&object) && known.version != 0) {
+            let (key, told) = (key(name), self.version_of(&object));
+            let is_known = self.known.get(&key).is_some_and(|known| *known == told && known.version != 0);
+            self.listed.insert(key);
+            if is_known {
                 return None;
             }
         }
@@ -65,7 +72,9 @@ impl Collection {
             return Listed::Doubtful(self.known.len());
         }
         let listed = std::mem::take(&mut self.listed);
-        let gone: Vec<Name> = self.known.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+        let gone = self.known.keys().filter(|key| !listed.contains(*key));
+        let gone: Vec<Name> =
+            gone.filter_map(|key| key.split_once(SLASH)).map(|(ns, name)| Name::new(ns, name)).collect();
         Listed::Gone(gone.into_iter().map(|name| self.forget::<W>(name)).collect())
     }
 
@@ -81,7 +90,7 @@ impl Collection {
     /// The object has gone.
     pub(super) fn gone<W: Wanted>(&mut self, object: &Cut<W>) -> Option<SourceEvent> {
         let name = name_of(object)?;
-        if self.is_older(&name, object) || !self.known.contains_key(&name) {
+        if self.is_older(&name, object) || !self.known.contains_key(&key(&name)) {
             return None;
         }
         Some(self.forget::<W>(name))
@@ -93,14 +102,14 @@ impl Collection {
     }
 
     fn is_older<W: Wanted>(&self, name: &Name, object: &Cut<W>) -> bool {
-        self.known
-            .get(name)
-            .is_some_and(|known| *known.uid == *object.uid() && object.version() < known.version)
+        let told = self.version_of(object);
+        self.known.get(&key(name)).is_some_and(|known| known.uid == told.uid && told.version < known.version)
     }
 
     fn apply<W: Wanted>(&mut self, name: Option<Name>, object: Cut<W>) -> Option<SourceEvent> {
         if let Some(name) = &name {
-            self.known.insert(name.clone(), Known::of(&object));
+            let told = self.version_of(&object);
+            self.known.insert(key(name), told);
         }
         let (event, problems) = match read_object(object.value, ORIGIN) {
             Read::Object(_, manifest, problems) => {
@@ -119,17 +128,23 @@ impl Collection {
         event
     }
 
+    fn version_of<W: Wanted>(&self, object: &Cut<W>) -> Known {
+        Known { uid: self.uids.hash_one(object.uid()), version: object.version() }
+    }
+
     fn forget<W: Wanted>(&mut self, name: Name) -> SourceEvent {
-        self.known.remove(&name);
+        self.known.remove(&key(&name));
         self.problems.remove(&name);
         SourceEvent::Delete(name.of_kind(W::KIND))
     }
 }
 
-impl Known {
-    fn of<W: Wanted>(object: &Cut<W>) -> Self {
-        Self { uid: object.uid().into(), version: object.version() }
-    }
+/// Between the parts of a [`key`]. No namespace has one.
+const SLASH: char = '/';
+
+/// One short text for a name: there is one of them for each object of the cluster.
+fn key(Name { namespace, name }: &Name) -> Box<str> {
+    format!("{namespace}{SLASH}{name}").into_boxed_str()
 }
 
 fn name_of<W: Wanted>(object: &Cut<W>) -> Option<Name> {
