@@ -171,8 +171,10 @@ pub mod flags {
     }
 }
 
-/// A packet's five-tuple, source and destination as on the wire.
+/// A packet's five-tuple, source and destination as on the wire. Up to the ports it lies in memory as it does in a packet without
+/// options.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct Tuple<A> {
     /// Source address.
     pub src: A,
@@ -227,6 +229,12 @@ impl<A: Address> Tuple<A> {
     #[inline(always)]
     pub fn reversed(self) -> Self {
         Self { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport, proto: self.proto }
+    }
+    /// Both ports, raw, the source's first.
+    #[must_use]
+    #[inline(always)]
+    pub const fn ports(&self) -> u32 {
+        self.sport.raw() as u32 | (self.dport.raw() as u32) << 16
     }
     /// Whether the source is the higher end of the key.
     #[must_use]

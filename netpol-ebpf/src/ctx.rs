@@ -141,6 +141,14 @@ impl Skb {
         if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
     }
 
+    /// As `store`, of the first `len` bytes: not more than there are.
+    #[inline(always)]
+    pub fn store_first<T: Copy>(&mut self, offset: u32, value: &T, len: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the offset, and the verifier that so many bytes of the value are initialised.
+        let rc = unsafe { bpf_skb_store_bytes(self.0, offset, core::ptr::from_ref(value).cast(), len, 0) };
+        if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
+    }
+
     /// Lets a checksum follow a change of two bytes (raw, as they lie).
     #[inline(always)]
     pub fn fix_checksum(&mut self, sum: Checksum, from: u16, to: u16) -> Result<(), DropReason> {

@@ -57,6 +57,16 @@ pub trait Family: 'static {
     fn is_among(among: ServiceRow, addr: Self::Addr, port: Be16) -> bool;
     /// `conntrack::enter_pair`, of its own.
     fn enter_pair_apart(owner: u32, svc: u32) -> u32;
+    /// Offset of a transport header behind a network header without options.
+    const USUAL_L4: u32;
+    /// Writes both addresses, the network header's checksum if it has one, and with `ports` the ports, which begin at
+    /// [`USUAL_L4`](Family::USUAL_L4) then.
+    fn store_tuple(
+        skb: &mut Skb,
+        check: u16,
+        ends: &Tuple<Self::Addr>,
+        ports: bool,
+    ) -> Result<(), DropReason>;
     /// Writes an address of the network header at `l3`, and its checksum if it has one.
     fn store_address(
         skb: &mut Skb,
@@ -74,6 +84,7 @@ impl Family for Ipv4 {
     type CtKey = CtKey4;
     type ClientKey = ClientKey4;
     const ICMP_PSEUDO_HEADER: bool = false;
+    const USUAL_L4: u32 = L3 + 20;
 
     #[inline(always)]
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V4>, DropReason> {
@@ -149,6 +160,14 @@ impl Family for Ipv4 {
         conntrack::np_pair4(owner.into(), svc.into()) as u32
     }
     #[inline(always)]
+    fn store_tuple(skb: &mut Skb, check: u16, ends: &Tuple<V4>, ports: bool) -> Result<(), DropReason> {
+        let (src, dst) = (u64::from(ends.src.0), u64::from(ends.dst.0));
+        // Whole words, which the helper's copying need not wait for: two bytes of checksum, four of each address, two of each port.
+        let words = [u64::from(check) | src << 16 | dst << 48, dst >> 16 | u64::from(ends.ports()) << 16]
+            .map(u64::to_le);
+        skb.store_first(L3 + 10, &words, if ports { 14 } else { 10 })
+    }
+    #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, check: u16, change: &Change<V4>) -> Result<(), DropReason> {
         let difference = csum::difference(change.old.to_words(), change.new.to_words());
         let check = csum::follow(check, difference);
@@ -162,6 +181,7 @@ impl Family for Ipv6 {
     type CtKey = CtKey6;
     type ClientKey = ClientKey6;
     const ICMP_PSEUDO_HEADER: bool = true;
+    const USUAL_L4: u32 = L3 + 40;
 
     #[inline(always)]
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V6>, DropReason> {
@@ -243,6 +263,10 @@ impl Family for Ipv6 {
     #[inline(always)]
     fn enter_pair_apart(owner: u32, svc: u32) -> u32 {
         conntrack::np_pair6(owner.into(), svc.into()) as u32
+    }
+    #[inline(always)]
+    fn store_tuple(skb: &mut Skb, _check: u16, ends: &Tuple<V6>, ports: bool) -> Result<(), DropReason> {
+        skb.store_first(L3 + 8, ends, if ports { 36 } else { 32 })
     }
     #[inline(always)]
     fn store_address(skb: &mut Skb, l3: u32, _check: u16, change: &Change<V6>) -> Result<(), DropReason> {

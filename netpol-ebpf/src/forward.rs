@@ -11,7 +11,7 @@ use crate::{
     conntrack::Hit,
     ctx::Skb,
     family::Family,
-    nat::{self, Change, End},
+    nat::{self, End},
     parse::Packet,
     progs::Hook,
 };
@@ -53,8 +53,8 @@ pub fn established<F: Family>(
         if hit.flags & flags::SNAT != 0 {
             return Ok(Way::BothEnds);
         }
-        let change = change::<F>(packet, end, partner_destination::<F>(hit));
-        nat::rewrite::<F>(skb, packet, packet.l3_check, &change)?;
+        let to = nat::with(&packet.tuple, end, partner_destination::<F>(hit));
+        nat::rewrite::<F>(skb, packet, &to)?;
     }
     Ok(Way::Action(pass_on(skb, hit, hand_over)))
 }
@@ -70,9 +70,9 @@ pub fn both_ends<F: Family>(
 ) -> Result<i32, DropReason> {
     let hand_over = hands_over(hook, config, hit);
     let Some(end) = translated_end(hook, hit, hand_over)? else { return Err(DropReason::Invalid) };
-    let first = change::<F>(packet, end, partner_destination::<F>(hit));
-    let second = change::<F>(packet, end.other(), partner_source::<F>(hit));
-    nat::rewrite_both::<F>(skb, packet, &first, &second)?;
+    let to = nat::with(&packet.tuple, end, partner_destination::<F>(hit));
+    let to = nat::with(&to, end.other(), partner_source::<F>(hit));
+    nat::rewrite::<F>(skb, packet, &to)?;
     Ok(pass_on(skb, hit, hand_over))
 }
 
@@ -126,17 +126,4 @@ pub fn partner_source<F: Family>(hit: &Hit) -> (F::Addr, Be16) {
     // SAFETY: as in `partner_destination`.
     let (addr, port) = unsafe { ((*hit.entry).nat_saddr, (*hit.entry).nat_sport) };
     (F::Addr::from_words(addr), port)
-}
-
-#[inline(always)]
-pub fn change<F: Family>(
-    packet: &Packet<F::Addr>,
-    end: End,
-    (new, new_port): (F::Addr, Be16),
-) -> Change<F::Addr> {
-    let (old, old_port) = match end {
-        End::Source => (packet.tuple.src, packet.tuple.sport),
-        End::Destination => (packet.tuple.dst, packet.tuple.dport),
-    };
-    Change { end, old, new, old_port, new_port }
 }

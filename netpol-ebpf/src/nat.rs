@@ -1,6 +1,7 @@
-//! Rewriting. With `Family::store_address` the only code that changes packet bytes.
+//! Rewriting. With `Family::store_address` and `Family::store_tuple` the only code that changes packet bytes.
 
 use netpol_common::{
+    conntrack::Tuple,
     logic::csum,
     net::{Address, Be16, proto},
     reason::DropReason,
@@ -43,43 +44,48 @@ pub struct Change<A> {
     pub new_port: Be16,
 }
 
-/// Replaces both ends of a TCP or UDP packet.
+/// A tuple with another address and port at one end.
 #[inline(always)]
-pub fn rewrite_both<F: Family>(
-    skb: &mut Skb,
-    packet: &Packet<F::Addr>,
-    first: &Change<F::Addr>,
-    second: &Change<F::Addr>,
-) -> Result<(), DropReason> {
-    rewrite::<F>(skb, packet, packet.l3_check, first)?;
-    let check = csum::follow(packet.l3_check, csum::difference(first.old.to_words(), first.new.to_words()));
-    rewrite::<F>(skb, packet, check, second)
+pub fn with<A: Address>(tuple: &Tuple<A>, end: End, (addr, port): (A, Be16)) -> Tuple<A> {
+    match end {
+        End::Source => Tuple { src: addr, sport: port, ..*tuple },
+        End::Destination => Tuple { dst: addr, dport: port, ..*tuple },
+    }
 }
 
-/// Replaces one end of a TCP, UDP or SCTP packet. `l3_check` is the network header's checksum as it lies in the packet now.
+/// Lets a TCP, UDP or SCTP packet come from and go to other ends. Each helper costs more than what it does: both addresses, the
+/// header's checksum and the ports are written at once where they lie side by side, changed or not.
 #[inline(always)]
 pub fn rewrite<F: Family>(
     skb: &mut Skb,
     packet: &Packet<F::Addr>,
-    l3_check: u16,
-    change: &Change<F::Addr>,
+    to: &Tuple<F::Addr>,
 ) -> Result<(), DropReason> {
-    F::store_address(skb, OUTER_L3, l3_check, change)?;
+    let from = &packet.tuple;
+    let difference = csum::together(
+        csum::difference(from.src.to_words(), to.src.to_words()),
+        csum::difference(from.dst.to_words(), to.dst.to_words()),
+    );
+    let ports = from.ports() != to.ports();
+    let side_by_side = packet.has_l4 && packet.l4 == F::USUAL_L4;
+    F::store_tuple(skb, csum::follow(packet.l3_check, difference), to, side_by_side)?;
     if !packet.has_l4 {
         return Ok(());
     }
     // SCTP's checksum covers no address, and no helper makes it anew: its ports stay.
-    if packet.tuple.proto == proto::SCTP {
-        return if change.old_port == change.new_port { Ok(()) } else { Err(DropReason::Rewrite) };
+    if from.proto == proto::SCTP {
+        return if ports { Err(DropReason::Rewrite) } else { Ok(()) };
     }
-    let sum = match packet.tuple.proto {
+    let sum = match from.proto {
         proto::TCP => Checksum { offset: packet.l4 + 16, flags: 0 },
         _ => Checksum { offset: packet.l4 + 6, flags: UDP_CHECKSUM },
     };
-    skb.fix_pseudo_checksum_by(sum, csum::difference(change.old.to_words(), change.new.to_words()))?;
-    if change.old_port != change.new_port {
-        skb.fix_checksum(sum, change.old_port.raw(), change.new_port.raw())?;
-        store_port(skb, packet.l4, change)?;
+    skb.fix_pseudo_checksum_by(sum, difference)?;
+    if ports {
+        skb.fix_checksum_by(sum, csum::difference([from.ports(), 0, 0, 0], [to.ports(), 0, 0, 0]))?;
+        if !side_by_side {
+            skb.store(packet.l4, &to.ports())?;
+        }
     }
     Ok(())
 }

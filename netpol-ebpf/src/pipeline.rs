@@ -78,6 +78,9 @@ pub fn run<const FROM_POD: bool>(skb: &mut Skb) -> i32 {
 #[inline(always)]
 fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     let mut answer = judged::<F, FROM_POD>(raw, 0);
+    if answer < UNSETTLED {
+        return answer;
+    }
     if answer == ICMP_ERROR {
         answer = related::<F, FROM_POD>(raw);
     }

@@ -12,6 +12,14 @@ pub const fn difference(old: [u32; 4], new: [u32; 4]) -> u32 {
     (sum as u32).wrapping_add((sum >> 32) as u32)
 }
 
+/// The difference that two changes make together.
+#[must_use]
+#[inline(always)]
+pub const fn together(first: u32, second: u32) -> u32 {
+    let sum = first as u64 + second as u64;
+    (sum as u32).wrapping_add((sum >> 32) as u32)
+}
+
 /// A sum of words (raw, as they lie) that [`finish`] makes a checksum of; sums of several parts are added.
 #[must_use]
 #[inline(always)]

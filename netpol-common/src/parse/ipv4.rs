@@ -105,15 +105,16 @@ pub fn parse<B: Buffer, F: Fragments<FragKey4>>(
         return Ok(packet);
     }
     let head = transport::read::<B, 4>(buffer, hook, protocol, Place { l4, usual: USUAL_L4, end, whole })?;
-    packet.kind = head.kind;
-    if head.kind == Kind::Pass && hook == Hook::FromPod {
+    packet.kind = head.kind();
+    if head.kind() == Kind::Pass && hook == Hook::FromPod {
         if dst != BROADCAST {
             packet.kind = Kind::Flow;
         } else if is_no_source(src) {
             return Err(DropReason::Malformed);
         }
     }
-    (packet.tuple.sport, packet.tuple.dport, packet.tcp_flags) = (head.sport, head.dport, head.tcp_flags);
+    (packet.tuple.sport, packet.tuple.dport, packet.tcp_flags) =
+        (head.sport(), head.dport(), head.tcp_flags());
     packet.has_l4 = transport::has_ports(protocol);
     if piece.more {
         fragments.put(&key, piece.row(&packet))?;

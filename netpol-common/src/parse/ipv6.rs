@@ -97,18 +97,19 @@ pub fn parse<B: Buffer, F: Fragments<FragKey6>>(
         return Ok(packet);
     }
     let head = transport::read::<B, 6>(buffer, hook, protocol, Place { l4, usual: USUAL_L4, end, whole })?;
-    packet.kind = head.kind;
+    packet.kind = head.kind();
     if protocol == proto::ICMPV6 {
-        contained(head.tcp_flags, hop_limit, fragmented)?;
+        contained(head.tcp_flags(), hop_limit, fragmented)?;
     }
-    if head.kind == Kind::Pass && hook == Hook::FromPod {
+    if head.kind() == Kind::Pass && hook == Hook::FromPod {
         if protocol == proto::UDP && dst != DHCP_SERVERS {
             packet.kind = Kind::Flow;
         } else if is_no_source(src) {
             return Err(DropReason::Malformed);
         }
     }
-    (packet.tuple.sport, packet.tuple.dport, packet.tcp_flags) = (head.sport, head.dport, head.tcp_flags);
+    (packet.tuple.sport, packet.tuple.dport, packet.tcp_flags) =
+        (head.sport(), head.dport(), head.tcp_flags());
     packet.has_l4 = transport::has_ports(protocol);
     if piece.more {
         fragments.put(&key, piece.row(&packet))?;

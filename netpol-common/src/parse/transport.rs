@@ -8,21 +8,42 @@ use crate::{
     reason::DropReason,
 };
 
-/// What was read of a transport header.
+/// What was read of a transport header. One word: a struct of small fields goes through the stack, written byte by byte and
+/// read again at once, which costs more than a lookup's hash.
 #[derive(Clone, Copy)]
-pub(super) struct L4 {
-    pub(super) kind: Kind,
-    pub(super) sport: Be16,
-    pub(super) dport: Be16,
-    pub(super) tcp_flags: u8,
-}
+pub(super) struct L4(u64);
 
 impl L4 {
-    const PORTLESS: Self = Self::plain(Be16::from_raw(0), Be16::from_raw(0), 0);
+    const PORTLESS: Self = Self::plain(0, 0);
+    const PASS: u64 = 1 << 40;
+    const ICMP_ERROR: u64 = 1 << 41;
 
+    /// Of a flow. `ports` as they lie in the header; `tcp_flags` or the type of an ICMP message.
     #[inline(always)]
-    const fn plain(sport: Be16, dport: Be16, tcp_flags: u8) -> Self {
-        Self { kind: Kind::Flow, sport, dport, tcp_flags }
+    const fn plain(ports: u32, tcp_flags: u8) -> Self {
+        Self(ports as u64 | (tcp_flags as u64) << 32)
+    }
+    #[inline(always)]
+    pub(super) const fn sport(self) -> Be16 {
+        Be16::from_raw(self.0 as u16)
+    }
+    #[inline(always)]
+    pub(super) const fn dport(self) -> Be16 {
+        Be16::from_raw((self.0 >> 16) as u16)
+    }
+    #[inline(always)]
+    pub(super) const fn tcp_flags(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+    #[inline(always)]
+    pub(super) const fn kind(self) -> Kind {
+        if self.0 & Self::PASS != 0 {
+            Kind::Pass
+        } else if self.0 & Self::ICMP_ERROR != 0 {
+            Kind::IcmpError
+        } else {
+            Kind::Flow
+        }
     }
 }
 
@@ -65,7 +86,6 @@ pub(super) fn read<B: Buffer, const FAMILY: u8>(
         return Err(DropReason::Malformed);
     }
     let [ports, second] = words(buffer, l4, usual)?;
-    let (sport, dport) = (Be16::from_raw(ports as u16), Be16::from_raw((ports >> 16) as u16));
     match protocol {
         proto::TCP => {
             let [offset, flags] = tcp_bytes(buffer, l4, usual)?;
@@ -73,7 +93,7 @@ pub(super) fn read<B: Buffer, const FAMILY: u8>(
             if header < 20 || l4 + header > end {
                 return Err(DropReason::Malformed);
             }
-            Ok(L4::plain(sport, dport, flags))
+            Ok(L4::plain(ports, flags))
         }
         proto::UDP => {
             let len = u32::from(Be16::from_raw(second as u16).to_host());
@@ -83,19 +103,17 @@ pub(super) fn read<B: Buffer, const FAMILY: u8>(
             if fits && (len < 8 || (whole && l4 + len > end)) {
                 return Err(DropReason::Malformed);
             }
-            let mut header = L4::plain(sport, dport, 0);
+            let header = L4::plain(ports, 0);
             let (from, to) = match hook {
-                Hook::FromPod => (sport, dport),
-                Hook::ToPod => (dport, sport),
+                Hook::FromPod => (header.sport(), header.dport()),
+                Hook::ToPod => (header.dport(), header.sport()),
             };
             // RFC 2131, RFC 8415.
             let (client, server) = if FAMILY == 4 { (68, 67) } else { (546, 547) };
-            if from == Be16::from_host(client) && to == Be16::from_host(server) && whole {
-                header.kind = Kind::Pass;
-            }
-            Ok(header)
+            let own = from == Be16::from_host(client) && to == Be16::from_host(server) && whole;
+            Ok(if own { L4(header.0 | L4::PASS) } else { header })
         }
-        proto::SCTP => Ok(L4::plain(sport, dport, 0)),
+        proto::SCTP => Ok(L4::plain(ports, 0)),
         _ if FAMILY == 4 => Ok(icmp(ports as u8, second)),
         _ => Ok(icmpv6(ports as u8, second, whole)),
     }
@@ -110,13 +128,14 @@ pub(super) fn quoted<B: Buffer, const FAMILY: u8>(buffer: &B, protocol: u8, l4: 
         return Some((Be16::from_raw(0), Be16::from_raw(0)));
     }
     let [first, second]: [u32; 2] = buffer.load(l4).ok()?;
-    if !message {
-        return Some((Be16::from_raw(first as u16), Be16::from_raw((first >> 16) as u16)));
-    }
-    let message = if FAMILY == 4 { icmp(first as u8, second) } else { icmpv6(first as u8, second, true) };
-    match message.kind {
+    let head = match FAMILY {
+        _ if !message => L4::plain(first, 0),
+        4 => icmp(first as u8, second),
+        _ => icmpv6(first as u8, second, true),
+    };
+    match head.kind() {
         Kind::IcmpError => None,
-        Kind::Flow | Kind::Pass => Some((message.sport, message.dport)),
+        Kind::Flow | Kind::Pass => Some((head.sport(), head.dport())),
     }
 }
 
@@ -136,25 +155,20 @@ fn icmp(kind: u8, second: u32) -> L4 {
 fn icmpv6(kind: u8, second: u32, whole: bool) -> L4 {
     // RFC 4443: 1 to 4 are errors, 128 and 129 echo. RFC 4861: 133 to 137 are neighbour discovery. RFC 3810, RFC 2710:
     // 130 to 132 and 143 are multicast listener discovery.
-    let mut message = message(kind, second, [128, 129], matches!(kind, 1..=4));
-    if matches!(kind, 130..=137 | 143) && whole {
-        message.kind = Kind::Pass;
-    }
-    message
+    let message = message(kind, second, [128, 129], matches!(kind, 1..=4));
+    if matches!(kind, 130..=137 | 143) && whole { L4(message.0 | L4::PASS) } else { message }
 }
 
 /// An ICMP echo is a connection between the asking end's identifier and 0; an error quotes another packet.
 #[inline(always)]
 fn message(kind: u8, second: u32, [request, reply]: [u8; 2], error: bool) -> L4 {
-    let identifier = Be16::from_raw(second as u16);
-    let none = Be16::from_raw(0);
+    let identifier = second & 0xffff;
     if kind == request {
-        L4::plain(identifier, none, kind)
+        L4::plain(identifier, kind)
     } else if kind == reply {
-        L4::plain(none, identifier, kind)
+        L4::plain(identifier << 16, kind)
     } else {
-        let kind_of = if error { Kind::IcmpError } else { Kind::Flow };
-        L4 { kind: kind_of, ..L4::plain(none, none, kind) }
+        L4(L4::plain(0, kind).0 | if error { L4::ICMP_ERROR } else { 0 })
     }
 }
 

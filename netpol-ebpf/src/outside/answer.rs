@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT,
 };
 use netpol_common::{
-    conntrack::flags,
+    conntrack::{Tuple, flags},
     net::{Address, proto},
     reason::DropReason,
 };
@@ -16,7 +16,7 @@ use crate::{
     case::Case,
     conntrack::{self, Hit},
     ctx::{Route, Skb},
-    family::OUTER_L3,
+    family::{Family, OUTER_L3},
     forward::{self, DROP, NEXT},
     nat::{self, End},
     parse::Packet,
@@ -122,14 +122,18 @@ pub fn answer<F: Routed>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Result<i32,
         TOO_LARGE => return Ok(NEXT),
         _ => return Err(DropReason::NoRoute),
     }
-    let source = forward::change::<F>(packet, End::Source, service);
-    if hit.flags & flags::SNAT == 0 {
-        nat::rewrite::<F>(skb, packet, packet.l3_check, &source)?;
-    } else {
-        let destination = forward::change::<F>(packet, End::Destination, client);
-        nat::rewrite_both::<F>(skb, packet, &source, &destination)?;
-    }
+    nat::rewrite::<F>(skb, packet, &answer_of::<F>(&packet.tuple, &hit))?;
     send::<F>(skb, &way, said)
+}
+
+/// What a backend's answer looks like to its client.
+#[inline(always)]
+pub fn answer_of<F: Family>(tuple: &Tuple<F::Addr>, hit: &Hit) -> Tuple<F::Addr> {
+    let to = nat::with(tuple, End::Source, forward::partner_destination::<F>(hit));
+    if hit.flags & flags::SNAT == 0 {
+        return to;
+    }
+    nat::with(&to, End::Destination, forward::partner_source::<F>(hit))
 }
 
 /// Translates both ends of what came in by an uplink.
@@ -137,9 +141,8 @@ pub fn answer<F: Routed>(skb: &mut Skb, packet: &Packet<F::Addr>) -> Result<i32,
 pub fn both_ends<F: Routed>(skb: &mut Skb, packet: &Packet<F::Addr>, hit: &Hit) -> Result<(), DropReason> {
     let (other, origin) = (forward::partner_destination::<F>(hit), forward::partner_source::<F>(hit));
     let (src, dst) = if hit.reply { (other, origin) } else { (origin, other) };
-    let source = forward::change::<F>(packet, End::Source, src);
-    let destination = forward::change::<F>(packet, End::Destination, dst);
-    nat::rewrite_both::<F>(skb, packet, &source, &destination)
+    let to = nat::with(&packet.tuple, End::Source, src);
+    nat::rewrite::<F>(skb, packet, &nat::with(&to, End::Destination, dst))
 }
 
 /// Sends out a packet that is translated already, by its case's `leave_by`. One that is too big for its way becomes the ICMP error

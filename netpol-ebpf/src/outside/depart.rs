@@ -3,8 +3,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{conntrack::flags, direction::Direction, reason::DropReason};
 
-use super::Routed;
-use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Routed, answer::answer_of};
 use crate::{
     case::Case,
     conntrack::{self, Hit},
@@ -54,15 +53,7 @@ fn answers<F: Routed>(raw: *mut __sk_buff) -> i32 {
     if !hit.reply || !is_backends(&hit) {
         return NEXT;
     }
-    let (other, origin) = (forward::partner_destination::<F>(&hit), forward::partner_source::<F>(&hit));
-    let source = forward::change::<F>(&packet, End::Source, other);
-    let done = if hit.flags & flags::SNAT != 0 {
-        let destination = forward::change::<F>(&packet, End::Destination, origin);
-        nat::rewrite_both::<F>(skb, &packet, &source, &destination)
-    } else {
-        nat::rewrite::<F>(skb, &packet, packet.l3_check, &source)
-    };
-    sent(done)
+    sent(nat::rewrite::<F>(skb, &packet, &answer_of::<F>(&packet.tuple, &hit)))
 }
 
 #[inline(never)]

@@ -206,8 +206,8 @@ pub fn established<F: Tunnelled>(raw: *mut __sk_buff, settled: u32) -> i32 {
                 Ok(Ends::None) => return aim::<F>(skb, &packet, &hit),
                 Ok(Ends::Destination) => {
                     let partner = forward::partner_destination::<F>(&hit);
-                    let change = forward::change::<F>(&packet, End::Destination, partner);
-                    match nat::rewrite::<F>(skb, &packet, packet.l3_check, &change) {
+                    let to = nat::with(&packet.tuple, End::Destination, partner);
+                    match nat::rewrite::<F>(skb, &packet, &to) {
                         Ok(()) => return hand_on(skb, &hit, config.flags),
                         Err(reason) => FAILED | reason as i32,
                     }
