@@ -191,20 +191,21 @@ pub fn create<F: Family>(
     plain: u32,
     svc: Option<u32>,
 ) -> Result<Entered, DropReason> {
-    let owner = write_entry::<F>(case, epoch, plain);
-    if quota::used_up(owner) {
+    let left = quota::of(write_entry::<F>(case, epoch, plain));
+    if quota::used_up(left) {
         settings::note_short(short::QUOTA);
         metrics::extra(Extra::OverQuota);
         return if svc.is_none() { Ok(Entered::Untracked) } else { Err(DropReason::TableFull) };
     }
     let outcome = match svc {
-        None => enter_one::<F>(case, owner),
+        None => enter_one::<F>(case),
         Some(svc) => {
             case.lend();
-            F::enter_pair_apart(owner, svc)
+            F::enter_pair_apart(svc)
         }
     };
-    match outcome {
+    quota::charge(left, entries(outcome));
+    match outcome & OUTCOME {
         TRACKED => Ok(Entered::Tracked),
         COLLISION => Err(DropReason::Collision),
         _ if svc.is_none() => Ok(Entered::Untracked),
@@ -212,10 +213,20 @@ pub fn create<F: Family>(
     }
 }
 
-// Functions with frames of their own on the stack answer with plain numbers.
+// Functions with frames of their own on the stack answer with plain numbers: what became of it, and which entries there are more
+// or less.
+const OUTCOME: u32 = 3;
 const TRACKED: u32 = 0;
 const COLLISION: u32 = 1;
 const FULL: u32 = 2;
+const ONE_MORE: u32 = 1 << 8;
+const MORE: u32 = 3 << 8;
+const ONE_LESS: u32 = 1 << 16;
+
+#[inline(always)]
+const fn entries(outcome: u32) -> i64 {
+    ((outcome & MORE) / ONE_MORE) as i64 - ((outcome & ONE_LESS) / ONE_LESS) as i64
+}
 
 /// Fills the case's entry; whose quota it counts against.
 #[inline(never)]
@@ -246,48 +257,45 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
 }
 
 #[inline(never)]
-fn enter_one<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
+fn enter_one<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_ref() };
-    match insert::<F>(F::ct_key(&case.packet.tuple), entry, owner) {
-        Ok(()) => TRACKED,
-        Err(_) => FULL,
-    }
+    insert::<F>(F::ct_key(&case.packet.tuple), entry)
 }
 
 /// [`enter_pair`] as a global function, see `policy::np_evaluate`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn np_pair4(owner: u64, svc: u64) -> u64 {
-    enter_pair::<Ipv4>(owner as u32, svc as u32).into()
+pub extern "C" fn np_pair4(svc: u64) -> u64 {
+    enter_pair::<Ipv4>(svc as u32).into()
 }
 
 /// As `np_pair4`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn np_pair6(owner: u64, svc: u64) -> u64 {
-    enter_pair::<Ipv6>(owner as u32, svc as u32).into()
+pub extern "C" fn np_pair6(svc: u64) -> u64 {
+    enter_pair::<Ipv6>(svc as u32).into()
 }
 
 #[inline(always)]
-fn enter_pair<F: Family>(owner: u32, svc: u32) -> u32 {
+fn enter_pair<F: Family>(svc: u32) -> u32 {
     let Some(case) = Case::<F::Addr>::resume() else { return FULL };
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };
     entry.svc = svc;
     if entry.flags & flags::DSR != 0 {
-        return enter_front::<F>(case, owner);
+        return enter_front::<F>(case);
     }
     // The back entry first: once the front one is there, answers must find their way.
-    let entered = enter_back::<F>(case, owner);
-    if entered != TRACKED {
-        return entered;
+    let back = enter_back::<F>(case);
+    if back & OUTCOME != TRACKED {
+        return back;
     }
-    let entered = enter_front::<F>(case, owner);
-    if entered != TRACKED {
-        leave_back::<F>(case, owner);
+    let front = enter_front::<F>(case);
+    if front & OUTCOME != TRACKED {
+        return front + back + leave_back::<F>(case);
     }
-    entered
+    front + back
 }
 
 /// How the backend's answers come.
@@ -303,7 +311,7 @@ fn back<A: Address>(case: &Case<A>) -> Tuple<A> {
 }
 
 #[inline(never)]
-fn enter_back<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
+fn enter_back<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     let back = back(case);
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };
@@ -314,10 +322,7 @@ fn enter_back<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
     entry.nat_sport = case.packet.tuple.sport;
     let (table, key) = (F::ct(), F::ct_key(&back));
     match table.insert(key, &*entry, u64::from(BPF_NOEXIST)) {
-        Ok(()) => {
-            quota::charge(owner);
-            TRACKED
-        }
+        Ok(()) => TRACKED | ONE_MORE,
         Err(EXISTS) if !replaceable::<F>(&key, entry) => COLLISION,
         Err(EXISTS) if table.insert(key, &*entry, u64::from(BPF_ANY)).is_ok() => TRACKED,
         Err(_) => {
@@ -328,7 +333,7 @@ fn enter_back<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
 }
 
 #[inline(never)]
-fn enter_front<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
+fn enter_front<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };
     let plain = entry.flags & !(flags::FROM_HIGH | flags::BACK);
@@ -339,30 +344,26 @@ fn enter_front<F: Family>(case: &mut Case<F::Addr>, owner: u32) -> u32 {
     entry.nat_sport = case.nat_sport;
     let key = F::ct_key(&case.packet.tuple);
     let key = if case.beside == 0 { key } else { F::beside(key) };
-    if insert::<F>(key, entry, owner).is_ok() { TRACKED } else { FULL }
+    insert::<F>(key, entry)
 }
 
 /// Nobody else made the back entry meanwhile: it is this client's own connection, and a retry makes it again.
 #[inline(never)]
-fn leave_back<F: Family>(case: &Case<F::Addr>, owner: u32) {
-    if F::ct().remove(F::ct_key(&back(case))).is_ok() {
-        quota::give_back(owner);
-    }
+fn leave_back<F: Family>(case: &Case<F::Addr>) -> u32 {
+    if F::ct().remove(F::ct_key(&back(case))).is_ok() { ONE_LESS } else { 0 }
 }
 
-/// Enters one entry, over whatever was there, and counts it against the pod if nothing was.
+/// Enters one entry, over whatever was there.
 #[inline(always)]
-fn insert<F: Family>(key: F::CtKey, entry: &CtEntry, owner: u32) -> Result<(), i32> {
+fn insert<F: Family>(key: F::CtKey, entry: &CtEntry) -> u32 {
     let table = F::ct();
     match table.insert(key, entry, u64::from(BPF_NOEXIST)) {
-        Ok(()) => {
-            quota::charge(owner);
-            Ok(())
-        }
-        Err(EXISTS) => table.insert(key, entry, u64::from(BPF_ANY)),
-        Err(error) => {
+        Ok(()) => TRACKED | ONE_MORE,
+        Err(EXISTS) if table.insert(key, entry, u64::from(BPF_ANY)).is_ok() => TRACKED,
+        Err(EXISTS) => FULL,
+        Err(_) => {
             settings::note_short(short::TABLE);
-            Err(error)
+            FULL
         }
     }
 }

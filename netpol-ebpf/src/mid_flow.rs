@@ -84,7 +84,9 @@ pub fn answers_untracked<A: Address>(case: &mut Case<A>) -> bool {
 fn no_room(ends: &Ends) -> bool {
     let short = settings::short();
     short != 0
-        && (short & short::TABLE != 0 || quota::used_up(ends.initiator) || quota::used_up(ends.responder))
+        && (short & short::TABLE != 0
+            || quota::used_up(quota::of(ends.initiator))
+            || quota::used_up(quota::of(ends.responder)))
 }
 
 /// Whether the pod behind `ifindex` has connections from before its programs.

@@ -2,30 +2,27 @@
 
 use crate::{atomic, maps::QUOTA};
 
-/// Whether the pod behind `owner` may fill no more.
+/// What is left to the pod behind `owner`; `None`: nothing counts.
 #[inline(always)]
-pub fn used_up(owner: u32) -> bool {
-    match QUOTA.get_ptr(owner) {
+pub fn of(owner: u32) -> Option<*mut u64> {
+    QUOTA.get_ptr_mut(owner)
+}
+
+/// Whether it may fill no more.
+#[inline(always)]
+pub fn used_up(left: Option<*mut u64>) -> bool {
+    match left {
         // SAFETY: a non-null pointer into a hash map; one aligned load.
         Some(left) => unsafe { left.read_volatile() as i64 <= 0 },
         None => false,
     }
 }
 
-/// Counts one entry. The agent counts all of them from time to time, and sets the number right that it overwrites.
+/// Counts so many entries more. The agent counts all of them from time to time, and sets the number right that it overwrites.
 #[inline(always)]
-pub fn charge(owner: u32) {
-    if let Some(left) = QUOTA.get_ptr_mut(owner) {
+pub fn charge(left: Option<*mut u64>, entries: i64) {
+    if let Some(left) = left {
         // SAFETY: a non-null pointer into a hash map, aligned as its value type.
-        unsafe { atomic::add(left, u64::MAX) };
-    }
-}
-
-/// Takes back one that was counted.
-#[inline(always)]
-pub fn give_back(owner: u32) {
-    if let Some(left) = QUOTA.get_ptr_mut(owner) {
-        // SAFETY: as in `charge`.
-        unsafe { atomic::add(left, 1) };
+        unsafe { atomic::add(left, entries.wrapping_neg() as u64) };
     }
 }
