@@ -33,6 +33,7 @@ mod refuse;
 mod service;
 mod socket;
 mod told;
+mod verifier;
 mod wire;
 
 #[cfg(not(test))]

@@ -11,6 +11,7 @@ use crate::{
     ctx::{Checksum, Skb},
     family::{Family, OUTER_L3},
     parse::{Inner, Packet},
+    verifier,
 };
 
 /// `BPF_F_MARK_MANGLED_0`: a UDP checksum of 0 means "none" and stays 0; one that becomes 0 is written as 0xffff.
@@ -66,12 +67,17 @@ pub fn rewrite<F: Family>(
         csum::difference(from.src.to_words(), to.src.to_words()),
         csum::difference(from.dst.to_words(), to.dst.to_words()),
     );
-    let ports = from.ports() != to.ports();
-    let side_by_side = packet.has_l4 && packet.l4 == F::USUAL_L4;
-    F::store_tuple(skb, csum::follow(packet.l3_check, difference), to, side_by_side)?;
-    if !packet.has_l4 {
-        return Ok(());
+    let check = csum::follow(packet.l3_check, difference);
+    if packet.has_l4 && verifier::unlinked(packet.l4) == F::USUAL_L4 {
+        F::store_tuple(skb, check, to, true)?;
+    } else {
+        F::store_tuple(skb, check, to, false)?;
+        if !packet.has_l4 {
+            return Ok(());
+        }
+        skb.store(packet.l4, &to.ports())?;
     }
+    let ports = from.ports() != to.ports();
     // SCTP's checksum covers no address, and no helper makes it anew: its ports stay.
     if from.proto == proto::SCTP {
         return if ports { Err(DropReason::Rewrite) } else { Ok(()) };
@@ -83,9 +89,6 @@ pub fn rewrite<F: Family>(
     skb.fix_pseudo_checksum_by(sum, difference)?;
     if ports {
         skb.fix_checksum_by(sum, csum::difference([from.ports(), 0, 0, 0], [to.ports(), 0, 0, 0]))?;
-        if !side_by_side {
-            skb.store(packet.l4, &to.ports())?;
-        }
     }
     Ok(())
 }
