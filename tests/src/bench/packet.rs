@@ -1,8 +1,12 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
-use netpol_agent::dataplane::{Op, kernel::ConnectionKey};
+use netpol_agent::dataplane::{
+    Op,
+    kernel::{ConnectionKey, Switch},
+};
 use netpol_common::{
+    config,
     conntrack::{CtEntry, CtKey4, CtKey6, Judged, Tuple, flags},
     endpoint::{self, EndpointRow},
     net::{Address, Be16, V4, V6, proto},
@@ -23,6 +27,8 @@ struct Case {
     verdict: Verdict,
     /// How often each of them passes.
     repeat: u32,
+    /// Whether somebody follows flows, so that each new connection makes an event.
+    followed: Switch,
 }
 
 /// Connections that are opened in a round: few enough for those of all rounds to stay within the quota of their pod.
@@ -56,6 +62,7 @@ pub fn packets(quick: bool) -> Result<Vec<Series>> {
             empty_once.rounds.push(mean(once)?);
             for (case, series) in cases.iter().zip(&mut series) {
                 lab.drain();
+                lab.maps.set_flags(config::flags::FLOW_EVENTS, case.followed);
                 let numbers = (0..case.packets).map(|n| round * case.packets + n);
                 let times =
                     numbers.map(|n| lab.time(case.hook, &(case.packet)(n), case.repeat, case.verdict));
@@ -88,7 +95,15 @@ fn established(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Resu
     let hook = Hook::FromPod(lab.pods[0]);
     lab.send(hook, &tcp(a, b, SYN, b""))?;
     let packet = same(tcp(a, b, PSH_ACK, b"x"));
-    Ok(vec![Case { name, hook, packet, packets: 1, verdict: Verdict::HandOver, repeat }])
+    Ok(vec![Case {
+        name,
+        hook,
+        packet,
+        packets: 1,
+        verdict: Verdict::HandOver,
+        repeat,
+        followed: Switch::Off,
+    }])
 }
 
 /// The same buffer passes the program again and again, so that a translated packet must translate into one that is
@@ -119,7 +134,7 @@ fn service(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<C
         lab.connections.put(key, entry)?;
     }
     let (packet, hook) = (same(tcp(a, there, PSH_ACK, b"x")), Hook::FromPod(lab.pods[0]));
-    Ok(Case { name, hook, packet, packets: 1, verdict: Verdict::HandOver, repeat })
+    Ok(Case { name, hook, packet, packets: 1, verdict: Verdict::HandOver, repeat, followed: Switch::Off })
 }
 
 fn tuple<A: Address>(src: A, dst: A, sport: u16, dport: u16) -> Tuple<A> {
@@ -137,16 +152,27 @@ fn new_connections(lab: &mut Lab, w: World, repeat: u32) -> Result<Vec<Case>> {
     let hook = Hook::FromPod(if_a);
     // Few enough drops for all their events to find room.
     let denied = (netpol_common::limits::DROP_RING / 128 / 2).min(repeat);
-    let allowed = move |n| tcp(World::at(w.a, FIRST_OPENING + n), World::at(w.b, 8080), SYN, b"");
+    let allowed =
+        move |first| Box::new(move |n| tcp(World::at(w.a, first + n), World::at(w.b, 8080), SYN, b""));
     let refused = same(tcp(World::at(w.a, 42_000), World::at(w.b, 81), SYN, b""));
     Ok(vec![
         Case {
             name: "packet.new_allowed.v4",
             hook,
-            packet: Box::new(allowed),
+            packet: allowed(FIRST_OPENING),
             packets: OPENINGS,
             verdict: Verdict::HandOver,
             repeat: 1,
+            followed: Switch::Off,
+        },
+        Case {
+            name: "packet.new_allowed_followed.v4",
+            hook,
+            packet: allowed(FIRST_OPENING * 2),
+            packets: OPENINGS,
+            verdict: Verdict::HandOver,
+            repeat: 1,
+            followed: Switch::On,
         },
         Case {
             name: "packet.new_denied.v4",
@@ -155,6 +181,7 @@ fn new_connections(lab: &mut Lab, w: World, repeat: u32) -> Result<Vec<Case>> {
             packets: 1,
             verdict: Verdict::Drop,
             repeat: denied,
+            followed: Switch::Off,
         },
     ])
 }
