@@ -197,13 +197,8 @@ pub fn create<F: Family>(
         metrics::extra(Extra::OverQuota);
         return if svc.is_none() { Ok(Entered::Untracked) } else { Err(DropReason::TableFull) };
     }
-    let outcome = match svc {
-        None => enter_one::<F>(case),
-        Some(svc) => {
-            case.lend();
-            F::enter_pair_apart(svc)
-        }
-    };
+    case.lend();
+    let outcome = F::enter_apart(svc.unwrap_or(NO_SERVICE));
     quota::charge(left, entries(outcome));
     match outcome & OUTCOME {
         TRACKED => Ok(Entered::Tracked),
@@ -263,23 +258,29 @@ fn enter_one<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     insert::<F>(F::ct_key(&case.packet.tuple), entry)
 }
 
-/// [`enter_pair`] as a global function, see `policy::np_evaluate`.
+/// In the place of a Service's port.
+const NO_SERVICE: u32 = u32::MAX;
+
+/// [`enter_entries`] as a global function, see `policy::np_evaluate`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn np_pair4(svc: u64) -> u64 {
-    enter_pair::<Ipv4>(svc as u32).into()
+pub extern "C" fn np_entries4(svc: u64) -> u64 {
+    enter_entries::<Ipv4>(svc as u32).into()
 }
 
-/// As `np_pair4`.
+/// As `np_entries4`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn np_pair6(svc: u64) -> u64 {
-    enter_pair::<Ipv6>(svc as u32).into()
+pub extern "C" fn np_entries6(svc: u64) -> u64 {
+    enter_entries::<Ipv6>(svc as u32).into()
 }
 
 #[inline(always)]
-fn enter_pair<F: Family>(svc: u32) -> u32 {
+fn enter_entries<F: Family>(svc: u32) -> u32 {
     let Some(case) = Case::<F::Addr>::resume() else { return FULL };
+    if svc == NO_SERVICE {
+        return enter_one::<F>(case);
+    }
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };
     entry.svc = svc;

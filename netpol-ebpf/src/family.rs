@@ -55,8 +55,8 @@ pub trait Family: 'static {
     fn is_member(svc: u32, addr: Self::Addr, port: Be16) -> bool;
     /// Whether a backend is one of those that a row names.
     fn is_among(among: ServiceRow, addr: Self::Addr, port: Be16) -> bool;
-    /// `conntrack::enter_pair`, of its own.
-    fn enter_pair_apart(svc: u32) -> u32;
+    /// `conntrack::enter_entries`, of its own.
+    fn enter_apart(svc: u32) -> u32;
     /// Offset of a transport header behind a network header without options.
     const USUAL_L4: u32;
     /// Writes both addresses, the network header's checksum if it has one, and with `ports` the ports, which begin at
@@ -156,8 +156,8 @@ impl Family for Ipv4 {
         service::np_among4(among.0, addr.0.into(), port.raw().into()) != 0
     }
     #[inline(always)]
-    fn enter_pair_apart(svc: u32) -> u32 {
-        conntrack::np_pair4(svc.into()) as u32
+    fn enter_apart(svc: u32) -> u32 {
+        conntrack::np_entries4(svc.into()) as u32
     }
     #[inline(always)]
     fn store_tuple(skb: &mut Skb, check: u16, ends: &Tuple<V4>, ports: bool) -> Result<(), DropReason> {
@@ -261,8 +261,8 @@ impl Family for Ipv6 {
         service::np_among6(among.0, a | b << 32, c | d << 32, port.raw().into()) != 0
     }
     #[inline(always)]
-    fn enter_pair_apart(svc: u32) -> u32 {
-        conntrack::np_pair6(svc.into()) as u32
+    fn enter_apart(svc: u32) -> u32 {
+        conntrack::np_entries6(svc.into()) as u32
     }
     #[inline(always)]
     fn store_tuple(skb: &mut Skb, _check: u16, ends: &Tuple<V6>, ports: bool) -> Result<(), DropReason> {

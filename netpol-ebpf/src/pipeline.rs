@@ -40,8 +40,6 @@ const ICMP_ERROR: i32 = 0x101;
 const NEW: i32 = 0x103;
 /// The connection has a decision now: `established` comes next.
 const SETTLED: i32 = 0x102;
-/// The same, only because policies are being tried: `audited` comes next.
-const TRIED: i32 = 0x10d;
 /// A connection was entered: `opened` comes next.
 const OPENED: i32 = 0x104;
 /// A connection was let through without an entry: `opened` comes next, and then its usual way.
@@ -100,15 +98,14 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
     }
     if answer == OPENED || answer == UNTRACKED {
         let next = if answer == OPENED { SETTLED } else { NEXT };
-        if opened::<F, FROM_POD>(raw, answer) == TRIED {
+        opened::<F, FROM_POD>(raw, answer);
+        if next == NEXT {
             audited::<F, FROM_POD>(raw);
         }
         answer = next;
     }
-    if answer == TRIED {
-        answer = audited::<F, FROM_POD>(raw);
-    }
     if answer == SETTLED {
+        audited::<F, FROM_POD>(raw);
         answer = judged::<F, FROM_POD>(raw, 1);
     }
     if FROM_POD && answer == BESIDE {
@@ -236,7 +233,7 @@ pub fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
                 return NEW;
             }
             match judge::again::<F>(&hit, case) {
-                Ok(true) => settled(case),
+                Ok(true) => SETTLED,
                 Ok(false) => NEW,
                 Err(reason) => FAILED | reason as i32,
             }
@@ -312,7 +309,7 @@ fn outside<F: Routed>(raw: *mut __sk_buff) -> i32 {
     }
 }
 
-/// Counts a connection that was let through, and tells whoever listens. `TRIED` or `SETTLED`.
+/// Counts a connection that was let through, and tells whoever listens.
 #[inline(never)]
 fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
@@ -324,14 +321,7 @@ fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32
     if settings::read().flags & netpol_common::config::flags::FLOW_EVENTS != 0 {
         event::forwarded(skb, hook, case);
     }
-    settled(case)
-}
-
-/// Whether somebody is to be told that policies would have denied what was just judged.
-#[inline(always)]
-fn settled<A: Address>(case: &Case<A>) -> i32 {
-    let audit = |rule| rule == RuleId::AUDIT;
-    if audit(case.decision.rule_egress) || audit(case.decision.rule_ingress) { TRIED } else { SETTLED }
+    SETTLED
 }
 
 /// Tells the agent of a packet that was just judged and passes only because policies are being tried: once for each end that would
