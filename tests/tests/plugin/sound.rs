@@ -51,32 +51,38 @@ impl Drop for Ear {
 
 /// Sends to all of the targets, again and again, whether there is a way or not.
 pub(crate) struct Mouth {
+    sent: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
+    thread: JoinHandle<()>,
 }
 
 impl Mouth {
     pub(crate) fn to(netns: &Netns, targets: Vec<SocketAddr>) -> Self {
         let sockets =
             netns.enter(|| Ok((UdpSocket::bind("0.0.0.0:0")?, UdpSocket::bind("[::]:0")?))).unwrap();
-        let stop = Arc::<AtomicBool>::default();
-        let ends = stop.clone();
+        let (sent, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let (counter, ends) = (sent.clone(), stop.clone());
         let thread = thread::spawn(move || {
-            let mut sent = 0;
             while !ends.load(Ordering::Relaxed) {
                 for to in &targets {
                     let socket = if to.is_ipv4() { &sockets.0 } else { &sockets.1 };
-                    sent += u64::from(socket.send_to(b"x", to).is_ok());
+                    counter.fetch_add(u64::from(socket.send_to(b"x", to).is_ok()), Ordering::Relaxed);
                 }
                 thread::sleep(Duration::from_micros(50));
             }
-            sent
         });
-        Self { stop, thread }
+        Self { sent, stop, thread }
     }
 
+    /// Datagrams that found a way so far, as far as the sender can tell.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How many in all.
     pub(crate) fn close(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        self.thread.join().unwrap();
+        self.sent.load(Ordering::Relaxed)
     }
 }
