@@ -1,5 +1,7 @@
 //! Kubernetes objects as netpol understands them. The last place that names a Kubernetes type.
 
+#[cfg(test)]
+pub(crate) mod asked;
 mod convert;
 mod labels;
 mod manifest;

@@ -4,6 +4,7 @@ mod capacity;
 mod change;
 mod cluster;
 mod detail;
+mod effort;
 mod ending;
 mod golden;
 mod incremental;
