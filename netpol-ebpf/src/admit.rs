@@ -10,7 +10,7 @@ use netpol_common::{
 use crate::{
     case::Case,
     config as settings,
-    conntrack::{self, Entered},
+    conntrack::{self, Entered, NO_SERVICE},
     ctx::Skb,
     family::Family,
     judge, mid_flow, peer,
@@ -24,9 +24,6 @@ const SOURCE_TRIES: u32 = 4;
 /// (`net.ipv4.ip_local_port_range`), so that they meet none that the pod uses without translation.
 const FIRST_SOURCE: u16 = 61_000;
 const SOURCES: u32 = u16::MAX as u32 - FIRST_SOURCE as u32 + 1;
-
-/// Instead of a service's row: the connection has one entry, and nothing about it is translated.
-const UNTRANSLATED: u32 = u32::MAX;
 
 /// What is to become of a packet that may pass.
 #[derive(Clone, Copy)]
@@ -69,7 +66,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         _ => None,
     };
     // A number and no `Option`: 5.10 follows a value that is spilled on one way only, and refuses it.
-    let mut svc = frontend.map_or(UNTRANSLATED, |row| row.svc);
+    let mut svc = frontend.map_or(NO_SERVICE, |row| row.svc);
     if let Some(frontend) = frontend {
         service::lets_in::<F>(&frontend, tuple.src)?;
         let among = service::backends(frontend.near)?;
@@ -80,7 +77,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
             service::choose::<F>(&frontend, among, &tuple.src, (tuple.sport, tuple.proto))?;
     }
     peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
-    if hook == Hook::FromPod && svc == UNTRANSLATED && case.ends.dst.flags & peer::UNNAMED != 0 {
+    if hook == Hook::FromPod && svc == NO_SERVICE && case.ends.dst.flags & peer::UNNAMED != 0 {
         service::unclaimed::<F>(&case.nat_dst)?;
     }
     (case.ends.initiator, case.ends.responder) = match hook {
@@ -101,7 +98,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     let mut plain = if node { flags::NODE } else { 0 };
     let (src, sport) = (case.packet.tuple.src, case.packet.tuple.sport);
     (case.nat_src, case.nat_sport) = (src, sport);
-    if svc != UNTRANSLATED && case.ends.dst.ifindex == here {
+    if svc != NO_SERVICE && case.ends.dst.ifindex == here {
         // A pod's kernel takes no packet that comes from itself: it talks to its Service's address instead.
         case.nat_src = case.packet.tuple.dst;
         plain |= flags::SNAT;
@@ -110,7 +107,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         case.nat_sport = other_source();
         plain |= flags::SNAT | flags::BESIDE;
     }
-    if svc == UNTRANSLATED && case.beside != 0 {
+    if svc == NO_SERVICE && case.beside != 0 {
         svc = 0;
     }
     Ok(Admitted::Enters { epoch, plain, svc })
@@ -126,7 +123,7 @@ pub fn enter<F: Family>(
     svc: u32,
 ) -> Result<Entered, DropReason> {
     case.decision.endpoint = skb.ifindex();
-    let translated = if svc == UNTRANSLATED { None } else { Some(svc) };
+    let translated = if svc == NO_SERVICE { None } else { Some(svc) };
     let protocol = case.packet.tuple.proto;
     let mut tries = 0;
     while tries < SOURCE_TRIES && (protocol != proto::SCTP || tries + case.beside == 0) {

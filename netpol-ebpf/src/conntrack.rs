@@ -258,8 +258,8 @@ fn enter_one<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     insert::<F>(F::ct_key(&case.packet.tuple), entry)
 }
 
-/// In the place of a Service's port.
-const NO_SERVICE: u32 = u32::MAX;
+/// In the place of a Service's port: the connection has one entry, and nothing about it is translated.
+pub const NO_SERVICE: u32 = u32::MAX;
 
 /// [`enter_entries`] as a global function, see `policy::np_evaluate`.
 #[unsafe(no_mangle)]

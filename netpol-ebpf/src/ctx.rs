@@ -134,11 +134,7 @@ impl Skb {
     /// Writes a `T` into the packet.
     #[inline(always)]
     pub fn store<T: Copy>(&mut self, offset: u32, value: &T) -> Result<(), DropReason> {
-        // SAFETY: the helper reads exactly `size_of::<T>()` bytes and checks the offset.
-        let rc = unsafe {
-            bpf_skb_store_bytes(self.0, offset, core::ptr::from_ref(value).cast(), size_of::<T>() as u32, 0)
-        };
-        if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
+        self.store_first(offset, value, size_of::<T>() as u32)
     }
 
     /// As `store`, of the first `len` bytes: not more than there are.

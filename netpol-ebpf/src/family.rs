@@ -84,7 +84,7 @@ impl Family for Ipv4 {
     type CtKey = CtKey4;
     type ClientKey = ClientKey4;
     const ICMP_PSEUDO_HEADER: bool = false;
-    const USUAL_L4: u32 = L3 + 20;
+    const USUAL_L4: u32 = parse::USUAL_L4_V4;
 
     #[inline(always)]
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V4>, DropReason> {
@@ -181,7 +181,7 @@ impl Family for Ipv6 {
     type CtKey = CtKey6;
     type ClientKey = ClientKey6;
     const ICMP_PSEUDO_HEADER: bool = true;
-    const USUAL_L4: u32 = L3 + 40;
+    const USUAL_L4: u32 = parse::USUAL_L4_V6;
 
     #[inline(always)]
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<V6>, DropReason> {

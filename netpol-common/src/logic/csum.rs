@@ -8,8 +8,7 @@ pub const fn difference(old: [u32; 4], new: [u32; 4]) -> u32 {
     let [a, b, c, d] = old;
     let [e, f, g, h] = new;
     let sum = !a as u64 + !b as u64 + !c as u64 + !d as u64 + e as u64 + f as u64 + g as u64 + h as u64;
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    (sum as u32).wrapping_add((sum >> 32) as u32)
+    together(sum as u32, (sum >> 32) as u32)
 }
 
 /// The difference that two changes make together.

@@ -15,7 +15,8 @@ use crate::{
     reason::DropReason,
 };
 
-const USUAL_L4: u32 = L3 + 20;
+/// Offset of a transport header behind a header without options.
+pub const USUAL_L4: u32 = L3 + 20;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// Where a DHCP client finds servers; to any other address its port is as good as another.

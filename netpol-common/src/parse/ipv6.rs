@@ -17,7 +17,8 @@ use crate::{
 };
 
 const HEADER: u32 = 40;
-const USUAL_L4: u32 = L3 + HEADER;
+/// Offset of a transport header behind a header without extensions.
+pub const USUAL_L4: u32 = L3 + HEADER;
 
 /// `ff02::1:2`, where a DHCP client finds servers; to any other address its port is as good as another.
 const DHCP_SERVERS: V6 = V6([0x02ff_u32, 0, 0, 0x0200_0100]);

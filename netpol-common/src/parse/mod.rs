@@ -13,6 +13,6 @@ mod transport;
 
 pub use buffer::{Buffer, Fragments};
 pub use bytes::Bytes;
-pub use ipv4::{inner as inner_v4, parse as parse_v4};
-pub use ipv6::{inner as inner_v6, parse as parse_v6};
+pub use ipv4::{USUAL_L4 as USUAL_L4_V4, inner as inner_v4, parse as parse_v4};
+pub use ipv6::{USUAL_L4 as USUAL_L4_V6, inner as inner_v6, parse as parse_v6};
 pub use packet::{Inner, Kind, L3, Packet};

@@ -78,6 +78,9 @@ fn judge_reply(bed: &Bed, probe: &Probe, reply: &Reply) -> Result<(), String> {
     }
 }
 
+/// What is said of a drop that was counted only, or of one without a trace.
+pub(super) const UNTOLD: &str = "dropped, without a flow record";
+
 /// Whether one record says all that is asked for.
 fn judge_record(probe: &Probe, flows: &[FlowRecord]) -> Result<(), String> {
     let asked = probe.direction.is_some() || probe.reason.is_some() || probe.by.is_some();
@@ -85,12 +88,14 @@ fn judge_record(probe: &Probe, flows: &[FlowRecord]) -> Result<(), String> {
     if !asked || flows.iter().any(|record| says(probe, record)) {
         return Ok(());
     }
-    let what = if probe.expect == Expect::Audit { "answered" } else { "dropped" };
-    Err(if flows.is_empty() {
-        format!("{what}, without a flow record")
-    } else {
-        format!("{what}, but the flow record differs")
-    })
+    let audited = probe.expect == Expect::Audit;
+    let why = match (audited, flows.is_empty()) {
+        (true, true) => "answered, without a flow record",
+        (true, false) => "answered, but the flow record differs",
+        (false, true) => UNTOLD,
+        (false, false) => "dropped, but the flow record differs",
+    };
+    Err(why.to_owned())
 }
 
 fn says(probe: &Probe, record: &FlowRecord) -> bool {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::model::ObjectRef;
 
 use super::{
-    expect::{Seen, describe, expected},
+    expect::{Seen, UNTOLD, describe, expected},
     format::{Probe, Scenario, Step},
     order::{Delivery, Order},
     report::{ProbeReport, ScenarioReport, StepReport},
@@ -26,8 +26,6 @@ const START: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_secs(2);
 /// How long drops alike are counted and not told of: a second, and the time to look.
 const COUNTED: Duration = Duration::from_secs(3);
-/// What is said of a drop that was counted only, or of one without a trace.
-const UNTOLD: &str = "dropped, without a flow record";
 /// Lines of each agent's log that a failure shows.
 const LOG_LINES: usize = 12;
 

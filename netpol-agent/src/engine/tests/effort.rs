@@ -101,10 +101,9 @@ fn events() -> Vec<(&'static str, Event)> {
     }
     fn delete(kind: &'static str, name: &'static str) -> Event {
         Box::new(move |bed| {
-            let namespace = if kind == "Namespace" { "" } else { "shop" };
             bed.engine.delete(&crate::model::ObjectRef {
                 kind: kind.into(),
-                namespace: namespace.into(),
+                namespace: "shop".into(),
                 name: name.into(),
             });
         })
