@@ -29,10 +29,9 @@ pub(super) struct Try {
 /// `Ok`, or what is wrong.
 pub(super) fn judge(bed: &Bed, probe: &Probe, seen: &Seen) -> Result<(), String> {
     seen.tries.iter().try_for_each(|one| judge_one(bed, probe, one))?;
-    let replies: Vec<_> = seen.tries.iter().filter_map(|t| reply(&t.outcome)).collect();
-    let answered: BTreeSet<&str> = replies.iter().map(|r| r.pod.as_str()).collect();
-    if let Some(wanted) = &probe.answered_by
-        && wanted.iter().map(String::as_str).collect::<BTreeSet<_>>() != answered
+    let answered = answered(seen);
+    if let Some(wanted) = wanted(probe)
+        && wanted != answered
     {
         return Err(format!("answered by {answered:?}"));
     }
@@ -40,6 +39,21 @@ pub(super) fn judge(bed: &Bed, probe: &Probe, seen: &Seen) -> Result<(), String>
         return Err(format!("answered by {answered:?}, not by one of them"));
     }
     Ok(())
+}
+
+/// Whether some of those that must all answer have not, while nobody else did: more tries may still find them.
+pub(super) fn lacks_answers(probe: &Probe, seen: &Seen) -> bool {
+    let answered = answered(seen);
+    wanted(probe).is_some_and(|wanted| wanted.len() > answered.len() && wanted.is_superset(&answered))
+}
+
+/// Who must have answered, all of them and nobody else.
+fn wanted(probe: &Probe) -> Option<BTreeSet<&str>> {
+    probe.answered_by.as_ref().map(|names| names.iter().map(String::as_str).collect())
+}
+
+fn answered(seen: &Seen) -> BTreeSet<&str> {
+    seen.tries.iter().filter_map(|one| reply(&one.outcome)).map(|reply| reply.pod.as_str()).collect()
 }
 
 fn judge_one(bed: &Bed, probe: &Probe, one: &Try) -> Result<(), String> {
