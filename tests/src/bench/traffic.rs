@@ -2,7 +2,8 @@
 //! wake-ups across cores would drown everything else.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    fs,
+    io::{self, ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -14,7 +15,7 @@ use rustix::{
     process::setpriority_process,
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::bed::Netns;
 
@@ -88,6 +89,9 @@ const CHUNK: usize = 128 * 1024;
 /// Runs a load for a while: transactions, or millions of bytes, per second.
 pub(super) fn measure(load: Load, ends: Ends<'_>, duration: Duration, cpu: usize) -> Result<f64> {
     let stop = AtomicBool::new(false);
+    for netns in [ends.client, ends.server] {
+        netns.enter(unpaced)?;
+    }
     let listening = ends.server.enter(|| listen(load, ends.listen))?;
     thread::scope(|scope| {
         let server = scope.spawn(|| {
@@ -108,6 +112,12 @@ pub(super) fn measure(load: Load, ends: Ends<'_>, duration: Duration, cpu: usize
         served.with_context(|| format!("server of {}", load.name()))?;
         Ok(rate)
     })
+}
+
+/// Gives a namespace the congestion control that every kernel has and lets every namespace choose: the machine's may pace, and then its
+/// timers are what is measured.
+fn unpaced() -> Result<()> {
+    fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno").context("tcp_congestion_control")
 }
 
 /// The last core that this process may use: the first ones have most of the interrupts.
@@ -134,8 +144,8 @@ fn listen(load: Load, addr: SocketAddr) -> Result<Listening> {
     Ok(match load {
         Load::Rr | Load::Crr | Load::CrrLeft | Load::Stream => {
             let listener = TcpListener::bind(addr)?;
-            // Holds for accepting too: a server does not wait for a client that has failed.
-            SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
+            // What it accepts inherits all of it. Accepting waits no longer either: the client may have failed.
+            prepare(&SockRef::from(&listener))?;
             Listening::Tcp(listener)
         }
         Load::UdpRr => Listening::Udp(UdpSocket::bind(addr)?),
@@ -146,7 +156,7 @@ fn serve(listening: &Listening, load: Load, stop: &AtomicBool) -> Result<()> {
     match listening {
         // A connection that says nothing ends the server: that is how the client says goodbye.
         Listening::Tcp(listener) if matches!(load, Load::Crr | Load::CrrLeft) => loop {
-            let mut connection = accept(listener)?;
+            let (mut connection, _) = listener.accept()?;
             let mut byte = [0];
             if connection.read(&mut byte)? == 0 {
                 return Ok(());
@@ -157,7 +167,7 @@ fn serve(listening: &Listening, load: Load, stop: &AtomicBool) -> Result<()> {
             }
         },
         Listening::Tcp(listener) => {
-            let mut connection = accept(listener)?;
+            let (mut connection, _) = listener.accept()?;
             let mut chunk = vec![0; CHUNK];
             loop {
                 let bytes = connection.read(&mut chunk)?;
@@ -183,22 +193,18 @@ fn serve(listening: &Listening, load: Load, stop: &AtomicBool) -> Result<()> {
     }
 }
 
-fn accept(listener: &TcpListener) -> Result<TcpStream> {
-    let (connection, _) = listener.accept()?;
-    prepare(&connection)?;
-    Ok(connection)
+/// As few calls as can be, since loads that connect pay for them each time: a timeout for sending is one for connecting as well.
+fn prepare(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))
 }
 
-fn prepare(connection: &TcpStream) -> Result<()> {
-    connection.set_nodelay(true)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.set_write_timeout(Some(PATIENCE)).map_err(Into::into)
-}
-
-fn connect(addr: SocketAddr) -> Result<TcpStream> {
-    let connection = TcpStream::connect_timeout(&addr, PATIENCE)?;
-    prepare(&connection)?;
-    Ok(connection)
+fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    prepare(&socket)?;
+    socket.connect(&addr.into())?;
+    Ok(socket.into())
 }
 
 fn ask(load: Load, addr: SocketAddr, duration: Duration) -> Result<f64> {
