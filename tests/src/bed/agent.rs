@@ -15,7 +15,7 @@ use netpol_agent::ctl::api::Status;
 use super::{Bed, Node, Source, api::has_heard, dir::Process};
 use crate::flows::status;
 
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 const WITH_FAULT_POINTS: &str = "netpol-agent-faults";
 const FAULT_POINTS_BUILD: &str =
