@@ -56,12 +56,16 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     build::object(paths, &toolchain)?;
     runner::build(paths, Profile::Dev)?;
     build::fault_points(paths)?;
+    let tests = || {
+        let mut cargo = build::cargo(paths, "test");
+        cargo.args(["--workspace", "--locked"]);
+        cargo
+    };
+    command::run(tests().arg("--no-run"))?;
 
     // Most of what follows waits more than it computes; emulated kernels take what is left. Busy machines get more patience.
     let matrix = Background::start(&["vm", "--slack=3"], &paths.target.join("xtask-logs/vm.log"));
-    session.part("unit and kernel tests", || {
-        command::run(build::cargo(paths, "test").args(["--workspace", "--locked", "--no-fail-fast"]))
-    });
+    session.part("unit and kernel tests", || command::run(tests().arg("--no-fail-fast")));
     let scenarios = scenarios(&paths.root.join("tests/scenarios"))?;
     for (name, third, arguments) in SCENARIOS {
         session.part(&format!("scenarios, {name}"), || {

@@ -21,6 +21,8 @@ pub(super) enum By {
     Netpol,
     Nftables,
     Iptables,
+    /// There are no Services.
+    Nobody,
 }
 
 /// Port of the cluster addresses.
@@ -36,6 +38,7 @@ pub(super) fn put_in_force(bed: &Bed, node: &str, by: By, services: &[Service]) 
     let node = bed.node(node)?;
     match by {
         By::Netpol => write(bed, services),
+        By::Nobody => Ok(()),
         By::Iptables => {
             node.netns.feed(&mut Command::new("iptables-restore"), &kube_proxy::iptables(services))
         }

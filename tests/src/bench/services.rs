@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Who translates: each has a node of its own.
-const VARIANTS: [&str; 4] = ["netpol", "nftables", "nftables_again", "iptables"];
-const BY: [By; 4] = [By::Netpol, By::Nftables, By::Nftables, By::Iptables];
+const VARIANTS: [&str; 5] = ["netpol", "nftables", "nftables_again", "iptables", "raw"];
+const BY: [By; 5] = [By::Netpol, By::Nftables, By::Nftables, By::Iptables, By::Nobody];
 const START: Duration = Duration::from_secs(120);
 /// Room for a connection from each port of a client, twice as many entries, and what is in closing.
 const CONNECTIONS: &str = "262144";
@@ -45,7 +45,8 @@ enum Way {
 }
 
 /// Measures connections to a Service and to its pod, among 1, 1,000 and 10,000 Services, in interleaved rounds: rates, and
-/// their ratios to those under nftables and iptables. `nftables_again_over_nftables` is the A/A pair.
+/// their ratios to those under nftables and iptables, and to those of a pod that asks the other one itself where nothing translates and nothing
+/// polices (`raw`). `nftables_again_over_nftables` is the A/A pair.
 ///
 /// # Errors
 /// If the bed cannot be built, a program is missing, or traffic does not flow.
@@ -86,11 +87,15 @@ fn empty(load: &str, size: &str) -> Vec<Series> {
 
 /// `size` is the end of each name; without one they are over all sizes.
 fn ratios(report: &mut Report, load: &str, size: &str, series: &[Series]) {
-    let [netpol, nftables, again, iptables] = series else { return };
+    let [netpol, nftables, again, iptables, raw] = series else { return };
     let pair = |name: &str, over, under| Pair { name: format!("{load}.{name}{size}"), over, under };
     report.compare(
         &pair("nftables_again_over_nftables", again, nftables),
-        [pair("netpol_over_nftables", netpol, nftables), pair("netpol_over_iptables", netpol, iptables)],
+        [
+            pair("netpol_over_nftables", netpol, nftables),
+            pair("netpol_over_iptables", netpol, iptables),
+            pair("netpol_over_raw", netpol, raw),
+        ],
     );
 }
 
@@ -98,7 +103,7 @@ fn one(bed: &Bed, at: usize, load: Load, way: Way, each: Duration) -> Result<f64
     let (client, server) = (bed.pod(&pod_name("client", at))?, bed.pod(&pod_name("server", at))?);
     let address = v4(&server.addresses)?;
     let mut ends = Ends::direct(&client.netns, &server.netns, address.into());
-    if way == Way::Service {
+    if way == Way::Service && BY[at] != By::Nobody {
         (ends.listen, ends.dial) = (SocketAddrV4::new(address, SERVED).into(), OWN.into());
     }
     measure(load, ends, each, last_cpu()?)

@@ -60,7 +60,8 @@ pub(crate) fn logging(paths: &Paths) -> Result<()> {
 /// # Errors
 /// If it does not build.
 pub(crate) fn fault_points(paths: &Paths) -> Result<()> {
-    let program = ["--package", "netpol-agent", "--features", "fault-points", "--bin", "netpol-agent-faults"];
+    // Of the whole workspace, so that what both depend on has the same features and is there already.
+    let program = ["--workspace", "--features", "netpol-agent/fault-points", "--bin", "netpol-agent-faults"];
     command::run(cargo(paths, "build").args(program))
 }
 

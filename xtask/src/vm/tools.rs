@@ -1,4 +1,4 @@
-//! Programs of the host that the guest's tests call, with the shared libraries they need.
+//! Programs of the host that the guest's tests call, and the shared libraries that these and the guest's own programs need.
 
 use std::{
     collections::BTreeSet,
@@ -14,12 +14,15 @@ use crate::command;
 /// Program and Debian package. They appear as `/bin/NAME`.
 const TOOLS: &[(&str, &str)] = &[("ip", "iproute2"), ("unshare", "util-linux"), ("true", "coreutils")];
 
-/// Adds the tools.
+/// Adds the tools, and the libraries that they and `programs` are linked with.
 ///
 /// # Errors
 /// Which one is missing.
-pub(super) fn add(archive: &mut Archive) -> Result<()> {
+pub(super) fn add<'a>(archive: &mut Archive, programs: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
     let mut libraries = BTreeSet::new();
+    for program in programs {
+        libraries.extend(libraries_of(&command::output(Command::new("ldd").arg(program))?));
+    }
     for (name, package) in TOOLS {
         let program =
             command::find_program(name).with_context(|| format!("no program {name} (package {package})"))?;
