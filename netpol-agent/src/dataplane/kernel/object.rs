@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -120,7 +121,7 @@ pub struct RunError {
 }
 
 impl Object {
-    /// Programs in the order they are loaded in.
+    /// Programs for interfaces, and those that the agent runs itself.
     pub const PROGRAMS: [&'static str; 8] = [
         names::FROM_POD,
         names::TO_POD,
@@ -168,9 +169,7 @@ impl Object {
             true,
         );
         let mut ebpf = loader.load(OBJECT).map_err(LoadError::Object)?;
-        for name in Self::PROGRAMS {
-            classifier(&mut ebpf, name)?.load().map_err(|source| LoadError::Program { name, source })?;
-        }
+        load_side_by_side(&mut ebpf, Self::PROGRAMS)?;
         Ok(Self { ebpf })
     }
 
@@ -293,6 +292,31 @@ impl Object {
         out.truncate(result.data_size_out as usize);
         Ok(RunOutcome { action: result.return_value.cast_signed(), packet: out, duration: result.duration })
     }
+}
+
+/// Loads and verifies programs, each on a thread of its own: the verifier takes most of the time that an agent needs to start, and walks
+/// programs of privileged processes side by side (`bpf_check`, kernel/bpf/verifier.c).
+fn load_side_by_side<const N: usize>(ebpf: &mut Ebpf, names: [&'static str; N]) -> Result<(), LoadError> {
+    for name in names {
+        classifier(ebpf, name)?;
+    }
+    thread::scope(|scope| {
+        let loading: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(|(there, program)| Some((names.into_iter().find(|name| *name == there)?, program)))
+            .map(|(name, program)| {
+                scope.spawn(move || match program {
+                    Program::SchedClassifier(program) => {
+                        program.load().map_err(|source| LoadError::Program { name, source })
+                    }
+                    _ => Err(LoadError::Missing { what: "program", name: name.into() }),
+                })
+            })
+            .collect();
+        loading
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 /// Where a map is pinned.
