@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     closed_policy::closed_policy,
     kind::{Kind, TypeMeta},
-    unknown_field::unknown_fields,
+    unknown_field::with_unknown_fields,
 };
 use crate::model::{Level, Manifest, ObjectRef, Problem};
 
@@ -51,17 +51,19 @@ pub(super) fn read_object(mut value: Value, origin: &str) -> Read {
         }
     };
     let typed = match kind {
-        Kind::Namespace => typed(&value).map(|o| Manifest::Namespace(Box::new(o))),
-        Kind::Node => typed(&value).map(|o| Manifest::Node(Box::new(o))),
-        Kind::Pod => typed(&value).map(|o| Manifest::Pod(Box::new(o))),
-        Kind::Service => typed(&value).map(|o| Manifest::Service(Box::new(o))),
-        Kind::EndpointSlice => typed(&value).map(|o| Manifest::EndpointSlice(Box::new(o))),
-        Kind::ServiceCidr => typed(&value).map(|o| Manifest::ServiceCidr(Box::new(o))),
+        Kind::Namespace => typed(&value).map(|(o, unknown)| (Manifest::Namespace(Box::new(o)), unknown)),
+        Kind::Node => typed(&value).map(|(o, unknown)| (Manifest::Node(Box::new(o)), unknown)),
+        Kind::Pod => typed(&value).map(|(o, unknown)| (Manifest::Pod(Box::new(o)), unknown)),
+        Kind::Service => typed(&value).map(|(o, unknown)| (Manifest::Service(Box::new(o)), unknown)),
+        Kind::EndpointSlice => {
+            typed(&value).map(|(o, unknown)| (Manifest::EndpointSlice(Box::new(o)), unknown))
+        }
+        Kind::ServiceCidr => typed(&value).map(|(o, unknown)| (Manifest::ServiceCidr(Box::new(o)), unknown)),
         Kind::NetworkPolicy => return read_policy(&value, object, origin),
     };
     match typed {
-        Ok(manifest) => {
-            let unknown = unknown_fields(&value, &manifest).into_iter();
+        Ok((manifest, unknown)) => {
+            let unknown = unknown.into_iter();
             let problems = unknown.map(|field| ignored_field(origin, &object, field)).collect();
             Read::Object(object, Box::new(manifest), problems)
         }
@@ -77,11 +79,11 @@ pub(super) fn read_object(mut value: Value, origin: &str) -> Read {
 fn read_policy(value: &Value, object: ObjectRef, origin: &str) -> Read {
     let (manifest, faults, ignored) = match typed::<NetworkPolicy>(value) {
         Err(Mismatch { field, message }) => (None, vec![(field, message)], Vec::new()),
-        Ok(policy) => {
+        Ok((policy, unknown)) => {
             let manifest = Manifest::NetworkPolicy(Box::new(policy));
             // A misspelt `ports` would open every port.
             let (faults, ignored): (Vec<_>, Vec<_>) =
-                unknown_fields(value, &manifest).into_iter().partition(|field| field.starts_with("spec"));
+                unknown.into_iter().partition(|field| field.starts_with("spec"));
             let faults = faults.into_iter().map(|field| (field, "no such field".to_owned())).collect();
             (Some(manifest), faults, ignored)
         }
@@ -136,16 +138,24 @@ struct Mismatch {
     message: String,
 }
 
-fn typed<T: Resource + DeserializeOwned>(value: &Value) -> Result<T, Mismatch> {
+/// The object in the API's type, and the paths of the fields that it does not have.
+fn typed<T: Resource + DeserializeOwned>(value: &Value) -> Result<(T, Vec<String>), Mismatch> {
     if value["apiVersion"] != T::API_VERSION {
         let message = format!("{} is read in version {} only", T::KIND, T::API_VERSION);
         return Err(Mismatch { field: "apiVersion".to_owned(), message });
     }
-    serde_path_to_error::deserialize(value).map_err(|e| {
-        let path = e.path().to_string();
-        let field = if path == "." { String::new() } else { path };
-        Mismatch { field, message: e.into_inner().to_string() }
-    })
+    match with_unknown_fields(value) {
+        Ok(read) => Ok(read),
+        // Reading it once more tells where it is wrong.
+        Err(error) => match serde_path_to_error::deserialize::<_, T>(value) {
+            Ok(_) => Err(Mismatch { field: String::new(), message: error.to_string() }),
+            Err(error) => {
+                let path = error.path().to_string();
+                let field = if path == "." { String::new() } else { path };
+                Err(Mismatch { field, message: error.into_inner().to_string() })
+            }
+        },
+    }
 }
 
 #[cfg(test)]
