@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use ipnet::IpNet;
 use netpol_common::{net::proto, service::ServiceRow};
@@ -22,6 +22,14 @@ pub struct PortOfService {
     pub v4: bool,
 }
 
+impl PortOfService {
+    /// Comes before every port of a Service, and behind those of the Services before it: where a search for its ports begins.
+    #[must_use]
+    pub fn before(service: &Name) -> Self {
+        Self { service: service.clone(), port: 0, proto: 0, v4: false }
+    }
+}
+
 impl fmt::Display for PortOfService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { service, port, proto, v4 } = self;
@@ -39,8 +47,8 @@ impl fmt::Display for PortOfService {
 pub struct Backends {
     /// How many of them are on this node; they come first.
     pub n_local: usize,
-    /// All of them.
-    pub all: Vec<Backend>,
+    /// All of them. Whoever remembers what was written shares them.
+    pub all: Arc<[Backend]>,
 }
 
 /// Which backends answer.

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::Backends;
 use crate::{
@@ -14,7 +14,7 @@ pub(super) struct Choice {
     /// Under a policy of `Local`: backends of this node.
     pub(super) local: Backends,
     /// Who may go on answering for a client that it has answered before.
-    pub(super) members: Vec<Backend>,
+    pub(super) members: Arc<[Backend]>,
 }
 
 /// The endpoints that answering is spread over, as kube-proxy's `CategorizeEndpoints` chooses them: whoever is ready; only if
@@ -44,7 +44,10 @@ fn pick<'a>(
         let side = chosen.clone().filter(move |(_, e)| e.local == local);
         side.map(|((addr, port), _)| Backend { addr: *addr, port: *port })
     };
-    Backends { n_local: side(true).count(), all: side(true).chain(side(false)).collect() }
+    let all: Vec<Backend> = side(true).chain(side(false)).collect();
+    // An empty slice of its own would take memory.
+    let all = if all.is_empty() { Arc::default() } else { all.into() };
+    Backends { n_local: side(true).count(), all }
 }
 
 /// Which hints count.

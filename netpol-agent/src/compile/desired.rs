@@ -72,7 +72,7 @@ pub struct Desired {
     pub passed_on: BTreeSet<IpAddr>,
     /// Ports of Services: `np_fe4`, `np_fe6`, `np_svc`, `np_be4`, `np_be6`, `np_member4`, `np_member6`, `np_range4`,
     /// `np_range6`
-    pub services: Table<PortOfService, Balanced>,
+    pub services: Table<PortOfService, Box<Balanced>>,
     /// Cluster addresses, of which what is no port of a Service is refused: `np_fe4`, `np_fe6`
     pub whole: Table<IpAddr, ()>,
     /// `np_svcnet4`, `np_svcnet6`

@@ -81,7 +81,7 @@ pub(super) fn balanced(
     Balanced {
         cluster: choice.cluster,
         local: choice.local,
-        members: if asks { choice.members.into_iter().collect() } else { BTreeSet::new() },
+        members: if asks { choice.members.iter().copied().collect() } else { BTreeSet::new() },
         ranges: if restricted { ranges(service, v4, index) } else { BTreeSet::new() },
         maglev: ways.iter().any(|(_, way)| way.flags & flags::MAGLEV != 0),
         never_empty: &*service.name.namespace == "default" && &*service.name.name == "kubernetes",

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use netpol_common::{
@@ -42,7 +42,7 @@ pub enum Op {
         /// First row of the range. All backends are of one family, which selects the arena.
         base: u32,
         /// Local ones first. Never empty.
-        backends: Vec<Backend>,
+        backends: Arc<[Backend]>,
     },
     /// Fills arena rows `base..` that no service row names with a Maglev table ([`netpol_common::logic::ring`]), behind the
     /// backends that it is of.

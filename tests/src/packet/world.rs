@@ -65,7 +65,7 @@ impl World {
         let (svc, base) = if self.a.is_ipv4() { (1, 0) } else { (2, 0) };
         let row = ServiceRow::new(base, 1, 1).expect("in range");
         lab.write([
-            Op::WriteBackends { base, backends: vec![Backend { addr: self.b, port: 8080 }] },
+            Op::WriteBackends { base, backends: [Backend { addr: self.b, port: 8080 }].into() },
             Op::PutService(svc, row),
         ])?;
         lab.write([proto::TCP, proto::UDP].map(|proto| {

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use netpol_agent::dataplane::{
     Backend, ClusterRow, Dataplane, Frontend, Member, Op, Rows, SourceRange, kernel::Sizes,
@@ -77,7 +77,7 @@ fn puts(rows: &Rows) -> Vec<Op> {
     ops.extend(rows.peers.iter().map(|(addr, row)| Op::PutPeer(*addr, *row)));
     ops.extend(rows.endpoints.iter().map(|(ifindex, row)| Op::PutEndpoint(*ifindex, *row)));
     for (row, service) in &rows.services {
-        ops.push(Op::WriteBackends { base: service.base(), backends: rows.backends[row].clone() });
+        ops.push(Op::WriteBackends { base: service.base(), backends: rows.backends[row].as_slice().into() });
         ops.push(Op::PutService(*row, *service));
     }
     ops.extend(rows.frontends.iter().map(|(frontend, row)| Op::PutFrontend(*frontend, *row)));
@@ -133,7 +133,7 @@ fn rows_past_the_end_of_the_arena_are_refused() {
     let capacity = kernel.maps.capacity();
     let Sizes { backends, services, .. } = Sizes::small();
     assert_eq!((capacity.backends, capacity.services), (backends as usize, services as usize));
-    let two = vec![Backend { addr: addr("10.0.0.1"), port: 1 }; 2];
+    let two: Arc<[Backend]> = [Backend { addr: addr("10.0.0.1"), port: 1 }; 2].into();
     assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 2, backends: two.clone() }).is_ok());
     assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 1, backends: two }).is_err());
     assert!(kernel.maps.apply(&Op::PutService(services, ServiceRow::default())).is_err());

@@ -187,7 +187,7 @@ fn of_two_hundred_thousand_connections_those_in_use_stay_and_all_others_go() {
         open_pod(&mut kernel, &interface);
     }
     kernel.maps.set_flags(config::flags::FAST_PATH, Switch::On);
-    let backends = vec![Backend { addr: server, port: PORT }];
+    let backends = [Backend { addr: server, port: PORT }].into();
     let frontend = Frontend { addr: SERVICE.into(), port: PORT, proto: proto::UDP };
     for op in [
         Op::WriteBackends { base: 0, backends },

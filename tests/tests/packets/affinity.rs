@@ -42,7 +42,7 @@ impl Service {
         let n = u32::try_from(backends.len())?;
         let row = ServiceRow::new(self.base, 0, n).expect("in range");
         lab.write([
-            Op::WriteBackends { base: self.base, backends: backends.to_vec() },
+            Op::WriteBackends { base: self.base, backends: backends.into() },
             Op::PutService(self.svc, row),
         ])
     }

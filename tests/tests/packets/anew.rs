@@ -34,7 +34,7 @@ fn member(w: &World, to: SocketAddr) -> Member {
 /// From now on new connections get this one.
 fn chosen_is(lab: &mut Lab, w: &World, to: SocketAddr) -> Result<()> {
     lab.write([
-        Op::WriteBackends { base: 50, backends: vec![Backend { addr: to.ip(), port: to.port() }] },
+        Op::WriteBackends { base: 50, backends: [Backend { addr: to.ip(), port: to.port() }].into() },
         Op::PutService(svc(w), ServiceRow::new(50, 0, 1).expect("in range")),
         Op::PutMember(member(w, to)),
         Op::AdvanceEpoch,

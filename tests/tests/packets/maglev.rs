@@ -29,7 +29,7 @@ pub(crate) fn fill(
     let n = u32::try_from(backends.len())?;
     let row = ServiceRow::new(base, local.into(), n).and_then(ServiceRow::with_ring).expect("in range");
     lab.write([
-        Op::WriteBackends { base, backends: backends.clone() },
+        Op::WriteBackends { base, backends: backends.as_slice().into() },
         Op::WriteRing { v4: here.is_ipv4(), base: base + n, words: table(&backends) },
         Op::PutService(number, row),
     ])?;

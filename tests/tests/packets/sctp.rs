@@ -21,7 +21,7 @@ const SVC: u32 = 5;
 fn settle(lab: &mut Lab, w: &World) -> anyhow::Result<()> {
     let row = FrontendRow { svc: SVC, near: SVC, far: SVC, ..FrontendRow::default() };
     lab.write([
-        Op::WriteBackends { base: 60, backends: vec![Backend { addr: w.b, port: PORT }] },
+        Op::WriteBackends { base: 60, backends: [Backend { addr: w.b, port: PORT }].into() },
         Op::PutService(SVC, ServiceRow::new(60, 1, 1).expect("in range")),
         Op::PutFrontend(Frontend { addr: w.service, port: PORT, proto: proto::SCTP }, row),
         Op::PutFrontend(Frontend { addr: w.stranger, port: PORT, proto: proto::SCTP }, row),

@@ -10,7 +10,7 @@ use crate::{
 
 impl Services {
     /// Finds the Services of rows that an agent before this one wrote, by their ways in; what is nobody's is to go.
-    pub(super) fn adopt(&mut self, desired: &BTreeMap<PortOfService, Balanced>) {
+    pub(super) fn adopt(&mut self, desired: &BTreeMap<PortOfService, Box<Balanced>>) {
         if self.unowned.is_empty() && self.given.is_empty() {
             return;
         }
@@ -36,7 +36,7 @@ impl Services {
     /// Finds the Services of numbers that only connections know. By the same rule: what remembers a number finds its port or nobody.
     fn adopt_given(
         &mut self,
-        desired: &BTreeMap<PortOfService, Balanced>,
+        desired: &BTreeMap<PortOfService, Box<Balanced>>,
         owners: &BTreeMap<Frontend, &PortOfService>,
     ) {
         let given = std::mem::take(&mut self.given);

@@ -61,7 +61,7 @@ impl Change {
 impl Services {
     pub(super) fn plan_ports(
         &mut self,
-        desired: &BTreeMap<PortOfService, Balanced>,
+        desired: &BTreeMap<PortOfService, Box<Balanced>>,
         room: &mut Counts,
     ) -> Steps {
         let pending = std::mem::take(&mut self.pending);
@@ -229,6 +229,7 @@ impl Services {
         if let Some(number) = known
             && (self.holds(number, view, wanted) || wanted.keeps_last_backends() && self.has_backends(number))
         {
+            self.backends.share(number, &set.all);
             return Ok(known);
         }
         let ends = self.affinity_ends(svc, wanted);
@@ -317,6 +318,6 @@ impl Services {
     }
 
     fn has_backends(&self, number: u32) -> bool {
-        self.backends.get(&number).is_some_and(|backends| !backends.is_empty())
+        !self.backends.of(number).is_empty()
     }
 }

@@ -4,11 +4,13 @@ mod adopt;
 mod change;
 mod cluster;
 mod count;
+mod sets;
 mod state;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use count::{Counts, Table};
@@ -41,7 +43,7 @@ pub(super) struct Services {
     capacity: Capacity,
     frontends: BTreeMap<Frontend, FrontendRow>,
     rows: BTreeMap<u32, ServiceRow>,
-    backends: BTreeMap<u32, Vec<Backend>>,
+    backends: sets::Sets,
     /// By [`FrontendRow::svc`].
     members: BTreeMap<u32, BTreeSet<Backend>>,
     /// By [`FrontendRow::svc`].
@@ -60,7 +62,7 @@ pub(super) struct Services {
     /// Rows that no frontend names yet, or any more: until the plan is carried out, one may.
     unnamed: BTreeSet<u32>,
     /// Contents of ranges that were filled, until a row names them; by family (is IPv4) and first row.
-    filled: BTreeMap<(bool, u32), Vec<Backend>>,
+    filled: BTreeMap<(bool, u32), Arc<[Backend]>>,
     /// Rows of `np_svc`.
     numbers: Numbers,
     /// [`FrontendRow::svc`]
@@ -106,7 +108,7 @@ impl Services {
             capacity: *capacity,
             frontends: BTreeMap::new(),
             rows: actual.services.clone(),
-            backends: actual.backends.clone(),
+            backends: sets::Sets::new(&actual.backends),
             members: BTreeMap::new(),
             ranges: BTreeMap::new(),
             whole: Track::new(whole.map(|(frontend, _)| (frontend.addr, ())).collect()),

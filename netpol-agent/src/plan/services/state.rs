@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use netpol_common::{
     logic::ring,
@@ -8,7 +11,7 @@ use netpol_common::{
 use super::{Services, count::Table};
 use crate::{
     compile::{Balanced, View, Way},
-    dataplane::{Frontend, Member, RowCounts, Rows, SourceRange, by_family},
+    dataplane::{Frontend, Member, RowCounts, Rows, SourceRange},
 };
 
 impl Services {
@@ -22,9 +25,9 @@ impl Services {
             arena.take(row.base());
             self.filled.remove(&(v4, row.base())).unwrap_or_default()
         } else {
-            Vec::new()
+            Arc::default()
         };
-        self.backends.insert(number, backends);
+        self.backends.set(number, backends);
         self.numbers.take(number);
         if !self.naming.contains_key(&number) {
             self.unnamed.insert(number);
@@ -118,7 +121,7 @@ impl Services {
     /// No frontend names the row any more.
     fn forget(&mut self, number: u32) {
         self.numbers.retire(number);
-        self.backends.remove(&number);
+        self.backends.forget(number);
         let v4 = self.meant.remove(&number).is_some_and(|meant| meant.v4);
         if let Some(row) = self.rows.remove(&number) {
             self.arenas[usize::from(v4)].retire(row.base(), extent(v4, row));
@@ -135,8 +138,7 @@ impl Services {
         if row.has_ring() != wanted.has_ring(view) {
             return false;
         }
-        let all = self.backends.get(&number).map_or(&[][..], Vec::as_slice);
-        row.n_local() as usize == set.n_local && all == set.all
+        row.n_local() as usize == set.n_local && *self.backends.of(number) == *set.all
     }
 
     /// Whether a way in is there as it is wanted, with the backends that are wanted.
@@ -157,7 +159,7 @@ impl Services {
         RowCounts {
             frontends: self.counts.of(Table::Frontends),
             services: self.rows.len(),
-            backends: by_family(self.backends.values().flatten().map(|backend| backend.addr.is_ipv4())),
+            backends: self.backends.counts(),
             members: self.counts.of(Table::Members),
             ranges: self.counts.of(Table::Ranges),
             service_nets: self.counts.of(Table::Nets),
@@ -174,7 +176,7 @@ impl Services {
         Rows {
             frontends: self.frontends.clone(),
             services: self.rows.clone(),
-            backends: self.backends.clone(),
+            backends: self.backends.rows(),
             members: members.collect(),
             ranges: ranges.collect(),
             service_nets: self.nets.actual().keys().copied().collect(),

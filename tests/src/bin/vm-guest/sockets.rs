@@ -64,7 +64,7 @@ pub(super) fn reach(maps: &mut Maps, state: &NodeServicesState, own: IpAddr) -> 
 fn serve(maps: &mut Maps, service: [u8; 4], proto: u8, row: u32, backend: Option<SocketAddr>) -> Result<()> {
     let mut set = ServiceRow::REFUSE;
     if let Some(backend) = backend {
-        let backends = vec![Backend { addr: backend.ip(), port: backend.port() }];
+        let backends = [Backend { addr: backend.ip(), port: backend.port() }].into();
         maps.apply(&Op::WriteBackends { base: row, backends })?;
         set = ServiceRow::new(row, 1, 1).context("the row is too large")?;
     }

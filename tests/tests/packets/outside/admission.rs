@@ -152,7 +152,7 @@ fn source_ports_run_out_one_backend_at_a_time() {
             ],
         )?;
         lab.write([
-            Op::WriteBackends { base: 200, backends: vec![another] },
+            Op::WriteBackends { base: 200, backends: [another].into() },
             Op::PutService(FAR, ServiceRow::new(200, 0, 1).expect("in range")),
         ])?;
         let b = World::at(o.elsewhere, 8081);
@@ -239,7 +239,7 @@ fn clients_outside_fill_their_part_of_the_table_and_no_more() {
         // Others have room of their own: a pod that answers clients outside, and what pods ask.
         let (a, b) = (World::at(w.a, 4000), World::at(w.b, 8080));
         lab.write([
-            Op::WriteBackends { base: 200, backends: vec![Backend { addr: w.b, port: 8080 }] },
+            Op::WriteBackends { base: 200, backends: [Backend { addr: w.b, port: 8080 }].into() },
             Op::PutService(FAR, ServiceRow::new(200, 1, 1).expect("in range")),
         ])?;
         let opened = OpensTranslated(HandOver, udp(World::at(o.client, 2), b, b"?"));

@@ -24,7 +24,7 @@ fn member(addr: IpAddr) -> Member {
 /// From now on new connections get this one, which is on this node or not.
 fn chosen_is(lab: &mut Lab, addr: IpAddr, local: u32) -> Result<()> {
     lab.write([
-        Op::WriteBackends { base: 150, backends: vec![member(addr).backend] },
+        Op::WriteBackends { base: 150, backends: [member(addr).backend].into() },
         Op::PutService(FAR, ServiceRow::new(150, local, 1).expect("in range")),
         Op::PutMember(member(addr)),
         Op::AdvanceEpoch,

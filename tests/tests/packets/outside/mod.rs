@@ -67,7 +67,7 @@ impl Outside {
         let all = u32::try_from(backends.len())?;
         lab.write(backends.iter().map(|backend| Op::PutMember(Member { svc: SVC, backend: *backend })))?;
         lab.write([
-            Op::WriteBackends { base, backends },
+            Op::WriteBackends { base, backends: backends.into() },
             Op::PutService(FAR, ServiceRow::new(base, local, all).expect("in range")),
         ])?;
         let row = FrontendRow { svc: SVC, near: FAR, far: FAR, flags: flags::EXTERNAL | flags, affinity: 0 };

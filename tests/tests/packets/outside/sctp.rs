@@ -20,7 +20,7 @@ const PORT: u16 = 3868;
 fn settle(lab: &mut Lab, w: &World, backend: std::net::IpAddr) -> anyhow::Result<()> {
     let row = FrontendRow { svc: SVC, near: FAR, far: FAR, flags: flags::EXTERNAL, affinity: 0 };
     lab.write([
-        Op::WriteBackends { base: 60, backends: vec![Backend { addr: backend, port: PORT }] },
+        Op::WriteBackends { base: 60, backends: [Backend { addr: backend, port: PORT }].into() },
         Op::PutService(FAR, ServiceRow::new(60, 1, 1).expect("in range")),
         Op::PutFrontend(Frontend { addr: w.service, port: PORT, proto: proto::SCTP }, row),
     ])
