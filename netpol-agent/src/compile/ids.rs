@@ -122,7 +122,7 @@ impl Form {
         self
     }
     fn selector(&mut self, selector: &LabelSelector) -> &mut Self {
-        self.list(&selector.requirements, |form, requirement| {
+        self.list(&*selector.requirements, |form, requirement| {
             form.text(&requirement.key);
             let (test, values) = match &requirement.test {
                 Test::In(values) => ("in", Some(values)),

@@ -23,12 +23,18 @@ pub(super) struct Frontends {
     claims: BTreeMap<Frontend, Few<Claim>>,
     /// Those that more than one claims.
     contested: BTreeSet<Frontend>,
-    of_service: BTreeMap<Name, Few<(Frontend, Claim)>>,
-    /// Ports that are served.
-    served: BTreeMap<Name, Few<PortOfService>>,
+    of_service: BTreeMap<Name, Claimed>,
     /// Services by their cluster addresses.
     whole: BTreeMap<IpAddr, Few<Name>>,
-    whole_of: BTreeMap<Name, Vec<IpAddr>>,
+}
+
+/// What one Service claims.
+#[derive(Debug, Default)]
+struct Claimed {
+    /// For which of its ports.
+    ways: Few<(Frontend, WayKind, u16)>,
+    /// Its cluster addresses.
+    whole: Box<[IpAddr]>,
 }
 
 impl Frontends {
@@ -48,9 +54,11 @@ impl Frontends {
     /// Takes back all claims of a Service; returns where they were.
     fn withdraw(&mut self, name: &Name) -> BTreeSet<Frontend> {
         let mut touched = BTreeSet::new();
-        for (frontend, claim) in self.of_service.remove(name).unwrap_or_default() {
+        let ways = self.of_service.get_mut(name).map(|claimed| std::mem::take(&mut claimed.ways));
+        for (frontend, kind, port) in ways.into_iter().flatten() {
             if let Some(claims) = self.claims.get_mut(&frontend) {
-                claims.remove(&claim);
+                let (proto, v4) = (frontend.proto, frontend.addr.is_ipv4());
+                claims.remove(&(kind, PortOfService { service: name.clone(), port, proto, v4 }));
                 if claims.len() < 2 {
                     self.contested.remove(&frontend);
                 }
@@ -65,7 +73,11 @@ impl Frontends {
 
     /// Remembers the cluster addresses of a Service; returns for each old and new one whether it is some Service's now.
     fn claim_whole(&mut self, name: &Name, addresses: &[IpAddr]) -> Vec<(IpAddr, bool)> {
-        let mut touched = self.whole_of.remove(name).unwrap_or_default();
+        let claimed = self.of_service.entry(name.clone()).or_default();
+        let mut touched = std::mem::replace(&mut claimed.whole, addresses.into()).into_vec();
+        if claimed.ways.is_empty() && addresses.is_empty() {
+            self.of_service.remove(name);
+        }
         for addr in &touched {
             if let Some(names) = self.whole.get_mut(addr) {
                 names.remove(name);
@@ -77,21 +89,17 @@ impl Frontends {
         for addr in addresses {
             self.whole.entry(*addr).or_default().insert(name.clone());
         }
-        if !addresses.is_empty() {
-            self.whole_of.insert(name.clone(), addresses.to_vec());
-        }
         touched.extend(addresses);
         touched.into_iter().map(|addr| (addr, self.whole.contains_key(&addr))).collect()
     }
 
     fn claim(&mut self, port: &PortOfService, frontend: Frontend, kind: WayKind) {
-        let claim = (kind, port.clone());
         let claims = self.claims.entry(frontend).or_default();
-        claims.insert(claim.clone());
+        claims.insert((kind, port.clone()));
         if claims.len() > 1 {
             self.contested.insert(frontend);
         }
-        self.of_service.entry(port.service.clone()).or_default().insert((frontend, claim));
+        self.of_service.entry(port.service.clone()).or_default().ways.insert((frontend, kind, port.port));
     }
 }
 
@@ -133,17 +141,15 @@ impl Compiler {
                     .collect();
                 if !ways.is_empty() {
                     let wanted = balanced(service, port, v4, ways, index);
-                    self.desired.services.set(key.clone(), Some(wanted));
+                    self.desired.services.set(key.clone(), Some(wanted.into()));
                     served.insert(key);
                 }
             }
         }
-        for gone in self.frontends.served.remove(name).iter().flatten().filter(|key| !served.contains(key)) {
-            self.desired.services.set(gone.clone(), None);
-        }
-        if !served.is_empty() {
-            self.frontends.served.insert(name.clone(), served);
-        }
+        let known = self.desired.services.rows().range(PortOfService::before(name)..).map(|(key, _)| key);
+        let known = known.take_while(|key| key.service == *name);
+        let gone: Vec<PortOfService> = known.filter(|key| !served.contains(*key)).cloned().collect();
+        gone.into_iter().for_each(|key| self.desired.services.set(key, None));
     }
 }
 

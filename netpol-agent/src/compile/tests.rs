@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use netpol_common::{net::proto, policy::RuleId};
 
 use super::{Compiler, ids::Ids, ports::PortSet};
@@ -46,7 +48,7 @@ fn ranges_of_one_rule_merge() {
 
 fn labels(value: &str) -> LabelSelector {
     let requirement = Requirement { key: "app".into(), test: Test::In([value.into()].into()) };
-    LabelSelector { requirements: [requirement].into() }
+    LabelSelector { requirements: Arc::new([requirement].into()) }
 }
 
 /// A pod of this node, isolated by a policy that allows twenty selectors.

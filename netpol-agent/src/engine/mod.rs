@@ -40,6 +40,8 @@ pub struct Engine {
     refuses_endpoints: bool,
     attribution: Attribution,
     synced: bool,
+    /// Services that were touched before everything was known.
+    touched: BTreeSet<Name>,
     /// Interfaces that went before everything was known.
     gone: BTreeSet<u32>,
 }
@@ -65,6 +67,7 @@ impl Engine {
             refuses_endpoints: false,
             attribution: Attribution::default(),
             synced: false,
+            touched: BTreeSet::new(),
             gone: BTreeSet::new(),
         }
     }
@@ -150,6 +153,11 @@ impl Engine {
     pub fn plan(&mut self) -> Plan {
         let mut dirty = self.index.take_dirty();
         self.attribution.update(&self.index, &dirty);
+        // Each pod and each slice that is read at first changes who answers for a Service, and none is written before all are read.
+        self.touched.append(&mut dirty.services);
+        if self.synced {
+            dirty.services = std::mem::take(&mut self.touched);
+        }
         for name in self.hold.begin(&dirty.policies, &self.compiler, &self.planner) {
             self.compiler.hold_back_no_more(&name);
             dirty.policies.insert(name);

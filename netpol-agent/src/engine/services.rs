@@ -48,8 +48,7 @@ impl Engine {
     }
 
     fn service(&self, service: &Service) -> ServiceView {
-        let first = PortOfService { service: service.name.clone(), port: 0, proto: 0, v4: false };
-        let wanted = self.compiler.desired().services.rows().range(first..);
+        let wanted = self.compiler.desired().services.rows().range(PortOfService::before(&service.name)..);
         let wanted = wanted.take_while(|(port, _)| port.service == service.name);
         let frontends = wanted.flat_map(|(port, wanted)| {
             let named = service.ports.iter().find(|p| (p.port, p.proto) == (port.port, port.proto));
