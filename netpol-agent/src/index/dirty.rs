@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Index, within};
+use super::Index;
 use crate::model::{Name, Pod};
 
 /// What may have changed. More than did change is no harm.
@@ -22,7 +22,7 @@ pub struct Dirty {
 
 impl Index {
     pub(super) fn touch_pods_of(&mut self, namespace: &str) {
-        self.dirty.pods.extend(within(&self.pods, namespace).map(|pod| pod.name.clone()));
+        self.dirty.pods.extend(self.pods.within(namespace).map(|pod| pod.name.clone()));
     }
 
     /// An address has, had or may get another owner or interface: all that claim it are concerned, and all that claim
@@ -31,7 +31,7 @@ impl Index {
         let interfaces = self.holders.get(&addr).into_iter().flatten();
         let beside = interfaces.filter_map(|i| self.interfaces.get(i)).flat_map(|i| &i.addresses);
         for addr in beside.chain([&addr]) {
-            self.dirty.pods.extend(self.claims.get(addr).into_iter().flatten().cloned());
+            self.dirty.pods.extend(self.claims.get(addr).into_iter().flatten().map(|pod| pod.name.clone()));
         }
         self.dirty.addresses.insert(addr);
     }
@@ -39,7 +39,9 @@ impl Index {
     /// Services that take this pod as a backend by its labels.
     pub(super) fn touch_services_of(&mut self, pod: &Pod) {
         let selects = |selector: &crate::model::Labels| pod.labels.include(selector);
-        let services = within(&self.services, &pod.name.namespace)
+        let services = self
+            .services
+            .within(&pod.name.namespace)
             .filter(|s| s.selector.as_ref().is_some_and(selects) && !self.slices_of.contains_key(&s.name));
         self.dirty.services.extend(services.map(|s| s.name.clone()));
     }

@@ -9,7 +9,7 @@ use std::{
 
 use netpol_common::direction::Direction;
 
-use super::{Index, within};
+use super::Index;
 use crate::model::{Name, Pod, Policy};
 
 /// Seconds by which the clocks of the API server and of this node may differ, and by which a policy's deletion may have
@@ -143,7 +143,7 @@ impl Index {
         };
         for name in returning {
             let Some(deleted) = self.ending.deleted.remove(&name) else { continue };
-            self.policies.insert(name.clone(), deleted.policy);
+            self.policies.insert(deleted.policy);
             self.ending.kept.insert(name.clone());
             self.dirty.policies.insert(name);
         }
@@ -176,7 +176,7 @@ impl Index {
 
     /// Whether pods remain of a namespace that is being deleted, or may yet be told of.
     fn needs_kept(&self, namespace: &str) -> bool {
-        let mut pods = within(&self.pods, namespace).filter(|pod| pod.policed());
+        let mut pods = self.pods.within(namespace).filter(|pod| pod.policed());
         match self.namespaces.get(namespace) {
             Some(namespace) => namespace.terminating || pods.any(|pod| is_older(pod, namespace.created_s)),
             None => self.ending.gone.contains_key(namespace) && pods.next().is_some(),

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Index, within};
+use super::Index;
 use crate::model::{Service, ServicePort, Slice, SliceEndpoint, TargetPort};
 
 /// An address and port that may answer for a Service.
@@ -86,19 +86,23 @@ impl Index {
     }
 
     fn endpoint(&self, listed: &SliceEndpoint) -> Endpoint {
+        let (zones, nodes) = match &listed.hints {
+            Some(hints) => (&*hints.for_zones, &*hints.for_nodes),
+            None => Default::default(),
+        };
         Endpoint {
             local: listed.node.as_deref() == Some(self.node.as_str()),
             ready: listed.ready,
             serving: listed.serving,
             terminating: listed.terminating,
-            node_hint: Hint::of(&listed.for_nodes, &self.node),
-            zone_hint: Hint::of(&listed.for_zones, self.zone()),
+            node_hint: Hint::of(nodes, &self.node),
+            zone_hint: Hint::of(zones, self.zone()),
         }
     }
 
     fn derive(&self, service: &Service, port: &ServicePort, v4: bool, found: &mut Found) {
         let Some(selector) = &service.selector else { return };
-        for pod in within(&self.pods, &service.name.namespace) {
+        for pod in self.pods.within(&service.name.namespace) {
             if !pod.labels.include(selector) || pod.ended {
                 continue;
             }

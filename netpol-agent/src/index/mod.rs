@@ -3,6 +3,7 @@
 //! Synchronous, one writer, no clock: what it holds depends on the objects alone, not on their order. It remembers one
 //! thing that has gone: the policies of namespaces that are being deleted.
 
+mod by_name;
 mod dirty;
 mod ending;
 mod endpoints;
@@ -27,14 +28,15 @@ use ipnet::IpNet;
 pub use node::{ExternalMode, NodePortAddresses, ServiceSettings};
 pub use wired::Wired;
 
+use by_name::ByName;
 use shared::Shared;
 
 use crate::{
     dataplane::Interface,
     few::Few,
     model::{
-        Labels, Mode, Name, NamedPort, Namespace, Node, Object, ObjectRef, Pod, Policy, Problem, Service,
-        Slice, SlicePort, Workload,
+        EndpointHints, Labels, Mode, Name, NamedPort, Namespace, Node, Object, ObjectRef, Pod, Policy,
+        Problem, Requirement, Service, Slice, SlicePort, Workload,
     },
 };
 
@@ -48,20 +50,22 @@ pub struct Index {
     mode: Mode,
     /// Of each ServiceCIDR.
     service_nets: BTreeMap<String, Vec<IpNet>>,
-    pods: BTreeMap<Name, Arc<Pod>>,
+    pods: ByName<Pod>,
     /// Pods of this node that policies can see.
     local: BTreeSet<Name>,
-    policies: BTreeMap<Name, Arc<Policy>>,
-    services: BTreeMap<Name, Service>,
-    slices: BTreeMap<Name, Slice>,
+    policies: ByName<Policy>,
+    services: ByName<Service>,
+    slices: ByName<Slice>,
     /// Slices by the Service they belong to.
     slices_of: BTreeMap<Name, Few<Name>>,
     /// Pods that policies can see, by the addresses they say are theirs.
-    claims: BTreeMap<IpAddr, Vec<Name>>,
+    claims: BTreeMap<IpAddr, Box<[Arc<Pod>]>>,
     labels: Shared<Labels>,
+    selectors: Shared<Arc<Few<Requirement>>>,
     workloads: Shared<Arc<Workload>>,
     named_ports: Shared<Arc<[NamedPort]>>,
     slice_ports: Shared<Arc<[SlicePort]>>,
+    hints: Shared<Arc<EndpointHints>>,
     /// Names of namespaces and of nodes.
     places: Shared<Arc<str>>,
     interfaces: BTreeMap<u32, Interface>,
@@ -86,17 +90,19 @@ impl Index {
             settings: ServiceSettings::default(),
             mode: Mode::default(),
             service_nets: BTreeMap::new(),
-            pods: BTreeMap::new(),
+            pods: ByName::default(),
             local: BTreeSet::new(),
-            policies: BTreeMap::new(),
-            services: BTreeMap::new(),
-            slices: BTreeMap::new(),
+            policies: ByName::default(),
+            services: ByName::default(),
+            slices: ByName::default(),
             slices_of: BTreeMap::new(),
             claims: BTreeMap::new(),
             labels: Shared::default(),
+            selectors: Shared::default(),
             workloads: Shared::default(),
             named_ports: Shared::default(),
             slice_ports: Shared::default(),
+            hints: Shared::default(),
             places: Shared::default(),
             interfaces: BTreeMap::new(),
             wired: BTreeMap::new(),
@@ -123,14 +129,18 @@ impl Index {
                 let pod = self.lend(new);
                 self.set_pod(&pod.name.clone(), Some(pod));
             }
-            Object::Policy(new) => {
+            Object::Policy(mut new) => {
+                new.name.namespace = self.places.share(new.name.namespace);
+                self.share_selectors(&mut new);
                 self.policy_applied(&new.name);
                 self.dirty.policies.insert(new.name.clone());
-                self.policies.insert(new.name.clone(), new.into());
+                self.policies.insert(new);
             }
-            Object::Service(new) => {
+            Object::Service(mut new) => {
+                new.name.namespace = self.places.share(new.name.namespace);
+                new.selector = new.selector.map(|selector| self.labels.share(selector));
                 self.dirty.services.insert(new.name.clone());
-                self.services.insert(new.name.clone(), new);
+                self.services.insert(new);
             }
             Object::Slice(new) => self.set_slice(&new.name.clone(), Some(new)),
             Object::ServiceCidr(new) => self.set_service_nets(&new.name, Some(new.nets)),
@@ -196,32 +206,33 @@ impl Index {
             pod.named_ports = self.named_ports.share(pod.named_ports);
             pod.node = pod.node.map(|node| self.places.share(node));
             pod.name.namespace = self.places.share(pod.name.namespace);
+            let pod = Arc::new(pod);
             if pod.policed() {
                 for addr in &pod.addresses {
-                    self.claim(*addr, &pod.name);
+                    self.claim(*addr, &pod);
                     self.touch_address(*addr);
                 }
             }
             if self.is_local(&pod) {
                 self.local.insert(pod.name.clone());
             }
-            self.pods.insert(pod.name.clone(), pod.into());
+            self.pods.insert(pod);
         }
         self.dirty.pods.insert(name.clone());
     }
 
     /// Few addresses are claimed by more than one.
-    fn claim(&mut self, addr: IpAddr, name: &Name) {
+    fn claim(&mut self, addr: IpAddr, pod: &Arc<Pod>) {
         let claims = self.claims.entry(addr).or_default();
-        if let Err(at) = claims.binary_search(name) {
-            claims.reserve_exact(1);
-            claims.insert(at, name.clone());
+        if let Err(at) = claims.binary_search_by(|other| other.name.cmp(&pod.name)) {
+            let (before, after) = claims.split_at(at);
+            *claims = before.iter().chain([pod]).chain(after).cloned().collect();
         }
     }
 
     fn unclaim(&mut self, addr: IpAddr, name: &Name) {
         if let Some(claims) = self.claims.get_mut(&addr) {
-            claims.retain(|other| other != name);
+            *claims = claims.iter().filter(|other| other.name != *name).cloned().collect();
             if claims.is_empty() {
                 self.claims.remove(&addr);
             }
@@ -229,25 +240,30 @@ impl Index {
     }
 
     fn set_slice(&mut self, name: &Name, new: Option<Slice>) {
-        if self.slices.get(name) == new.as_ref() {
+        if self.slice(name) == new.as_ref() {
             return;
         }
-        let service_of = |slice: &Slice| slice.service.as_ref().map(|s| Name::new(&name.namespace, s));
-        if let Some(service) = self.slices.get(name).and_then(service_of) {
+        let service_of = |slice: &Slice| {
+            let service = slice.service.as_deref()?;
+            Some(Name { namespace: slice.name.namespace.clone(), name: service.into() })
+        };
+        if let Some(service) = self.slice(name).and_then(service_of) {
             remove(&mut self.slices_of, service.clone(), name);
             self.dirty.services.insert(service);
         }
         match new {
             Some(mut slice) => {
+                slice.name.namespace = self.places.share(slice.name.namespace);
                 slice.ports = self.slice_ports.share(slice.ports);
                 for endpoint in &mut slice.endpoints {
                     endpoint.node = endpoint.node.take().map(|node| self.places.share(node));
+                    endpoint.hints = endpoint.hints.take().map(|hints| self.hints.share(hints));
                 }
                 if let Some(service) = service_of(&slice) {
-                    self.slices_of.entry(service.clone()).or_default().insert(name.clone());
+                    self.slices_of.entry(service.clone()).or_default().insert(slice.name.clone());
                     self.dirty.services.insert(service);
                 }
-                self.slices.insert(name.clone(), slice);
+                self.slices.insert(slice);
             }
             None => {
                 self.slices.remove(name);
@@ -260,7 +276,7 @@ impl Index {
     pub fn is_news(&self, object: &Object) -> bool {
         match object {
             Object::Policy(policy) => self.policy(&policy.name) != Some(policy),
-            Object::Slice(slice) => self.slices.get(&slice.name) != Some(slice),
+            Object::Slice(slice) => self.slice(&slice.name) != Some(slice),
             _ => false,
         }
     }
@@ -288,11 +304,14 @@ impl Index {
     /// A Service.
     #[must_use]
     pub fn service(&self, name: &Name) -> Option<&Service> {
-        self.services.get(name)
+        self.services.get(name).map(Arc::as_ref)
+    }
+    fn slice(&self, name: &Name) -> Option<&Slice> {
+        self.slices.get(name).map(Arc::as_ref)
     }
     /// All pods, by name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.values().map(Arc::as_ref)
+        self.pods.iter()
     }
     /// The pods of this node that have a network of their own, by name.
     pub fn local_pods(&self) -> impl Iterator<Item = &Pod> {
@@ -300,11 +319,11 @@ impl Index {
     }
     /// All policies, by name.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
-        self.policies.values().map(Arc::as_ref)
+        self.policies.iter()
     }
     /// All Services, by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
+        self.services.iter()
     }
     /// All nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
@@ -312,11 +331,11 @@ impl Index {
     }
     /// The pods of a namespace.
     pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
-        within(&self.pods, namespace).map(Arc::as_ref)
+        self.pods.within(namespace)
     }
     /// The policies of a namespace.
     pub fn policies_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Policy> {
-        within(&self.policies, namespace).map(Arc::as_ref)
+        self.policies.within(namespace)
     }
     /// What becomes of what a policy denies: its own word counts, else its namespace's, else the node's.
     #[must_use]
@@ -341,11 +360,6 @@ impl Index {
             None => Cow::Owned(Namespace::unlabelled(name).labels),
         }
     }
-}
-
-/// The values of one namespace.
-fn within<'a, V>(map: &'a BTreeMap<Name, V>, namespace: &'a str) -> impl Iterator<Item = &'a V> {
-    map.range(Name::new(namespace, "")..).take_while(move |(n, _)| *n.namespace == *namespace).map(|(_, v)| v)
 }
 
 /// Takes a value out of a map of sets, and the set with its last value.

@@ -42,7 +42,7 @@ impl Index {
     /// Settles what to do about Services.
     pub fn configure(&mut self, settings: ServiceSettings) {
         self.settings = settings;
-        self.dirty.services.extend(self.services.keys().cloned());
+        self.dirty.services.extend(self.services.iter().map(|service| service.name.clone()));
         self.dirty.nodes = true;
     }
 
@@ -105,7 +105,7 @@ impl Index {
         }
         self.dirty.nodes = true;
         if name == self.node {
-            self.dirty.services.extend(self.services.keys().cloned());
+            self.dirty.services.extend(self.services.iter().map(|service| service.name.clone()));
         }
         match new {
             Some(node) => self.nodes.insert(name.to_owned(), node),

@@ -8,7 +8,7 @@ impl Index {
     /// about to end wins, then the younger one, then the name decides.
     #[must_use]
     pub fn owner(&self, addr: IpAddr) -> Option<&Arc<Pod>> {
-        let claimants = self.claims.get(&addr)?.iter().filter_map(|name| self.pods.get(name));
+        let claimants = self.claims.get(&addr)?.iter();
         claimants.max_by_key(|pod| (!pod.terminating, pod.created_s, &pod.name))
     }
 
@@ -40,6 +40,7 @@ impl Index {
     /// The pods that claim an address but do not have it.
     pub fn displaced(&self, addr: IpAddr) -> impl Iterator<Item = &Name> {
         let owner = self.owner(addr).map(|pod| &pod.name);
-        self.claims.get(&addr).into_iter().flatten().filter(move |name| Some(*name) != owner)
+        let claimants = self.claims.get(&addr).into_iter().flatten().map(|pod| &pod.name);
+        claimants.filter(move |name| Some(*name) != owner)
     }
 }

@@ -1,6 +1,7 @@
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
-use crate::model::Labels;
+use super::Index;
+use crate::model::{LabelSelector, Labels, Namespaces, Peer, Peers, Policy};
 
 /// So many are held before those that nobody has are looked for.
 const FEW: usize = 1024;
@@ -49,6 +50,26 @@ impl<T: Counted> Shared<T> {
         }
         self.all.insert(value.clone());
         value
+    }
+}
+
+impl Index {
+    /// What the selectors of a policy ask for is there once for all policies.
+    pub(super) fn share_selectors(&mut self, policy: &mut Policy) {
+        let mut share = |selector: &mut LabelSelector| {
+            selector.requirements = self.selectors.share(selector.requirements.clone());
+        };
+        share(&mut policy.subject);
+        for rule in [&mut policy.ingress, &mut policy.egress].into_iter().flatten().flatten() {
+            let Peers::Of(peers) = &mut rule.peers else { continue };
+            for peer in peers {
+                let Peer::Pods(selector) = peer else { continue };
+                share(&mut selector.pods);
+                if let Namespaces::Labelled(labels) = &mut selector.namespaces {
+                    share(labels);
+                }
+            }
+        }
     }
 }
 

@@ -36,10 +36,16 @@ impl Manifest {
         }
     }
 
-    /// Leaves out who made the object: the reference evaluator does not ask.
-    pub fn forget_owners(&mut self) {
-        if let Self::Pod(pod) = self {
-            pod.metadata.owner_references = None;
-        }
+    /// Leaves out who made the object, and of which there are many their UIDs and versions: the reference evaluator does not ask.
+    pub fn forget_origin(&mut self) {
+        let metadata = match self {
+            Self::Pod(pod) => &mut pod.metadata,
+            Self::Service(service) => &mut service.metadata,
+            Self::EndpointSlice(slice) => &mut slice.metadata,
+            Self::Namespace(_) | Self::Node(_) | Self::NetworkPolicy(_) | Self::ServiceCidr(_) => return,
+        };
+        metadata.owner_references = None;
+        metadata.uid = None;
+        metadata.resource_version = None;
     }
 }

@@ -13,6 +13,7 @@ mod problem;
 mod selector;
 mod selector_text;
 mod service;
+mod uid;
 
 pub use convert::{Converted, convert, reference};
 pub use labels::Labels;
@@ -25,5 +26,6 @@ pub use problem::{Level, ObjectRef, Problem};
 pub use selector::{LabelSelector, Requirement, Test};
 pub use selector_text::SelectorError;
 pub use service::{
-    LoadBalancing, Outside, Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort,
+    EndpointHints, LoadBalancing, Outside, Service, ServicePort, Slice, SliceEndpoint, SlicePort, TargetPort,
 };
+pub use uid::Uid;

@@ -2,7 +2,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Labels, Name};
+use super::{Labels, Name, Uid};
 
 /// A Pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -10,9 +10,9 @@ pub struct Pod {
     /// Namespace and name.
     pub name: Name,
     /// `metadata.uid`, empty if the source has none.
-    pub uid: Arc<str>,
+    pub uid: Uid,
     /// Of a static pod, `kubernetes.io/config.mirror`: what its kubelet calls it, which is not the UID that the API server gave.
-    pub mirror_of: Option<Box<str>>,
+    pub mirror_of: Option<Box<Uid>>,
     /// Seconds since 1970 of `metadata.creationTimestamp`, 0 if the source has none.
     pub created_s: i64,
     /// `spec.nodeName`
@@ -66,7 +66,7 @@ impl Pod {
     #[must_use]
     pub fn may_be(&self, uid: &str) -> bool {
         let own = self.mirror_of.as_deref().unwrap_or(&self.uid);
-        uid.is_empty() || own.is_empty() || own == uid
+        uid.is_empty() || own.is_empty() || own.is(uid)
     }
     /// The numbers that a name stands for under a protocol. Policies mean all of them, a Service the first.
     pub fn numbers_of(&self, name: &str, proto: u8) -> impl Iterator<Item = u16> {

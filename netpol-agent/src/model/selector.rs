@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Labels;
@@ -8,8 +10,8 @@ use crate::few::Few;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LabelSelector {
-    /// All of them must hold; none at all selects everything.
-    pub requirements: Few<Requirement>,
+    /// All of them must hold; none at all selects everything. Policies are much alike in whom they select, and share them.
+    pub requirements: Arc<Few<Requirement>>,
 }
 
 /// One requirement of a [`LabelSelector`].

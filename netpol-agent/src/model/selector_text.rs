@@ -1,6 +1,6 @@
 //! Label selectors as `kubectl -l` takes them: `app=db,tier in (a, b),!canary`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use super::selector::{LabelSelector, Requirement, Test};
 use crate::few::Few;
@@ -29,7 +29,7 @@ impl FromStr for LabelSelector {
             return Ok(Self::default());
         }
         let requirements = split(text).into_iter().map(requirement).collect::<Result<_, _>>()?;
-        Ok(Self { requirements })
+        Ok(Self { requirements: Arc::new(requirements) })
     }
 }
 

@@ -122,8 +122,15 @@ pub struct SliceEndpoint {
     pub serving: bool,
     /// Is about to end.
     pub terminating: bool,
-    /// Zones whose clients it is meant for (`hints.forZones`), none if nothing is said.
+    /// Whose clients it is meant for; `None` if nothing is said, as of most.
+    pub hints: Option<Arc<EndpointHints>>,
+}
+
+/// `hints` of an endpoint.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct EndpointHints {
+    /// Zones whose clients it is meant for (`forZones`), none if nothing is said.
     pub for_zones: Box<[String]>,
-    /// Nodes whose clients it is meant for (`hints.forNodes`), none if nothing is said.
+    /// Nodes whose clients it is meant for (`forNodes`), none if nothing is said.
     pub for_nodes: Box<[String]>,
 }

@@ -29,6 +29,7 @@ pub(super) fn block(object: &IPBlock, path: &str, report: &mut Report<'_>) -> Op
     }
     except.sort_unstable();
     except.dedup();
+    except.shrink_to_fit();
     cidr.filter(|_| readable).map(|cidr| Block { cidr, except })
 }
 

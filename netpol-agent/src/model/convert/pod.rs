@@ -15,7 +15,11 @@ pub(super) fn pod(object: &v1::Pod, report: &mut Report<'_>) -> Pod {
     Pod {
         name: name_of(meta),
         uid: meta.uid.as_deref().unwrap_or_default().into(),
-        mirror_of: meta.annotations.as_ref().and_then(|a| a.get(MIRROR)).map(|uid| uid.as_str().into()),
+        mirror_of: meta
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(MIRROR))
+            .map(|uid| Box::new(uid.as_str().into())),
         created_s: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
         node: spec.and_then(|s| s.node_name.as_deref()).filter(|n| !n.is_empty()).map(Into::into),
         labels: Labels::new(meta.labels.clone().unwrap_or_default()),

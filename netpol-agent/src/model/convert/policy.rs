@@ -69,6 +69,13 @@ fn directions(spec: &NetworkPolicySpec, report: &mut Report<'_>) -> (bool, bool)
     (isolates_in, isolates_out)
 }
 
+/// A list with room for nothing else: it is kept for as long as the policy.
+fn fitting<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = items.collect();
+    list.shrink_to_fit();
+    list
+}
+
 struct Reader<'r, 'o> {
     /// The policy's namespace.
     home: &'r str,
@@ -85,23 +92,21 @@ impl Reader<'_, '_> {
     ) -> Rule {
         let peers = match peers.unwrap_or_default() {
             [] => Peers::Any,
-            listed => Peers::Of(
+            listed => Peers::Of(fitting(
                 listed
                     .iter()
                     .enumerate()
-                    .filter_map(|(i, p)| self.peer(p, &format!("{path}.{peers_field}[{i}]")))
-                    .collect(),
-            ),
+                    .filter_map(|(i, p)| self.peer(p, &format!("{path}.{peers_field}[{i}]"))),
+            )),
         };
         let ports = match ports.unwrap_or_default() {
             [] => Ports::Any,
-            listed => Ports::Of(
+            listed => Ports::Of(fitting(
                 listed
                     .iter()
                     .enumerate()
-                    .filter_map(|(i, p)| port::port(p, &format!("{path}.ports[{i}]"), self.report))
-                    .collect(),
-            ),
+                    .filter_map(|(i, p)| port::port(p, &format!("{path}.ports[{i}]"), self.report)),
+            )),
         };
         Rule { peers, ports }
     }

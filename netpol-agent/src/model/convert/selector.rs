@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 
 use crate::{
@@ -52,5 +54,5 @@ pub(super) fn selector(object: &v1::LabelSelector) -> Result<LabelSelector, Unre
         };
         requirements.push(Requirement { key: expression.key.clone(), test });
     }
-    Ok(LabelSelector { requirements: requirements.into_iter().collect() })
+    Ok(LabelSelector { requirements: Arc::new(requirements.into_iter().collect()) })
 }

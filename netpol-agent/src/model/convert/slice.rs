@@ -1,7 +1,7 @@
 use k8s_openapi::api::discovery::v1;
 
 use super::{address, name_of, protocol, report::Report};
-use crate::model::{Slice, SliceEndpoint, SlicePort};
+use crate::model::{EndpointHints, Slice, SliceEndpoint, SlicePort};
 
 pub(super) fn slice(object: &v1::EndpointSlice, report: &mut Report<'_>) -> Slice {
     let labels = object.metadata.labels.clone().unwrap_or_default();
@@ -62,16 +62,26 @@ fn endpoints(object: &v1::EndpointSlice, family: u8, report: &mut Report<'_>) ->
             }
         };
         let conditions = entry.conditions.clone().unwrap_or_default();
-        let hints = entry.hints.clone().unwrap_or_default();
         found.push(SliceEndpoint {
             addr,
             node: entry.node_name.as_deref().map(Into::into),
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
-            for_zones: hints.for_zones.into_iter().flatten().map(|zone| zone.name).collect(),
-            for_nodes: hints.for_nodes.into_iter().flatten().map(|node| node.name).collect(),
+            hints: entry
+                .hints
+                .as_ref()
+                .map(hints)
+                .filter(|hints| *hints != EndpointHints::default())
+                .map(Into::into),
         });
     }
     found
+}
+
+fn hints(given: &v1::EndpointHints) -> EndpointHints {
+    EndpointHints {
+        for_zones: given.for_zones.iter().flatten().map(|zone| zone.name.clone()).collect(),
+        for_nodes: given.for_nodes.iter().flatten().map(|node| node.name.clone()).collect(),
+    }
 }
