@@ -20,7 +20,7 @@ use super::{
 use crate::{
     dataplane::{
         self, Dataplane, Interface, Op,
-        kernel::{Change, Maps},
+        kernel::{self, Change, Maps},
     },
     engine::Refusal,
     model,
@@ -113,7 +113,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                     if self.without_services && manifest.is_about_services() => {}
                 SourceEvent::Apply { mut manifest, origin } => {
                     let converted = model::convert(&manifest, &origin);
-                    manifest.forget_owners();
+                    manifest.forget_origin();
                     self.shared.keep(&manifest);
                     if engine.is_news(&converted) {
                         self.programming.changed(&model::reference(&manifest), &manifest);
@@ -231,6 +231,10 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         if !self.epoch_advanced && self.shared.status().synced {
             self.dataplane.apply(&Op::AdvanceEpoch)?;
             self.epoch_advanced = true;
+            // All that was read at first has gone through memory, and a tenth of it stays.
+            if let Err(error) = kernel::give_back() {
+                tracing::warn!(%error, "free memory stays the agent's");
+            }
             self.shared.update(|status| status.programmed = true);
         }
         Ok(())

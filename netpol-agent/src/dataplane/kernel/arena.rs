@@ -38,13 +38,17 @@ unsafe impl<W: Word> Send for Mapped<W> {}
 unsafe impl<W: Word> Sync for Mapped<W> {}
 
 impl<W: Word> Mapped<W> {
-    /// `rows` and `row_bytes` (a multiple of 8) as the map was created.
+    /// All of a map: `rows` and `row_bytes` (a multiple of 8) as it was created.
     pub(super) fn new(map: impl AsFd, rows: u32, row_bytes: usize) -> io::Result<Self> {
-        let bytes = rows as usize * row_bytes;
+        Self::part(map, 0, rows as usize * row_bytes)
+    }
+
+    /// `bytes` of a map (a multiple of 8) from a byte on that is the first of a page.
+    pub(super) fn part(map: impl AsFd, first: u64, bytes: usize) -> io::Result<Self> {
         // SAFETY: a fresh mapping at an address that the kernel picks; the kernel refuses more than the map holds, up to
         // the end of its last page.
         let start = unsafe {
-            mmap(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map, 0)
+            mmap(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map, first)
         }?;
         let start = NonNull::new(start).ok_or_else(|| io::Error::other("mmap returned null"))?;
         Ok(Self { start, bytes, word: PhantomData })
@@ -60,7 +64,7 @@ impl<W: Word> Mapped<W> {
 
 impl<W: Word> Drop for Mapped<W> {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made in `new`, and no reference into it outlives `self`.
+        // SAFETY: the mapping was made in `part`, and no reference into it outlives `self`.
         if let Err(error) = unsafe { munmap(self.start.as_ptr(), self.bytes) } {
             tracing::warn!(%error, "munmap of a BPF array");
         }

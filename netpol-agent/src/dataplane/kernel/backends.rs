@@ -14,8 +14,8 @@ use netpol_common::{
 
 use super::{
     Object,
-    arena::Mapped,
     table::{array, error, room},
+    windows::Windows,
 };
 use crate::dataplane::{Backend, Error};
 
@@ -42,32 +42,32 @@ impl From<IpAddr> for Family {
 /// A program loads a service row, then one backend that it names. So backends are written first, into a range that no row
 /// names, and the row last: on the reader's side the second load depends on the first.
 pub(super) struct Backends {
-    services: Mapped<AtomicU64>,
-    v4: Mapped<AtomicU64>,
-    v6: Mapped<AtomicU64>,
+    services: Windows,
+    v4: Windows,
+    v6: Windows,
 }
 
 impl Backends {
     pub(super) fn new(object: &mut Object) -> Result<Self, Error> {
-        let mut mapped = |name, row_bytes| {
+        let mut windows = |name, row_bytes| {
             let map = array(object, name)?;
             let rows = room(&map, name)?;
-            Mapped::new(map.fd(), rows, row_bytes).map_err(|source| error("mmap", name, source))
+            Windows::new(map.fd(), rows, row_bytes).map_err(|source| error("dup", name, source))
         };
         Ok(Self {
-            services: mapped(names::SVC, size_of::<ServiceRow>())?,
-            v4: mapped(names::BE4, size_of::<Backend4>())?,
-            v6: mapped(names::BE6, size_of::<Backend6>())?,
+            services: windows(names::SVC, size_of::<ServiceRow>())?,
+            v4: windows(names::BE4, size_of::<Backend4>())?,
+            v6: windows(names::BE6, size_of::<Backend6>())?,
         })
     }
 
     pub(super) fn service_rows(&self) -> usize {
-        self.services.words().len()
+        self.services.len()
     }
 
     /// Rows of the arena, per family.
     pub(super) fn backend_rows(&self) -> usize {
-        (self.v4.words().len() / WORDS4).min(self.v6.words().len() / WORDS6)
+        (self.v4.len() / WORDS4).min(self.v6.len() / WORDS6)
     }
 
     /// Fills rows `base..` of an arena.
@@ -84,7 +84,7 @@ impl Backends {
                     store(&self.v6, row, bytemuck::cast::<_, [u64; WORDS6]>(row6))
                 }
             };
-            written.ok_or_else(|| absent("store", format!("arena row {row}")))?;
+            written.map_err(|source| error("store", format!("arena row {row}"), source))?;
         }
         // Whoever sees the service row that will name this range sees its backends.
         fence(Ordering::Release);
@@ -94,10 +94,9 @@ impl Backends {
     /// Fills rows `base..` of an arena with words that follow each other.
     pub(super) fn write_ring(&self, v4: bool, base: u32, words: &[u64]) -> Result<(), Error> {
         let (arena, row_words) = if v4 { (&self.v4, WORDS4) } else { (&self.v6, WORDS6) };
-        let first = base as usize * row_words;
-        let room = arena.words().get(first..first + words.len());
-        let room = room.ok_or_else(|| absent("store", format!("arena rows {base} and behind it")))?;
-        for (to, word) in room.iter().zip(words) {
+        for (at, word) in (base as usize * row_words..).zip(words) {
+            let to = arena.word(at);
+            let to = to.map_err(|source| error("store", format!("arena rows from {base} on"), source))?;
             to.store(*word, Ordering::Relaxed);
         }
         // As above.
@@ -126,32 +125,30 @@ impl Backends {
                     Backend { addr: IpAddr::V6(addr.into()), port: port.to_host() }
                 }),
             })
-            .collect::<Option<Vec<_>>>();
-        let backends = backends
-            .ok_or_else(|| absent("load", format!("arena rows that {} row {row} names", names::SVC)))?;
+            .collect::<io::Result<Vec<_>>>();
+        let backends = backends.map_err(|source| {
+            error("load", format!("arena rows that {} row {row} names", names::SVC), source)
+        })?;
         Ok((service, backends))
     }
 
     fn service(&self, row: u32, call: &'static str) -> Result<&AtomicU64, Error> {
-        self.services
-            .words()
-            .get(row as usize)
-            .ok_or_else(|| absent(call, format!("{} row {row}", names::SVC)))
+        let word = self.services.word(row as usize);
+        word.map_err(|source| error(call, format!("{} row {row}", names::SVC), source))
     }
 }
 
-fn store<const N: usize>(arena: &Mapped<AtomicU64>, row: usize, words: [u64; N]) -> Option<()> {
-    for (to, word) in arena.words().get(row * N..(row + 1) * N)?.iter().zip(words) {
-        to.store(word, Ordering::Relaxed);
+fn store<const N: usize>(arena: &Windows, row: usize, words: [u64; N]) -> io::Result<()> {
+    for (at, word) in (row * N..).zip(words) {
+        arena.word(at)?.store(word, Ordering::Relaxed);
     }
-    Some(())
+    Ok(())
 }
 
-fn load<const N: usize>(arena: &Mapped<AtomicU64>, row: usize) -> Option<[u64; N]> {
-    let words = arena.words().get(row * N..(row + 1) * N)?.first_chunk::<N>()?;
-    Some(words.each_ref().map(|word| word.load(Ordering::Relaxed)))
-}
-
-fn absent(call: &'static str, row: String) -> Error {
-    error(call, row, io::Error::other("the map has no such row"))
+fn load<const N: usize>(arena: &Windows, row: usize) -> io::Result<[u64; N]> {
+    let mut words = [0; N];
+    for (at, word) in (row * N..).zip(&mut words) {
+        *word = arena.word(at)?.load(Ordering::Relaxed);
+    }
+    Ok(words)
 }

@@ -1,10 +1,14 @@
 //! The kernel's jiffies, in which entries and events are dated, as times.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, SystemTime},
+};
 
 use netpol_common::names;
 
-use super::{Object, RunContext, RunError, Switches};
+use super::{Object, RunError, Switches, bpf};
 
 /// Frequencies that kernels are built with.
 const USUAL_HZ: [u32; 4] = [100, 250, 300, 1000];
@@ -15,7 +19,7 @@ const MASK: u32 = i32::MAX.cast_unsigned();
 
 /// Reads jiffies by running a program, finds out how long one is, and tells the programs.
 pub struct Clock {
-    object: Object,
+    program: ClockProgram,
     switches: Switches,
     first: Option<(u32, Duration)>,
     hz: Option<u32>,
@@ -31,10 +35,8 @@ pub struct Jiffies {
 }
 
 impl Clock {
-    /// Keeps the object for its program.
-    #[must_use]
-    pub fn new(object: Object, switches: Switches) -> Self {
-        Self { object, switches, first: None, hz: None }
+    pub(super) fn new(program: ClockProgram, switches: Switches) -> Self {
+        Self { program, switches, first: None, hz: None }
     }
 
     /// The moment now. `at` is the same moment on a clock that never jumps. `None`: called too short a time for the
@@ -44,7 +46,7 @@ impl Clock {
     ///
     /// If the kernel does not run the program.
     pub fn now(&mut self, at: Duration) -> Result<Option<Jiffies>, RunError> {
-        let now = jiffies(&self.object)?;
+        let now = self.program.jiffies()?;
         let (first, since) = *self.first.get_or_insert((now, at));
         if self.hz.is_none() {
             self.hz = frequency(first, now, at.saturating_sub(since));
@@ -56,12 +58,25 @@ impl Clock {
     }
 }
 
-/// The low 31 bits of the kernel's jiffies.
-pub(super) fn jiffies(object: &Object) -> Result<u32, RunError> {
-    // The kernel takes no packet shorter than an Ethernet header.
-    let packet = [0; 64];
-    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
-    Ok(object.test_run(names::CLOCK, &packet, context)?.action.cast_unsigned() & MASK)
+/// The program, without the object that it came from: that keeps the instructions of all programs.
+pub(super) struct ClockProgram(OwnedFd);
+
+impl ClockProgram {
+    pub(super) fn of(object: &mut Object) -> Result<Self, RunError> {
+        let program = object.program(names::CLOCK).map_err(|error| failed(io::Error::other(error)))?;
+        let fd = program.fd().map_err(|error| failed(io::Error::other(error)))?;
+        Ok(Self(fd.as_fd().try_clone_to_owned().map_err(failed)?))
+    }
+
+    /// The low 31 bits of the kernel's jiffies.
+    pub(super) fn jiffies(&self) -> Result<u32, RunError> {
+        // The kernel takes no packet shorter than an Ethernet header.
+        Ok(bpf::run(self.0.as_fd(), &[0; 64]).map_err(failed)? & MASK)
+    }
+}
+
+fn failed(source: io::Error) -> RunError {
+    RunError { program: names::CLOCK.into(), source: source.into() }
 }
 
 /// Jiffies in a second, from two samples; `None` if they are too close.

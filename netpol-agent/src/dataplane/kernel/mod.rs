@@ -50,6 +50,7 @@ mod uplinks;
 mod veth;
 mod watch;
 mod ways_out;
+mod windows;
 mod xdp;
 
 pub use aside::PutAside;
@@ -57,7 +58,7 @@ pub use clock::{Clock, Jiffies};
 pub use connections::{ConnectionKey, Connections};
 pub use discover::{Change, DiscoverError, Unpoliced};
 pub use gc::{Conntrack, Fill, Progress};
-pub use heap::ALLOCATOR_OPTIONS;
+pub use heap::{ALLOCATOR_OPTIONS, give_back};
 pub use judge::{Judgement, judge};
 pub use links::{AttachMode, LinkError};
 pub use lives::{HEARTBEAT, Life};

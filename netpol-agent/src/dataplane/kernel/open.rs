@@ -8,7 +8,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions, Maps, NodeServices,
     NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes, Stats, Timeouts, Told, Unpoliced,
-    UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, carry, clock,
+    UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, carry,
+    clock::ClockProgram,
     links::{self, Links},
     pins::{self, Pins},
     sockets::{self, Sockets},
@@ -172,7 +173,8 @@ impl Kernel {
             sockets::open(&mut object, pins.sockets(), others_have(pins::SOCKETS), node_services);
         let links = Links::open(&mut object, pins.links(), others_have(pins::LINKS), *attach)?;
         let mode = links.mode();
-        let start = Start { now: clock::jiffies(&object)?, quota: *quota };
+        let clock = ClockProgram::of(&mut object)?;
+        let start = Start { now: clock.jiffies()?, quota: *quota };
         let xdp = Xdp::open(&mut object, pins.maps(), &others, uplinks.xdp)?;
         let xdp_states = xdp.states();
         let uplinks = Uplinks::open(pins.maps(), uplinks.clone(), xdp)?;
@@ -202,7 +204,7 @@ impl Kernel {
             told: Told::new(&mut object)?,
             stats: Stats::new(&mut object)?,
             conntrack: Conntrack::new(&mut object, *timeouts, maps.quotas(), maps.switches())?,
-            clock: Clock::new(object, maps.switches()),
+            clock: Clock::new(clock, maps.switches()),
             maps,
             mode,
             node_services,
