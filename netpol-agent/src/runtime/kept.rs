@@ -1,4 +1,8 @@
-use std::collections::BTreeMap;
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use serde::Deserialize;
@@ -16,9 +20,15 @@ struct Shelf {
     read: Read,
     /// The text of the first that came. What others have in common with it they do not repeat.
     pattern: Box<[u8]>,
-    /// By name.
-    texts: BTreeMap<Box<str>, Box<[u8]>>,
+    texts: BTreeSet<Text>,
 }
+
+/// The name of an object and its compressed text, in one piece: behind four bytes with the length of the name. Found by name.
+#[derive(Debug)]
+struct Text(Box<[u8]>);
+
+/// Bytes of a length.
+const LENGTH: usize = size_of::<u32>();
 
 type Read = fn(&[u8]) -> Option<Manifest>;
 
@@ -36,16 +46,16 @@ impl Kept {
         let shelf = self.0.entry(shelf(object)).or_insert_with(|| Shelf {
             read: reader(manifest),
             pattern: json.clone().into_boxed_slice(),
-            texts: BTreeMap::new(),
+            texts: BTreeSet::new(),
         });
         let text = compress_prepend_size_with_dict(&json, &shelf.pattern);
-        shelf.texts.insert(object.name.as_str().into(), text.into_boxed_slice());
+        shelf.texts.replace(Text::new(&object.name, &text));
     }
 
     pub(super) fn remove(&mut self, object: &ObjectRef) -> Option<Manifest> {
         let key = shelf(object);
         let shelf = self.0.get_mut(&key)?;
-        let text = shelf.texts.remove(object.name.as_str())?;
+        let text = shelf.texts.take(object.name.as_bytes())?;
         let manifest = shelf.manifest(&text);
         if shelf.texts.is_empty() {
             self.0.remove(&key);
@@ -55,22 +65,65 @@ impl Kept {
 
     pub(super) fn get(&self, object: &ObjectRef) -> Option<Manifest> {
         let shelf = self.0.get(&shelf(object))?;
-        shelf.manifest(shelf.texts.get(object.name.as_str())?)
+        shelf.manifest(shelf.texts.get(object.name.as_bytes())?)
     }
 
     pub(super) fn manifests(&self) -> impl Iterator<Item = Manifest> {
-        self.0.values().flat_map(|shelf| shelf.texts.values().filter_map(|text| shelf.manifest(text)))
+        self.0.values().flat_map(|shelf| shelf.texts.iter().filter_map(|text| shelf.manifest(text)))
     }
 }
 
 impl Shelf {
-    fn manifest(&self, text: &[u8]) -> Option<Manifest> {
-        let json = decompress_size_prepended_with_dict(text, &self.pattern)
+    fn manifest(&self, text: &Text) -> Option<Manifest> {
+        let json = decompress_size_prepended_with_dict(text.compressed(), &self.pattern)
             .inspect_err(|error| tracing::error!(%error, "a kept object"))
             .ok()?;
         (self.read)(&json)
     }
 }
+
+impl Text {
+    fn new(name: &str, compressed: &[u8]) -> Self {
+        // No object is that large: it came in one piece of JSON.
+        let length = u32::try_from(name.len()).unwrap_or(0).to_ne_bytes();
+        Self([&length[..], name.as_bytes(), compressed].concat().into_boxed_slice())
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let (length, rest) = self.0.split_first_chunk::<LENGTH>().unwrap_or((&[0; LENGTH], &[]));
+        rest.split_at_checked(u32::from_ne_bytes(*length) as usize).unwrap_or_default()
+    }
+
+    fn compressed(&self) -> &[u8] {
+        self.parts().1
+    }
+}
+
+impl Borrow<[u8]> for Text {
+    fn borrow(&self) -> &[u8] {
+        self.parts().0
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().0.cmp(other.parts().0)
+    }
+}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Text {}
 
 fn reader(manifest: &Manifest) -> Read {
     match manifest {
@@ -143,8 +196,7 @@ mod tests {
             assert_eq!(kept.get(&model::reference(pod)).as_ref(), Some(pod));
         }
         let plain: usize = pods.iter().map(|pod| serde_json::to_vec(pod).unwrap().len()).sum();
-        let taken: usize =
-            kept.0.values().flat_map(|shelf| shelf.texts.values()).map(|text| text.len()).sum();
+        let taken: usize = kept.0.values().flat_map(|shelf| &shelf.texts).map(|text| text.0.len()).sum();
         assert!(taken * 5 < plain, "{taken} of {plain} bytes");
     }
 }
