@@ -13,7 +13,7 @@ const SHF_EXECINSTR: usize = 4;
 /// Low four bits of `st_info`: a function.
 const STT_FUNC: u8 = 2;
 /// Bytes of an `Elf64_Shdr`.
-const SECTION_HEADER: usize = 64;
+pub(super) const SECTION_HEADER: usize = 64;
 /// Bytes of an `Elf64_Sym`.
 const SYMBOL: usize = 24;
 /// Bytes of an `Elf64_Rel`.
@@ -30,9 +30,10 @@ pub(crate) struct Elf<'a> {
 #[derive(Debug)]
 pub(crate) struct Section {
     pub(crate) name: String,
-    kind: u32,
+    pub(super) kind: u32,
     flags: usize,
-    contents: Range<usize>,
+    /// Where in the file they are.
+    pub(super) contents: Range<usize>,
     link: usize,
     info: usize,
 }
@@ -137,7 +138,7 @@ fn symbol(file: &[u8], at: usize, strings: usize) -> Result<Symbol> {
     })
 }
 
-fn number(file: &[u8], at: usize, width: usize) -> Result<usize> {
+pub(super) fn number(file: &[u8], at: usize, width: usize) -> Result<usize> {
     let bytes = file.get(at..at + width).with_context(|| format!("truncated at byte {at}"))?;
     let mut wide = [0; 8];
     wide[..width].copy_from_slice(bytes);

@@ -2,6 +2,7 @@
 
 pub(crate) mod elf;
 mod stack;
+mod strip;
 
 use std::{fs, path::Path, process::Command};
 
@@ -86,8 +87,10 @@ fn object_with(paths: &Paths, toolchain: &Toolchain, features: &[&str], flags: &
     command::run(toolchain.cargo_with(paths, "build", flags).args(features))?;
     let built = paths.target.join("bpf/build").join(setup::BPF_TARGET).join("release/netpol-ebpf");
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    check(&bytes).with_context(|| format!("the kernel object {} is unfit", built.display()))?;
-    replace_if_changed(&paths.bpf_object(), &bytes)
+    let stripped = strip::without_debug_information(&bytes);
+    let checked = stripped.and_then(|object| check(&object).map(|()| object));
+    let object = checked.with_context(|| format!("the kernel object {} is unfit", built.display()))?;
+    replace_if_changed(&paths.bpf_object(), &object)
 }
 
 /// `cargo SUBCOMMAND` on the workspace, with the kernel object named where the agent would not look by itself.
