@@ -17,6 +17,7 @@ use crate::flows::status;
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
+const POLL_MOST: Duration = Duration::from_millis(100);
 const WITH_FAULT_POINTS: &str = "netpol-agent-faults";
 const FAULT_POINTS_BUILD: &str =
     "cargo build -p netpol-agent --features fault-points --bin netpol-agent-faults";
@@ -223,7 +224,8 @@ impl Bed {
     /// # Errors
     /// If one ends or takes longer than `patience`.
     pub fn await_agents(&mut self, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
+        let begun = Instant::now();
+        let deadline = begun + patience;
         for agent in &mut self.agents {
             let pods = self.pods.values().filter(|p| p.node == agent.node && !p.wish.host_network).count();
             loop {
@@ -245,7 +247,8 @@ impl Bed {
                     agent.node,
                     agent.log()
                 );
-                thread::sleep(POLL);
+                // Each answer costs the agent something: what takes long is known to a hundredth.
+                thread::sleep((begun.elapsed() / 100).clamp(POLL, POLL_MOST));
             }
         }
         Ok(())
