@@ -6,7 +6,12 @@ mod policy;
 mod source;
 mod ui_bind;
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 pub use flows::FlowArgs;
@@ -101,9 +106,10 @@ pub struct RunArgs {
     /// The cgroup of those processes. By default the root of the unified hierarchy: all of them
     #[arg(long, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
-    /// Connections, per address family
-    #[arg(long, value_name = "N", default_value_t = limits::CT, value_parser = value_parser!(u32).range(1024..=1 << 24))]
-    pub ct_max: u32,
+    /// Connections, per address family. By default as many as the pinned tables have room for; where there are none yet, one for each 256 KiB
+    /// of the node's memory, from 65536 to 1048576, in a power of two
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1024..=1 << 24))]
+    pub ct_max: Option<u32>,
     /// Entries of the connection tables that one pod may fill, both families together (a translated connection fills two).
     /// By default a quarter of --ct-max
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(64..=1 << 24))]
@@ -186,13 +192,14 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const PIN_DIR: &str = "/sys/fs/bpf/netpol";
 
 impl RunArgs {
-    /// What the kernel side is opened with.
+    /// What the kernel side is opened with; `connections` are per address family, where [`ct_max`](Self::ct_max) does not say.
     #[must_use]
-    pub fn kernel(&self) -> KernelOptions {
+    pub fn kernel(&self, connections: impl FnOnce(&Path) -> u32) -> KernelOptions {
+        let ct = self.ct_max.unwrap_or_else(|| connections(&self.pin_dir));
         KernelOptions {
             pin_dir: self.pin_dir.clone(),
             netns_dir: self.netns_dir.clone(),
-            sizes: Sizes { ct: self.ct_max, backends: self.backends_max, services: self.services_max },
+            sizes: Sizes { ct, backends: self.backends_max, services: self.services_max },
             attach: match self.attach {
                 Attach::Auto => None,
                 Attach::Tcx => Some(AttachMode::Tcx),
@@ -203,8 +210,8 @@ impl RunArgs {
                 (ForNode::Off, _) | (_, ForServices::Off) => NodeServices::Off,
             },
             timeouts: self.timeouts(),
-            quota: self.ct_pod_max.unwrap_or(self.ct_max / 4),
-            outside_quota: self.ct_outside_max.unwrap_or(self.ct_max / 2),
+            quota: self.ct_pod_max.unwrap_or(ct / 4),
+            outside_quota: self.ct_outside_max.unwrap_or(ct / 2),
             uplinks: UplinkOptions {
                 choice: match self.services {
                     ForServices::On => self.uplinks.clone(),

@@ -13,9 +13,13 @@ fn run(extra: &[&str]) -> Result<RunArgs, String> {
 #[test]
 fn defaults_are_those_of_the_documentation() {
     let args = run(&[]).unwrap();
-    assert_eq!(args.kernel().sizes, Sizes::default());
-    assert_eq!((args.kernel().attach, Switch::from(args.fast_path)), (None, Switch::On));
-    assert_eq!(args.kernel().uplinks, UplinkOptions::default());
+    let kernel = args.kernel(|pins| if pins == Path::new(PIN_DIR) { 8192 } else { 0 });
+    assert_eq!(kernel.sizes, Sizes { ct: 8192, ..Sizes::default() });
+    assert_eq!((kernel.quota, kernel.outside_quota), (2048, 4096));
+    assert_eq!((kernel.attach, Switch::from(args.fast_path)), (None, Switch::On));
+    assert_eq!(kernel.uplinks, UplinkOptions::default());
+    let kernel = run(&["--ct-max=4096"]).unwrap().kernel(|_| 8192);
+    assert_eq!((kernel.sizes.ct, kernel.quota, kernel.outside_quota), (4096, 1024, 2048));
     assert_eq!(args.source, Source::Dir("/m".into()));
     assert_eq!(args.ui_bind.to_string(), "127.0.0.1:9472");
     assert_eq!(run(&["--ui-bind=off"]).unwrap().ui_bind, UiBind::Off);
@@ -24,7 +28,7 @@ fn defaults_are_those_of_the_documentation() {
 #[test]
 fn without_services_nothing_is_translated_anywhere() {
     let args = run(&["--services=off"]).unwrap();
-    let kernel = args.kernel();
+    let kernel = args.kernel(|_| 8192);
     assert_eq!((kernel.node_services, kernel.uplinks.choice), (NodeServices::Off, UplinkChoice::Off));
     assert_eq!(args.hand_over(), Switch::Off);
     let args = run(&["--services=off", "--external-mode=dsr"]).unwrap();

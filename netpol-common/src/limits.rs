@@ -1,6 +1,6 @@
 //! Map capacities, in rows. The agent may ask for others when it creates the maps.
 
-/// Connections per family. A row takes about 170 bytes of kernel memory, allocated at load.
+/// Connections per family. A row takes 212 bytes of kernel memory, allocated at load.
 pub const CT: u32 = 131_072;
 /// Pod interfaces on this node.
 pub const EP: u32 = 4_096;

@@ -1,7 +1,10 @@
 //! `netpolctl status`
 
 use super::table::{Align, table};
-use crate::{ctl::api::Status, model::Level};
+use crate::{
+    ctl::api::{Memory, Status},
+    model::Level,
+};
 
 /// Problems below this many are listed in full.
 const MAX_PROBLEMS: usize = 50;
@@ -18,10 +21,22 @@ pub(super) fn render(status: &Status) -> String {
     }
     text.push('\n');
     text.push_str(&table(
-        [("TABLE", Align::Left), ("ROWS", Align::Right), ("CAPACITY", Align::Right), ("FULL", Align::Right)],
+        [
+            ("TABLE", Align::Left),
+            ("ROWS", Align::Right),
+            ("CAPACITY", Align::Right),
+            ("FULL", Align::Right),
+            ("MEMORY", Align::Right),
+        ],
         status.tables.iter().map(|fill| {
             let share = (fill.rows * 100).checked_div(fill.capacity).unwrap_or(0);
-            [fill.table.clone(), fill.rows.to_string(), fill.capacity.to_string(), format!("{share}%")]
+            [
+                fill.table.clone(),
+                fill.rows.to_string(),
+                fill.capacity.to_string(),
+                format!("{share}%"),
+                mebibytes(fill.bytes),
+            ]
         }),
         "no tables",
     ));
@@ -67,6 +82,9 @@ fn summary(status: &Status) -> String {
         "{} seen, {} of {} kept, {} following, {} lost to slow followers",
         flows.seen, flows.kept, flows.capacity, flows.followers, flows.lost
     );
+    let Memory { agent: resident, maps, node: whole } = status.memory;
+    let memory =
+        format!("{} agent, {} kernel maps, of {}", mebibytes(resident), mebibytes(maps), mebibytes(whole));
     let rows = [
         ("node", node.clone()),
         ("agent", format!("{version}, ABI {abi}")),
@@ -79,11 +97,17 @@ fn summary(status: &Status) -> String {
         ("from outside", status.external_mode.clone()),
         ("xdp", format!("{} ({} frames)", status.xdp, status.xdp_frames)),
         ("flow records", records),
+        ("memory", memory),
     ];
     rows.iter().fold(String::new(), |mut text, (name, value)| {
         text.push_str(&format!("{name:<13} {value}\n"));
         text
     })
+}
+
+/// With a digit behind the point; a dash where the kernel does not say.
+fn mebibytes(bytes: u64) -> String {
+    if bytes == 0 { "-".to_owned() } else { format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)) }
 }
 
 fn problems(status: &Status) -> String {
@@ -107,4 +131,21 @@ fn problems(status: &Status) -> String {
         text.push_str(&format!("… and {} more: netpolctl status -o json\n", problems.len() - MAX_PROBLEMS));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::{State as _, fixture::Fixture};
+
+    #[tokio::test]
+    async fn memory_is_told_of_the_agent_of_all_maps_and_of_each() {
+        let text = render(&Fixture::new().status().await);
+        let begins = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        let memory = "60.0 MiB agent, 100.0 MiB kernel maps, of 8192.0 MiB";
+        assert!(begins("memory ").ends_with(memory), "{text}");
+        for (table, bytes) in [("np_ct ", " 90.0 MiB"), ("np_peer ", " 1.5 MiB"), ("np_fe ", " -")] {
+            assert!(begins(table).ends_with(bytes), "{table}: {text}");
+        }
+    }
 }

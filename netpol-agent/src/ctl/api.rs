@@ -170,6 +170,9 @@ pub struct Status {
     /// Frames that XDP has translated since the agent started.
     #[serde(default)]
     pub xdp_frames: u64,
+    /// What netpol takes of the node's memory.
+    #[serde(default)]
+    pub memory: Memory,
     /// How full the maps are.
     pub tables: Vec<TableFill>,
     /// Packets by verdict and direction; only what has been seen at least once.
@@ -206,6 +209,17 @@ pub struct EndpointCounts {
     pub changing: usize,
 }
 
+/// Memory in bytes; 0 where the kernel does not say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// That the agent has in use.
+    pub agent: u64,
+    /// That the kernel takes for the pinned maps. Kernels before 6.4 tell what it would be with every row in its place.
+    pub maps: u64,
+    /// That the node has.
+    pub node: u64,
+}
+
 /// How full a map is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TableFill {
@@ -215,6 +229,9 @@ pub struct TableFill {
     pub rows: usize,
     /// Rows that fit.
     pub capacity: usize,
+    /// Memory in bytes, of both families' maps together: see [`Memory::maps`].
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// Packets that met the same end.

@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use super::{
     ExplainError, Knowledge, Measures, Numbers, PastError, State,
     api::{
-        Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, SimulateRequest,
+        Checked, EndpointView, ExplainRequest, Explanation, Memory, PolicyView, ServiceView, SimulateRequest,
         Simulated, Status, SuggestRequest, Suggested,
     },
     endpoint_counts, explain, render_metrics, simulated, suggested, table_fills,
@@ -172,7 +172,10 @@ impl State for Fixture {
                 self.dataplane.rows().counts(),
                 &self.dataplane.capacity(),
                 [(3, 100), (0, 100)],
+                &[("np_ct4", 40 << 20), ("np_ct6", 50 << 20), ("np_peer4", 3 << 19), ("np_port", 1 << 10)]
+                    .into(),
             ),
+            memory: Memory { agent: 60 << 20, maps: 100 << 20, node: 8 << 30 },
             flows: self.flows.counts(),
             problems: vec![Problem {
                 level: Level::Error,
@@ -210,6 +213,7 @@ impl State for Fixture {
             rows: self.dataplane.rows().counts(),
             capacity: &self.dataplane.capacity(),
             epoch: self.dataplane.epoch(),
+            memory: Memory { agent: 60 << 20, maps: 100 << 20, node: 8 << 30 },
             in_sync: true,
             xdp: [("native", 1), ("generic", 0)],
             xdp_frames: 7,

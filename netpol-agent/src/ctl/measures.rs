@@ -1,9 +1,13 @@
 //! Durations that are measured as they happen, until somebody reads them.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
-    metrics::histogram::{Histogram, exponential_buckets, linear_buckets},
+    metrics::{
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets, linear_buckets},
+    },
     registry::{Registry, Unit},
 };
 
@@ -23,13 +27,38 @@ pub struct Measures {
     policy: Histogram,
     compile: Histogram,
     apply: Histogram,
+    startup: Family<Vec<(&'static str, &'static str)>, Gauge<f64, AtomicU64>>,
+}
+
+/// How far an agent has come since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The source has delivered everything.
+    Delivered,
+    /// All of it is in force.
+    InForce,
+}
+
+impl Stage {
+    const ALL: [Self; 2] = [Self::Delivered, Self::InForce];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::InForce => "in-force",
+        }
+    }
 }
 
 impl Default for Measures {
     fn default() -> Self {
         let programming = || Histogram::new(programming_buckets());
         let work = || Histogram::new(work_buckets());
-        Self { network: programming(), policy: programming(), compile: work(), apply: work() }
+        let startup = Family::default();
+        for stage in Stage::ALL {
+            drop(startup.get_or_create(&vec![("until", stage.name())]));
+        }
+        Self { network: programming(), policy: programming(), compile: work(), apply: work(), startup }
     }
 }
 
@@ -55,6 +84,11 @@ impl Measures {
             Programmed::Policy => &self.policy,
         };
         histogram.observe(after.as_secs_f64());
+    }
+
+    /// So long after its start the agent has come so far.
+    pub fn reached(&self, stage: Stage, after: Duration) {
+        self.startup.get_or_create(&vec![("until", stage.name())]).set(after.as_secs_f64());
     }
 
     /// A plan was made in so long.
@@ -83,6 +117,12 @@ impl Measures {
         );
         add("compile_duration", "Making a plan out of what has changed", &self.compile);
         add("apply_duration", "Writing the operations of a plan to the maps", &self.apply);
+        registry.register_with_unit(
+            "startup",
+            "From the agent's start until the source had delivered everything, and until that was in force",
+            Unit::Seconds,
+            self.startup.clone(),
+        );
     }
 }
 

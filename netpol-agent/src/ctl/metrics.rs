@@ -16,7 +16,7 @@ use prometheus_client::{
 
 use super::{
     Measures,
-    api::{EndpointView, PendingReason},
+    api::{EndpointView, Memory, PendingReason},
 };
 use crate::{
     dataplane::{Capacity, RowCounts},
@@ -43,6 +43,8 @@ pub struct Numbers<'a> {
     pub connections: [(usize, usize); 2],
     /// How much the other maps hold.
     pub rows: RowCounts,
+    /// What netpol takes of the node's memory.
+    pub memory: Memory,
     /// And how much they could hold.
     pub capacity: &'a Capacity,
     /// Value of the epoch counter.
@@ -75,6 +77,7 @@ pub fn render(numbers: &Numbers<'_>) -> String {
     packets(&mut registry, numbers.counters);
     xdp(&mut registry, numbers);
     tables(&mut registry, numbers);
+    memory(&mut registry, numbers.memory);
     watches(&mut registry, numbers.watches);
     kubernetes_events(&mut registry, numbers.events);
     numbers.measures.register(&mut registry);
@@ -218,6 +221,15 @@ fn tables(registry: &mut Registry, numbers: &Numbers<'_>) {
     for (map, (rows, capacity)) in fills(numbers.rows, numbers.capacity) {
         set(&used, vec![("map", map)], rows);
         set(&room, vec![("map", map)], capacity);
+    }
+}
+
+fn memory(registry: &mut Registry, Memory { agent, maps, node: _ }: Memory) {
+    let family = Family::<Labels, Gauge>::default();
+    registry.register_with_unit("memory", "Memory in use", Unit::Bytes, family.clone());
+    for (of, bytes) in [("agent", agent), ("maps", maps)] {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        family.get_or_create(&vec![("of", of)]).set(bytes);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
 
 use super::*;
 use crate::{
-    ctl::{Programmed, State as _, fixture::Fixture},
+    ctl::{Programmed, Stage, State as _, fixture::Fixture},
     source::Watches,
 };
 
@@ -93,6 +93,7 @@ fn numbers_are_those_of_the_maps_and_counters() {
     measures.programmed(Programmed::Endpoints, Duration::from_millis(700));
     measures.programmed(Programmed::Policy, Duration::from_secs(70));
     measures.compiled(Duration::from_millis(1));
+    measures.reached(Stage::Delivered, Duration::from_millis(1500));
     let numbers = Numbers {
         endpoints: &[],
         overdue: 1,
@@ -100,6 +101,7 @@ fn numbers_are_those_of_the_maps_and_counters() {
         counters: &counters,
         connections: [(10, 20), (0, 40)],
         rows: RowCounts::default(),
+        memory: Memory { agent: 3 << 20, maps: 5 << 20, node: 9 << 30 },
         capacity: &capacity,
         epoch: 9,
         in_sync: true,
@@ -122,6 +124,10 @@ fn numbers_are_those_of_the_maps_and_counters() {
         "netpol_conntrack_entries{family=\"ipv4\"} 10",
         "netpol_conntrack_capacity{family=\"ipv6\"} 40",
         "netpol_map_capacity{map=\"np_peer6\"} 4",
+        "netpol_memory_bytes{of=\"agent\"} 3145728",
+        "netpol_memory_bytes{of=\"maps\"} 5242880",
+        "netpol_startup_seconds{until=\"delivered\"} 1.5",
+        "netpol_startup_seconds{until=\"in-force\"} 0.0",
         "netpol_pods_pending{reason=\"no-interface\"} 0",
         "netpol_pods_pending_overdue 1",
         "netpol_policies_refused 3",

@@ -20,7 +20,7 @@ mod target;
 
 pub use client::{Client, ClientError};
 pub use explain::{ExplainError, Knowledge, explain};
-pub use measures::{Measures, Programmed};
+pub use measures::{Measures, Programmed, Stage};
 pub use metrics::{Numbers, render as render_metrics};
 pub use past::{PastError, simulated, suggested};
 pub use server::serve;

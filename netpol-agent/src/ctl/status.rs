@@ -38,9 +38,14 @@ pub fn event_counters(rows: &[Counter]) -> Vec<EventCounter> {
 }
 
 /// How full the maps that the agent writes are; of a map for each family, the fuller one. `connections` are entries and
-/// capacity of both connection tables.
+/// capacity of both connection tables, `memory` is what each map takes.
 #[must_use]
-pub fn table_fills(rows: RowCounts, capacity: &Capacity, connections: [(usize, usize); 2]) -> Vec<TableFill> {
+pub fn table_fills(
+    rows: RowCounts,
+    capacity: &Capacity,
+    connections: [(usize, usize); 2],
+    memory: &BTreeMap<&'static str, u64>,
+) -> Vec<TableFill> {
     let [four, six] = connections;
     let (entries, room) = four.max(six);
     let fuller = |[four, six]: [usize; 2]| four.max(six);
@@ -55,7 +60,10 @@ pub fn table_fills(rows: RowCounts, capacity: &Capacity, connections: [(usize, u
         ("np_svc", rows.services, capacity.services),
         ("np_be", fuller(rows.backends), capacity.backends),
     ]
-    .map(|(table, rows, capacity)| TableFill { table: table.to_owned(), rows, capacity })
+    .map(|(table, rows, capacity)| {
+        let maps = memory.iter().filter(|(map, _)| map.trim_end_matches(['4', '6']) == table);
+        TableFill { table: table.to_owned(), rows, capacity, bytes: maps.map(|(_, bytes)| bytes).sum() }
+    })
     .into()
 }
 

@@ -127,7 +127,7 @@ mod tests {
             phase: phase.into(),
             version: String::new(),
         };
-        let fill = |table: &str, rows| TableFill { table: table.into(), rows, capacity: 100 };
+        let fill = |table: &str, rows| TableFill { table: table.into(), rows, capacity: 100, bytes: 0 };
         let pod = Name::new("shop", "db");
         let endpoint = EndpointView {
             pod: Some(pod.clone()),

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use netpol_common::{stats::Counter, version::ABI_VERSION};
@@ -8,13 +8,13 @@ use crate::{
     ctl::{
         self, ExplainError, Knowledge, PastError, State,
         api::{
-            Checked, EndpointView, ExplainRequest, Explanation, PolicyView, ServiceView, SimulateRequest,
-            Simulated, Status, SuggestRequest, Suggested,
+            Checked, EndpointView, ExplainRequest, Explanation, Memory, PolicyView, ServiceView,
+            SimulateRequest, Simulated, Status, SuggestRequest, Suggested,
         },
     },
     dataplane::{
         Capacity,
-        kernel::{Stats, XdpCounter, XdpMode, XdpStates},
+        kernel::{self, MapMemory, Stats, XdpCounter, XdpMode, XdpStates},
     },
     diagnose::{self, Finding, Subject},
     flow::{FlowMetrics, FlowStore},
@@ -35,6 +35,7 @@ pub(super) struct Agent {
     pub(super) watches: Watches,
     pub(super) events: Counts,
     pub(super) capacity: Capacity,
+    pub(super) maps: MapMemory,
     pub(super) node_services: String,
     pub(super) xdp: XdpStates,
     pub(super) xdp_sent: XdpCounter,
@@ -62,6 +63,25 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// What netpol takes, and what each map.
+    fn memory(&self) -> (Memory, BTreeMap<&'static str, u64>) {
+        fn told<T: Default>(what: &str, answer: io::Result<T>) -> T {
+            answer.unwrap_or_else(|error| {
+                tracing::error!(%error, "asking for memory: {what}");
+                T::default()
+            })
+        }
+        let maps = told("maps", self.maps.read());
+        let memory = Memory {
+            agent: told("agent", kernel::resident()),
+            maps: maps.values().sum(),
+            node: told("node", kernel::of_node()),
+        };
+        (memory, maps)
+    }
+}
+
 impl State for Agent {
     fn node(&self) -> &str {
         &self.node
@@ -73,6 +93,7 @@ impl State for Agent {
         let caught_up = self.rescan.now().await && self.shared.caught_up().await;
         let now = self.shared.status();
         let counters = self.counters();
+        let (memory, maps) = self.memory();
         let mut problems = self.shared.problems();
         problems.extend(self.xdp.problems());
         let endpoints = self.shared.endpoints();
@@ -100,7 +121,9 @@ impl State for Agent {
                 engine.row_counts(),
                 &self.capacity,
                 now.connections.map(|fill| (fill.entries, fill.capacity)),
+                &maps,
             ),
+            memory,
             packets: ctl::packet_counters(&counters),
             counters: ctl::event_counters(&counters),
             flows: self.records.counts(),
@@ -171,6 +194,7 @@ impl State for Agent {
             overdue: now.overdue.len(),
             policies_refused: engine.refused_count(),
             counters: &counters,
+            memory: self.memory().0,
             connections: now.connections.map(|fill| (fill.entries, fill.capacity)),
             rows: engine.row_counts(),
             capacity: &self.capacity,

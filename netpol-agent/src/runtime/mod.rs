@@ -55,7 +55,7 @@ use crate::{
     ctl::{self, Audience, Socket, SocketError},
     dataplane::{
         Dataplane,
-        kernel::{AttachMode, Kernel, Lock, OpenError, PutAside, Switch},
+        kernel::{self, AttachMode, Kernel, Lock, OpenError, PutAside, Switch},
     },
     engine::Engine,
     export::{Exports, OtlpError},
@@ -146,7 +146,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let plugins = Plugins::open(args)?;
     let hubble = Listeners::bind(&args.flows.hubble())?;
     let exports = Exports::new(&args.flows.export())?;
-    let kernel = Kernel::open(&args.kernel())?;
+    let kernel = Kernel::open(&args.kernel(kernel::connections))?;
     let result = runtime.block_on(live(args, source, (socket, plugins, probes, (hubble, exports)), kernel));
     runtime.shutdown_timeout(LAST_WORDS);
     result
@@ -181,6 +181,7 @@ async fn live(
         stats,
         conntrack,
         clock,
+        memory,
         mode,
         node_services,
         xdp,
@@ -228,6 +229,7 @@ async fn live(
         watches: source.watches(),
         events: Counts::default(),
         capacity: maps.capacity(),
+        maps: memory,
         node_services: match args.services {
             ForServices::On => node_services.to_string(),
             ForServices::Off => "off: --services=off leaves all Services to another proxy".to_owned(),

@@ -18,6 +18,7 @@ use super::{
     status::{Asked, Status, Wired},
 };
 use crate::{
+    ctl::Stage,
     dataplane::{
         self, Dataplane, Interface, Op,
         kernel::{self, Change, Maps},
@@ -44,13 +45,16 @@ pub(super) struct Reconciler<D> {
     /// Services are another proxy's.
     without_services: bool,
     programming: Programming,
+    /// When this process began to work.
+    began: Instant,
 }
 
 impl<D: Dataplane + Epoch> Reconciler<D> {
     pub(super) fn new(shared: Shared, dataplane: D) -> Self {
         let (gone, retry) = (BTreeSet::new(), None);
         let programming = Programming::new(Timestamp::now());
-        Self { shared, dataplane, gone, retry, epoch_advanced: false, without_services: false, programming }
+        let (epoch_advanced, without_services, began) = (false, false, Instant::now());
+        Self { shared, dataplane, gone, retry, epoch_advanced, without_services, programming, began }
     }
 
     /// Takes no notice of Services if another proxy serves them.
@@ -129,6 +133,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 SourceEvent::Synced => {
                     engine.synced();
                     self.shared.update(|status| status.synced = true);
+                    self.shared.measures().reached(Stage::Delivered, self.began.elapsed());
                     tracing::info!("the source has delivered everything");
                 }
             }
@@ -236,6 +241,8 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 tracing::warn!(%error, "free memory stays the agent's");
             }
             self.shared.update(|status| status.programmed = true);
+            self.shared.measures().reached(Stage::InForce, self.began.elapsed());
+            tracing::info!("everything that was delivered is in force");
         }
         Ok(())
     }

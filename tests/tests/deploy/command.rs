@@ -105,7 +105,7 @@ fn further_arguments_of_the_chart_reach_the_programs() {
     let args = run(&objects);
     assert_eq!(
         (args.ct_max, args.log.as_str(), args.api_server.as_deref()),
-        (65536, "debug", Some("https://10.0.0.1:6443"))
+        (Some(65536), "debug", Some("https://10.0.0.1:6443"))
     );
     assert!(cni(&objects).cni_fail_open);
 }

@@ -1,18 +1,21 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use netpol_agent::dataplane::{
-    Backend, ClusterRow, Dataplane, Frontend, Member, Op, Rows, SourceRange, kernel::Sizes,
+    Backend, ClusterRow, Dataplane, Frontend, Member, Op, Rows, SourceRange,
+    kernel::{Sizes, connections, of_node},
 };
 use netpol_common::{
     cluster::kind,
+    conntrack::CtEntry,
     endpoint::EndpointRow,
+    names,
     peer::{CidrRow, PeerRow},
     policy::{ClassId, PolicyKey, PolicyRow, PortKey, PortSetId, RuleId, SlotId},
     service::{FrontendRow, ServiceRow},
 };
 use netpol_tests::bed::{Bed, ClusterSpec};
 
-use crate::node::open;
+use crate::node::{open, pin_dir};
 
 fn addr(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -137,4 +140,19 @@ fn rows_past_the_end_of_the_arena_are_refused() {
     assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 2, backends: two.clone() }).is_ok());
     assert!(kernel.maps.apply(&Op::WriteBackends { base: backends - 1, backends: two }).is_err());
     assert!(kernel.maps.apply(&Op::PutService(services, ServiceRow::default())).is_err());
+}
+
+#[test]
+fn every_map_tells_its_memory_and_pinned_connection_tables_keep_their_size() {
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let pins = pin_dir(bed.node("node1").unwrap());
+    let by_memory = connections(&pins);
+    assert!(by_memory.is_power_of_two() && by_memory >= 65_536, "{by_memory}");
+    let kernel = open(&bed, "node1", None);
+    let memory = kernel.memory.read().unwrap();
+    assert_eq!(memory.len(), names::PINNED.len());
+    let rows = u64::from(Sizes::small().ct);
+    assert!(memory[names::CT4] >= rows * size_of::<CtEntry>() as u64, "{memory:?}");
+    assert!(memory.values().sum::<u64>() < of_node().unwrap(), "{memory:?}");
+    assert_eq!(connections(&pins), Sizes::small().ct);
 }

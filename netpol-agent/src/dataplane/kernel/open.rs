@@ -6,7 +6,7 @@ use netpol_common::names;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions, Maps, NodeServices,
+    AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions, MapMemory, Maps, NodeServices,
     NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes, Stats, Timeouts, Told, Unpoliced,
     UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, carry,
     clock::ClockProgram,
@@ -71,6 +71,8 @@ pub struct Kernel {
     pub conntrack: Conntrack,
     /// The kernel's time.
     pub clock: Clock,
+    /// What the maps take of the node's memory.
+    pub memory: MapMemory,
     /// How programs are attached.
     pub mode: AttachMode,
     /// Whether the node's own processes reach Services.
@@ -115,6 +117,9 @@ pub enum OpenError {
     /// The kernel's clock.
     #[error(transparent)]
     Clock(#[from] RunError),
+    /// A map that was pinned a moment ago.
+    #[error("cannot open the pinned maps to ask for their memory")]
+    Memory(#[source] std::io::Error),
 }
 
 impl Kernel {
@@ -205,6 +210,7 @@ impl Kernel {
             stats: Stats::new(&mut object)?,
             conntrack: Conntrack::new(&mut object, *timeouts, maps.quotas(), maps.switches())?,
             clock: Clock::new(clock, maps.switches()),
+            memory: MapMemory::open(pins.maps()).map_err(OpenError::Memory)?,
             maps,
             mode,
             node_services,
@@ -231,6 +237,7 @@ struct Parts {
     stats: Stats,
     conntrack: Conntrack,
     clock: Clock,
+    memory: MapMemory,
     mode: AttachMode,
     node_services: NodeServicesState,
     xdp: XdpStates,
@@ -256,6 +263,7 @@ impl Parts {
             stats: self.stats,
             conntrack: self.conntrack,
             clock: self.clock,
+            memory: self.memory,
             mode: self.mode,
             node_services: self.node_services,
             xdp: self.xdp,

@@ -187,6 +187,13 @@ fn version() -> u32 {
 }
 
 /// The folders of all versions.
+/// The folders of pins below `root`, this version's first; none where nothing can be listed.
+pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
+    let own = version_dir(root);
+    let others = versions(root).unwrap_or_default().into_iter().filter(|folder| *folder != own);
+    [own.clone()].into_iter().chain(others).collect()
+}
+
 fn versions(root: &Path) -> Result<Vec<PathBuf>, PinError> {
     let failed = |source| failed(root, "list the directory", source);
     let mut found = Vec::new();
