@@ -18,6 +18,7 @@ pub mod fragment;
 pub mod hook;
 pub mod limits;
 pub mod logic;
+pub mod lookup;
 pub mod names;
 pub mod net;
 pub mod parse;

@@ -127,6 +127,9 @@ pub const REAP4: &str = "np_reap4";
 pub const REAP6: &str = "np_reap6";
 /// Never attached: does nothing. The benchmark's zero.
 pub const EMPTY: &str = "np_empty";
+/// Never attached: only looks rows up, as a packet's program would. The benchmark's unit. Its packet is a
+/// [`Question`](crate::lookup::Question).
+pub const LOOK_UP: &str = "np_look_up";
 
 const _: () = {
     let mut i = 0;

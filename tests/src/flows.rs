@@ -133,6 +133,19 @@ pub fn endpoints(agent: &Agent) -> Result<Vec<EndpointView>> {
     endpoints.with_context(|| format!("endpoints of {}", agent.node))
 }
 
+/// The agent's numbers, as `netpolctl metrics` has them.
+///
+/// # Errors
+/// If it does not answer.
+pub fn metrics(agent: &Agent) -> Result<String> {
+    let mut client = Client::connect(&agent.socket)?;
+    let metrics = client.ask(&Request::Metrics, |response| match response {
+        Response::Metrics(text) => Some(text),
+        _ => None,
+    });
+    metrics.with_context(|| format!("metrics of {}", agent.node))
+}
+
 fn matches(record: &FlowRecord, wanted: &Wanted) -> bool {
     let Wanted { protocol, source, target, translated, .. } = wanted;
     let (Some(from), Some(to)) = (&record.source, &record.destination) else { return false };

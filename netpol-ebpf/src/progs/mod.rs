@@ -5,6 +5,7 @@ mod empty;
 mod from_netdev;
 mod from_pod;
 mod from_wire;
+mod look_up;
 mod reap;
 mod socket;
 mod to_netdev;

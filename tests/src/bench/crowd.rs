@@ -1,5 +1,7 @@
 //! The objects of a large cluster, with about as much in them as real ones have.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
 /// How many of each kind.
@@ -14,7 +16,7 @@ const NAMESPACES: usize = 500;
 const NODES: usize = 500;
 const APPS: usize = 10;
 /// Endpoints of a Service.
-const ENDPOINTS: usize = 10;
+pub(super) const ENDPOINTS: usize = 10;
 
 /// Name of a namespace.
 pub(super) fn name(n: usize) -> String {
@@ -81,16 +83,26 @@ fn node(n: usize) -> Value {
 }
 
 /// One of 64,516 addresses.
-fn address(n: usize) -> String {
-    format!("10.{}.{}.{}", 100 + n / 64_516, n / 254 % 254, n % 254 + 1)
+fn address(n: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, (100 + n / 64_516) as u8, (n / 254 % 254) as u8, (n % 254 + 1) as u8)
 }
 
-fn pod(n: usize) -> Value {
+/// Some pod of an application, among so many of all.
+pub(super) fn peer(pods: usize, app: usize, which: usize) -> Ipv4Addr {
+    let rounds = pods / (NAMESPACES * APPS);
+    address(app * NAMESPACES + which % NAMESPACES + which % rounds.max(1) * NAMESPACES * APPS)
+}
+
+pub(super) fn pod_name(n: usize) -> String {
+    format!("{}-{n:08x}", app(n))
+}
+
+pub(super) fn pod(n: usize) -> Value {
     let address = address(n);
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": format!("{}-{n:08x}", app(n)), "namespace": name(n), "labels": labels(n), "managedFields": managed(),
+            "name": pod_name(n), "namespace": name(n), "labels": labels(n), "managedFields": managed(),
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": app(n), "uid": "0", "controller": true}],
         },
         "spec": {
@@ -122,8 +134,15 @@ fn service(n: usize) -> Value {
     })
 }
 
-fn cluster_ip(n: usize) -> String {
-    format!("10.96.{}.{}", 1 + n / 254, n % 254 + 1)
+pub(super) fn cluster_ip(n: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 96, (1 + n / 254) as u8, (n % 254 + 1) as u8)
+}
+
+/// The slice of a Service, with another address in place of that of its first endpoint.
+pub(super) fn slice_with(n: usize, pods: usize, first: Ipv4Addr) -> Value {
+    let mut slice = slice(n, pods);
+    slice["endpoints"][0]["addresses"] = json!([first]);
+    slice
 }
 
 fn slice(n: usize, pods: usize) -> Value {
@@ -133,7 +152,7 @@ fn slice(n: usize, pods: usize) -> Value {
             json!({
                 "addresses": [address(pod)], "nodeName": format!("far-{}", pod % NODES), "zone": format!("zone-{}", pod % 3),
                 "conditions": {"ready": true, "serving": true, "terminating": false},
-                "targetRef": {"kind": "Pod", "namespace": name(pod), "name": format!("{}-{pod:08x}", app(pod)), "uid": "0"},
+                "targetRef": {"kind": "Pod", "namespace": name(pod), "name": pod_name(pod), "uid": "0"},
             })
         })
         .collect();

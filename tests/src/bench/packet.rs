@@ -17,11 +17,11 @@ use super::{Series, wire};
 use crate::packet::{Hook, Lab, PSH_ACK, SYN, Verdict, World, in_lab, open, slot_for_pods, tcp};
 
 /// One thing to time.
-struct Case {
+pub(super) struct Case {
     name: &'static str,
     hook: Hook,
     /// The packet with this number.
-    packet: Box<dyn Fn(u16) -> Vec<u8>>,
+    packet: Box<dyn Fn(u16) -> Vec<u8> + Send + Sync>,
     /// So many different packets in each round.
     packets: u16,
     verdict: Verdict,
@@ -29,6 +29,13 @@ struct Case {
     repeat: u32,
     /// Whether somebody follows flows, so that each new connection makes an event.
     followed: Switch,
+}
+
+impl Case {
+    /// Nanoseconds of the first of its packets, which passes `repeat` times.
+    pub(super) fn time(&self, lab: &Lab, repeat: u32) -> Result<f64> {
+        lab.time(self.hook, &(self.packet)(0), repeat, self.verdict).context(self.name)
+    }
 }
 
 /// Connections that are opened in a round: few enough for those of all rounds to stay within the quota of their pod.
@@ -46,8 +53,8 @@ pub fn packets(quick: bool) -> Result<Vec<Series>> {
         let (v4, v6) = (World::new(4), World::new(6));
         v4.settle(lab)?;
         v6.settle(lab)?;
-        let mut cases = established(lab, "packet.established.v4", v4, repeat)?;
-        cases.extend(established(lab, "packet.established.v6", v6, repeat)?);
+        let mut cases = vec![established(lab, "packet.established.v4", v4, repeat)?];
+        cases.push(established(lab, "packet.established.v6", v6, repeat)?);
         cases.push(service(lab, "packet.established_service.v4", v4, repeat)?);
         cases.push(service(lab, "packet.established_service.v6", v6, repeat)?);
         cases.extend(new_connections(lab, v4, repeat)?);
@@ -86,29 +93,22 @@ pub(super) fn mean(times: impl ExactSizeIterator<Item = Result<f64>>) -> Result<
 }
 
 /// One packet that passes again and again.
-fn same(packet: Vec<u8>) -> Box<dyn Fn(u16) -> Vec<u8>> {
+fn same(packet: Vec<u8>) -> Box<dyn Fn(u16) -> Vec<u8> + Send + Sync> {
     Box::new(move |_| packet.clone())
 }
 
-fn established(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<Vec<Case>> {
+/// A packet of a connection that is there.
+pub(super) fn established(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<Case> {
     let (a, b) = (World::at(w.a, 40_000), World::at(w.b, 8080));
     let hook = Hook::FromPod(lab.pods[0]);
     lab.send(hook, &tcp(a, b, SYN, b""))?;
     let packet = same(tcp(a, b, PSH_ACK, b"x"));
-    Ok(vec![Case {
-        name,
-        hook,
-        packet,
-        packets: 1,
-        verdict: Verdict::HandOver,
-        repeat,
-        followed: Switch::Off,
-    }])
+    Ok(Case { name, hook, packet, packets: 1, verdict: Verdict::HandOver, repeat, followed: Switch::Off })
 }
 
 /// The same buffer passes the program again and again, so that a translated packet must translate into one that is
 /// translated back: two front entries that name each other.
-fn service(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<Case> {
+pub(super) fn service(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<Case> {
     let (a, there, back) = (World::at(w.a, 41_000), World::at(w.service, 80), World::at(w.b, 8080));
     for (from, to) in [(there, back), (back, there)] {
         let (key, from_high, words) = match (a.ip(), from.ip(), to.ip()) {

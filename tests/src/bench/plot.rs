@@ -11,10 +11,18 @@ const ROW: f64 = 18.0;
 const HEAD: f64 = 52.0;
 const MARGIN: f64 = 16.0;
 /// Units of what is measured in itself, and not beside something else in the same round.
-const UNITS: [(&str, &str); 4] =
-    [("ns", "Nanoseconds"), ("ms", "Milliseconds"), ("s", "Seconds"), ("MiB", "Resident memory, MiB")];
+const UNITS: [(&str, &str); 5] = [
+    ("ns", "Nanoseconds"),
+    ("ms", "Milliseconds"),
+    ("s", "Seconds"),
+    ("MiB", "Resident memory, MiB"),
+    ("%", "Share of a core, %"),
+];
 /// What only takes away from others what measuring itself takes.
 const DIFFERENCE: &str = "_minus_";
+
+/// Ratios of costs begin with this.
+const COSTS: &str = "size.";
 
 struct Panel {
     title: String,
@@ -69,9 +77,16 @@ fn panels(report: &Report) -> Vec<Panel> {
         again: false,
         spread: Err(format!("refused: the A/A pair is at {:.3}", refused.again)),
     });
-    let title =
-        "Ratios within a round (above 1: the first is faster; grey: the same against itself)".to_owned();
-    let mut panels = vec![Panel { title, digits: 2, rows: ratios.chain(refused).collect() }];
+    // Of rates more is better, of costs less.
+    let (costs, rates): (Vec<_>, Vec<_>) =
+        ratios.chain(refused).partition(|row: &Row| row.name.starts_with(COSTS));
+    let panel = |what: &str, rows| Panel {
+        title: format!("Ratios within a round ({what}; grey: the same against itself)"),
+        digits: 2,
+        rows,
+    };
+    let mut panels =
+        vec![panel("above 1: the first is faster", rates), panel("above 1: the first costs more", costs)];
     panels.extend(UNITS.map(|(unit, title)| {
         let shown = |one: &&Summary| one.unit == unit && !one.name.contains(DIFFERENCE);
         let rows = report.measurements.iter().filter(shown).map(|one| Row {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{
@@ -10,7 +10,8 @@ use super::{
     crowd::{self, Crowd},
 };
 use crate::{
-    bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Source},
+    bed::{Agent, AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Source},
+    flows::metrics,
     usage::Usage,
 };
 
@@ -52,12 +53,14 @@ pub fn scale(quick: bool, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Time until it is in sync, processor time until then, resident memory then, and at its most.
-struct Measured([Series; 4]);
+/// Time until it is in sync, from the delivery of everything until that is in force, processor time until then, resident memory then, and
+/// at its most.
+struct Measured([Series; 5]);
 
 impl Measured {
     fn new(how: &str) -> Self {
-        let names = [("sync", "s"), ("cpu", "s"), ("resident", "MiB"), ("resident_peak", "MiB")];
+        let names =
+            [("sync", "s"), ("to_force", "ms"), ("cpu", "s"), ("resident", "MiB"), ("resident_peak", "MiB")];
         Self(names.map(|(name, unit)| Series::new(format!("scale.{how}.{name}"), unit)))
     }
 
@@ -67,9 +70,18 @@ impl Measured {
         bed.await_agents(PATIENCE)?;
         let sync = begin.elapsed().as_secs_f64();
         let agent = bed.take_agent("node1")?;
+        let to_force = (startup(&agent, "in-force")? - startup(&agent, "delivered")?) * 1e3;
         let Usage { cpu, resident, resident_peak } = Usage::of(agent.id())?;
-        let values = [sync, cpu, resident, resident_peak];
+        let values = [sync, to_force, cpu, resident, resident_peak];
         self.0.iter_mut().zip(values).for_each(|(series, value)| series.rounds.push(value));
         agent.stop().map(drop)
     }
+}
+
+/// Seconds from the agent's start until it had come so far.
+fn startup(agent: &Agent, until: &str) -> Result<f64> {
+    let text = metrics(agent)?;
+    let line = format!("netpol_startup_seconds{{until=\"{until}\"}} ");
+    let value = text.lines().find_map(|found| found.strip_prefix(&line)).with_context(|| line.clone())?;
+    value.parse().with_context(|| value.to_owned())
 }

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use netpol_tests::bench::{
-    Machine, Report, TOLERANCE, changes, connections, node_ports, packets, plot, scale, services,
+    Machine, Report, TOLERANCE, changes, connections, events, node_ports, packets, plot, scale, services,
+    size,
 };
 
 /// Measures nanoseconds per packet, connections between two pods without policies, by netpol and by rules for netfilter,
@@ -41,6 +42,8 @@ struct Arguments {
 enum Part {
     /// Single packets.
     Packets,
+    /// Single packets, the more Services, policies and peers there are.
+    Size,
     /// Connections from pod to pod, with and without netpol.
     Connections,
     /// Connections to Services, beside kube-proxy's rules.
@@ -51,6 +54,8 @@ enum Part {
     Changes,
     /// Memory and time to sync in a large cluster.
     Scale,
+    /// Single changes in a large cluster, and many of them.
+    Events,
 }
 
 fn main() -> ExitCode {
@@ -96,6 +101,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         eprintln!("Single packets through the loaded programs …");
         packets(arguments.quick)?.iter().for_each(|series| report.add(series));
     }
+    if wanted(Part::Size) {
+        eprintln!("The same with more Services, policies and peers, beside the lookups alone …");
+        size(arguments.quick, &mut report)?;
+    }
     if wanted(Part::Connections) {
         eprintln!(
             "Connections between two pods of one node, client and server on one core: unpoliced, by netpol, iptables and nftables …"
@@ -119,6 +128,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     if wanted(Part::Scale) {
         eprintln!("An agent beside the API server of a large cluster …");
         scale(arguments.quick, &mut report)?;
+    }
+    if wanted(Part::Events) {
+        eprintln!("Changes in a large cluster, one by one and a thousand a second …");
+        events(arguments.quick, &mut report)?;
     }
     Ok(report)
 }

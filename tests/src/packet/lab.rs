@@ -9,13 +9,14 @@ use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::{
     Dataplane, Op, Rows,
     kernel::{
-        Connections, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch, Told, Untold,
-        Uplinks, XdpCounter, XdpTable,
+        Connections, LoadError, LoadOptions, Maps, NoPods, Object, Ring, RunContext, Sizes, Stats, Switch,
+        Told, Untold, Uplinks, XdpCounter, XdpTable,
     },
 };
 use netpol_common::{
     direction::Direction,
     event::PacketEvent,
+    lookup::{self, Question},
     names,
     reason::DropReason,
     stats::{self, Extra},
@@ -168,11 +169,7 @@ pub fn in_lab<T: Send>(pods: usize, f: impl FnOnce(&mut Lab) -> Result<T> + Send
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     let (netns, mut lab) = match last.take() {
         Some((netns, lab)) if lab.pods.len() >= pods => (netns, lab),
-        _ => {
-            let netns = anonymous_namespace()?;
-            let lab = netns.enter(|| Lab::new(pods))?;
-            (netns, lab)
-        }
+        _ => lab_of(pods, Sizes::small(), |_| Ok(()))?,
     };
     let result = netns.enter(|| {
         lab.clear()?;
@@ -180,6 +177,16 @@ pub fn in_lab<T: Send>(pods: usize, f: impl FnOnce(&mut Lab) -> Result<T> + Send
     })?;
     *last = Some((netns, lab));
     Ok(result)
+}
+
+/// Loads programs that not every lab has.
+type More = fn(&mut Object) -> Result<(), LoadError>;
+
+/// A lab with tables of these sizes, and the network namespace in which it is to be used.
+pub(crate) fn lab_of(pods: usize, sizes: Sizes, more: More) -> Result<(Netns, Lab)> {
+    let netns = anonymous_namespace()?;
+    let lab = netns.enter(|| Lab::new(pods, sizes, more))?;
+    Ok((netns, lab))
 }
 
 /// A network namespace that ends with this process, whatever ends it: nothing but its descriptor holds it.
@@ -191,7 +198,7 @@ fn anonymous_namespace() -> Result<Netns> {
 }
 
 impl Lab {
-    fn new(pods: usize) -> Result<Self> {
+    fn new(pods: usize, sizes: Sizes, more: More) -> Result<Self> {
         let mut batch =
             ["up", "new"].map(|name| format!("link add {name}0 type veth peer name {name}1\n")).concat();
         for pod in 0..pods {
@@ -205,8 +212,10 @@ impl Lab {
         // From the namespace's own socket table: /sys shows the namespace it was mounted in.
         let index =
             |name: &str| rustix::net::netdevice::name_to_index(&socket()?, name).context("interface index");
-        let mut object = Object::load(&LoadOptions { pin_dir: None, sizes: Sizes::small() })?;
+        let mut object = Object::load(&LoadOptions { pin_dir: None, sizes })?;
         object.load_wire_program()?;
+        // Programs name maps by descriptor: before any is taken out of the object.
+        more(&mut object)?;
         let uplink = index("up0")?;
         NoPods::new(&mut object)?.set(uplink, true)?;
         Ok(Self {
@@ -306,6 +315,17 @@ impl Lab {
         Ok(self.object.test_run(names::EMPTY, packet, context)?.duration.as_nanos() as f64)
     }
 
+    /// Mean nanoseconds of looking up these rows and nothing else, by a program that has been loaded for it.
+    ///
+    /// # Errors
+    /// If it has not, or if one of them is not there.
+    pub fn time_look_up(&self, question: &Question, repeat: u32) -> Result<f64> {
+        let context = RunContext { ifindex: self.uplink, ingress_ifindex: self.uplink, repeat };
+        let outcome = self.object.test_run(names::LOOK_UP, &asked(question), context)?;
+        ensure!(outcome.action != lookup::MISSING, "{question:?}: a row is missing");
+        Ok(outcome.duration.as_nanos() as f64)
+    }
+
     /// Runs one packet and reports all that changed. Its drop makes an event, whatever was dropped before.
     ///
     /// # Errors
@@ -366,6 +386,11 @@ impl Lab {
         }
         Ok(Seen { verdict, packet: after, counted, events })
     }
+}
+
+/// The packet of [`names::LOOK_UP`].
+pub(crate) fn asked(question: &Question) -> Vec<u8> {
+    [&[0; lookup::HEADER], bytemuck::bytes_of(question)].concat()
 }
 
 /// Program and context of a hook.

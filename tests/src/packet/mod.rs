@@ -13,7 +13,8 @@ pub use build::{
     whole_icmp_error, with_ipv4_options,
 };
 pub use checksum::verify;
-pub(crate) use lab::run_context;
 pub use lab::{Counted, Hook, Lab, NO_INGRESS, Place, Seen, Uplink, Verdict, in_lab};
+pub(crate) use lab::{asked, lab_of, run_context};
 pub use refusal::{reset_of, unreachable_of};
+pub(crate) use world::POD;
 pub use world::{World, open, slot_for_pods};

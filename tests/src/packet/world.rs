@@ -29,7 +29,7 @@ pub struct World {
 }
 
 /// The class of every pod, so that a rule can name pods and leave out the stranger.
-const POD: ClassId = ClassId(0x70d);
+pub(crate) const POD: ClassId = ClassId(0x70d);
 
 impl World {
     /// The same world in either family (4 or 6).

@@ -234,6 +234,15 @@ impl Object {
         self.wire_program()?.load().map_err(|source| LoadError::Program { name, source })
     }
 
+    /// Loads the program that only looks rows up, for [`test_run`](Self::test_run). Apart from the others, since no agent needs it.
+    ///
+    /// # Errors
+    /// [`LoadError::Program`].
+    pub fn load_look_up_program(&mut self) -> Result<(), LoadError> {
+        let name = names::LOOK_UP;
+        self.program(name)?.load().map_err(|source| LoadError::Program { name, source })
+    }
+
     /// The program for the uplinks themselves, to be attached to one.
     ///
     /// # Errors
