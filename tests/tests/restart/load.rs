@@ -4,7 +4,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use netpol_tests::{
@@ -31,10 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// A stranger's connection is given up after so long.
 const SILENCE: Duration = Duration::from_millis(500);
 
+/// From one look at what has come of it to the next.
+const POLL: Duration = Duration::from_millis(10);
+
 /// Clients that go on all the time, and strangers that try to.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     seen: Arc<Seen>,
+    strangers: bool,
     tasks: Vec<JoinHandle<Vec<String>>>,
 }
 
@@ -43,6 +48,15 @@ struct Seen {
     exchanges: AtomicUsize,
     opened: AtomicUsize,
     refused: AtomicUsize,
+}
+
+impl Seen {
+    fn is_enough(&self, strangers: bool) -> bool {
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        count(&self.exchanges) > Report::ENOUGH
+            && count(&self.opened) > Report::ENOUGH
+            && (!strangers || count(&self.refused) > Report::ENOUGH_STRANGERS)
+    }
 }
 
 /// What has come of it.
@@ -56,6 +70,13 @@ pub(crate) struct Report {
     pub(crate) silent: usize,
     /// What should not have been.
     pub(crate) wrong: Vec<String>,
+}
+
+impl Report {
+    /// Fewer exchanges or new connections prove little.
+    pub(crate) const ENOUGH: usize = 1000;
+    /// Fewer tries of strangers, where there are any, prove little.
+    pub(crate) const ENOUGH_STRANGERS: usize = 100;
 }
 
 impl Load {
@@ -78,11 +99,16 @@ impl Load {
         };
         tasks.push(tokio::spawn(come_and_go(pairs(&clients), stop.clone(), seen.clone())));
         tasks.push(tokio::spawn(knock(pairs(&strangers), stop.clone(), seen.clone())));
-        Self { stop, seen, tasks }
+        Self { stop, seen, strangers: !strangers.is_empty(), tasks }
     }
 
-    /// Ends it.
+    /// Ends it, once there was enough of everything to prove something: what was done to the node may have taken no time.
     pub(crate) fn stop(self, bed: &Bed) -> Report {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        let broken = || self.tasks.iter().any(JoinHandle::is_finished);
+        while !self.seen.is_enough(self.strangers) && !broken() && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
         self.stop.store(true, Ordering::Relaxed);
         let mut wrong = Vec::new();
         for task in self.tasks {

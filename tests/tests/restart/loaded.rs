@@ -38,7 +38,8 @@ pub(crate) fn assert_unharmed(report: &Report, bed: &Bed) {
     );
     let log = || bed.agents().iter().map(|agent| agent.log()).collect::<String>();
     assert!(report.wrong.is_empty(), "{report:?}\n{}", log());
-    assert!(report.exchanges > 1000 && report.opened > 1000, "{report:?} proves little");
+    let enough = report.exchanges > Report::ENOUGH && report.opened > Report::ENOUGH;
+    assert!(enough, "{report:?} proves little");
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn agents_that_stop_and_die_at_any_moment_cost_a_busy_node_no_connection() {
     }
     let report = load.stop(&bed);
     assert_unharmed(&report, &bed);
-    assert!(report.silent > 100, "{report:?} proves little");
+    assert!(report.silent > Report::ENOUGH_STRANGERS, "{report:?} proves little");
 }
 
 #[test]
