@@ -98,7 +98,9 @@ impl Load {
             pairs.collect::<Vec<_>>()
         };
         tasks.push(tokio::spawn(come_and_go(pairs(&clients), stop.clone(), seen.clone())));
-        tasks.push(tokio::spawn(knock(pairs(&strangers), stop.clone(), seen.clone())));
+        if !strangers.is_empty() {
+            tasks.push(tokio::spawn(knock(pairs(&strangers), stop.clone(), seen.clone())));
+        }
         Self { stop, seen, strangers: !strangers.is_empty(), tasks }
     }
 
