@@ -186,7 +186,6 @@ fn version() -> u32 {
     std::env::var("NETPOL_ABI_VERSION").ok().and_then(|version| version.parse().ok()).unwrap_or(ABI_VERSION)
 }
 
-/// The folders of all versions.
 /// The folders of pins below `root`, this version's first; none where nothing can be listed.
 pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
     let own = version_dir(root);
@@ -194,6 +193,7 @@ pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
     [own.clone()].into_iter().chain(others).collect()
 }
 
+/// The folders of all versions.
 fn versions(root: &Path) -> Result<Vec<PathBuf>, PinError> {
     let failed = |source| failed(root, "list the directory", source);
     let mut found = Vec::new();
