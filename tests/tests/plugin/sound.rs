@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use netpol_tests::bed::Netns;
+use netpol_tests::{bed::Netns, eventually};
+
+use crate::ground::PATIENCE;
 
 /// Counts datagrams that come in.
 pub(crate) struct Ear {
@@ -21,7 +23,13 @@ pub(crate) struct Ear {
 
 impl Ear {
     pub(crate) fn at(netns: &Netns, port: u16) -> Self {
-        let socket = netns.enter(|| Ok(UdpSocket::bind(("::", port))?)).unwrap();
+        let mut socket = None;
+        // What the ear before has let go of is held for a moment by a child that another test is about to start.
+        eventually(PATIENCE, "a port to listen at", || {
+            socket = netns.enter(|| Ok(UdpSocket::bind(("::", port))?)).ok();
+            socket.is_some()
+        });
+        let socket = socket.unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (heard, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let (counter, ends) = (heard.clone(), stop.clone());
