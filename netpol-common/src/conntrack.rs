@@ -1,5 +1,7 @@
 //! Connections: one entry for both directions, found under a key that is the same for both.
 
+use core::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
@@ -55,6 +57,8 @@ pub const OUTSIDE: u32 = u32::MAX;
 /// see another client (`SNAT`), the back one's key has that other address and port instead.
 ///
 /// "Original" is the direction of the packet that opened the connection.
+///
+/// What every packet needs comes first, in 64 bytes: in `np_ct4` they are one line of memory, and an element is three, see adr/0151.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct CtEntry {
@@ -62,36 +66,38 @@ pub struct CtEntry {
     pub packets: [u64; 2],
     /// Bytes, original and reply direction.
     pub bytes: [u64; 2],
-    /// The rule that allowed the initiator to send, or a constant of [`RuleId`].
-    pub rule_egress: RuleId,
-    /// The rule that allowed the responder to receive, or a constant of [`RuleId`].
-    pub rule_ingress: RuleId,
     /// The decision and its epoch, always read and written as one word, see [`Judged`].
     pub judged: Judged,
     /// Low 32 bits of the kernel's jiffies at the last packet.
     pub last_seen: u32,
+    /// Bits of [`flags`].
+    pub flags: u32,
     /// Interface index of the initiator if it is a pod of this node, else 0.
     pub if_orig: u32,
     /// Interface index of the responder if it is a pod of this node, else 0.
     pub if_reply: u32,
-    /// Bits of [`flags`].
-    pub flags: u32,
-    /// The Service's port that the connection was made through
-    /// ([`FrontendRow::svc`](crate::service::FrontendRow::svc)); meaningful with `FRONT` or `BACK`.
-    pub svc: u32,
-    /// Front entry: the backend's address. Back entry: the service's address. See [`Address::to_words`].
-    pub nat_addr: [u32; 4],
     /// Port that belongs to `nat_addr`.
     pub nat_port: Be16,
     /// Port that belongs to `nat_saddr`.
     pub nat_sport: Be16,
+    /// Front entry: the backend's address. Back entry: the service's address. See [`Address::to_words`].
+    pub nat_addr: [u32; 4],
     /// Meaningful with `SNAT`. Front entry: the address that the backend takes for the client's. Back entry: the client's
     /// own. See [`Address::to_words`].
     pub nat_saddr: [u32; 4],
+    /// The Service's port that the connection was made through
+    /// ([`FrontendRow::svc`](crate::service::FrontendRow::svc)); meaningful with `FRONT` or `BACK`.
+    pub svc: u32,
+    /// The rule that allowed the initiator to send, or a constant of [`RuleId`].
+    pub rule_egress: RuleId,
+    /// The rule that allowed the responder to receive, or a constant of [`RuleId`].
+    pub rule_ingress: RuleId,
     /// With `OUTSIDE`: the uplink that the client came in by, where its answers leave. Else 0.
     pub uplink: u32,
     /// Low 32 bits of the kernel's jiffies when it was entered. 0 in entries of agents before this was kept.
     pub opened: u32,
+    /// 0. An element of `np_ct4` ends where a line does.
+    pub rest: [u32; 2],
 }
 
 /// A decision and the epoch it was made under. One aligned word: a decision of one epoch is never seen under another, and
@@ -282,4 +288,6 @@ macro_rules! key_of {
 key_of!(CtKey4, V4);
 key_of!(CtKey6, V6);
 
-const _: () = assert!(size_of::<CtKey4>() == 16 && size_of::<CtKey6>() == 40 && size_of::<CtEntry>() == 120);
+const _: () = assert!(size_of::<CtKey4>() == 16 && size_of::<CtKey6>() == 40 && size_of::<CtEntry>() == 128);
+// Of an IPv4 address the first word is all of it.
+const _: () = assert!(offset_of!(CtEntry, nat_addr) + size_of::<u32>() <= 64);

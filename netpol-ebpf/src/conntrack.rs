@@ -247,6 +247,7 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
         nat_saddr: [0; 4],
         uplink: case.uplink,
         opened: now,
+        rest: [0; 2],
     });
     entry.owner()
 }

@@ -115,7 +115,7 @@ fn tables_with_a_layout_that_is_not_known_are_not_read() {
     assert!(exchange(&bed, &mut direct) && exchange(&bed, &mut through));
     assert!(bed.take_agent("node1").unwrap().stop().unwrap().success());
     let layouts = bed.node("node1").unwrap().folder.join(format!("bpf/netpol/v{ABI_VERSION}/layouts"));
-    fs::rename(layouts.join("np_ct4-1"), layouts.join("np_ct4-1000")).unwrap();
+    fs::rename(layouts.join("np_ct4-2"), layouts.join("np_ct4-1000")).unwrap();
     bed.start_agent("node1", &version(NEXT, &[])).unwrap();
     bed.await_agents(START).unwrap();
     eventually(SOON, "the other version is gone", || versions(&bed, "node1").len() == 1);

@@ -9,7 +9,7 @@ use super::{memory, object::pin_path, pins};
 
 /// Sizes that a connection table can be given.
 pub const SIZES: RangeInclusive<u32> = 1024..=1 << 24;
-/// Bytes of a node's memory for each connection that there is room for, per family: both families' rows are 424
+/// Bytes of a node's memory for each connection that there is room for, per family: both families' rows are 440
 /// bytes of it.
 const SHARE: u64 = 256 << 10;
 /// Fewest and most.
