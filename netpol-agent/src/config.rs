@@ -22,7 +22,7 @@ pub use ui_bind::UiBind;
 use crate::{
     ctl::DEFAULT_SOCKET,
     dataplane::kernel::{
-        AttachMode, KernelOptions, NodeServices, Setting, Sizes, Switch, Timeouts, UplinkChoice,
+        AttachMode, KernelOptions, NodeServices, SIZES, Setting, Sizes, Switch, Timeouts, UplinkChoice,
         UplinkOptions, XdpChoice,
     },
     index::{ExternalMode, ServiceSettings},
@@ -108,7 +108,7 @@ pub struct RunArgs {
     pub cgroup: Option<PathBuf>,
     /// Connections, per address family. By default as many as the pinned tables have room for; where there are none yet, one for each 256 KiB
     /// of the node's memory, from 65536 to 1048576, in a power of two
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1024..=1 << 24))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(i64::from(*SIZES.start())..=i64::from(*SIZES.end())))]
     pub ct_max: Option<u32>,
     /// Entries of the connection tables that one pod may fill, both families together (a translated connection fills two).
     /// By default a quarter of --ct-max

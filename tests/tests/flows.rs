@@ -18,7 +18,7 @@ use netpol_agent::{
 use netpol_tests::{
     bed::{Agent, AgentOptions, Bed, ClusterSpec, Family, Place},
     eventually,
-    flows::FlowLog,
+    flows::{self, FlowLog},
     probe::{Cell, Protocol},
 };
 use serde_json::{Value, json};
@@ -67,12 +67,6 @@ fn kept(agent: &Agent, tests: &[&str]) -> Vec<FlowRecord> {
         records.push(*record);
     }
     records
-}
-
-fn metrics(agent: &Agent) -> String {
-    let mut client = Client::connect(&agent.socket).unwrap();
-    let text = |response| if let Response::Metrics(text) = response { Some(text) } else { None };
-    client.ask(&Request::Metrics, text).unwrap()
 }
 
 fn cell(from: &str) -> Cell {
@@ -197,7 +191,7 @@ fn a_drop_says_what_would_have_been_allowed_and_a_connection_by_what_it_was() {
     assert!(flow.policy_log.contains(&format!("nearest: {NEAREST}")), "{flow:?}");
 
     let series = "netpol_policy_drops_total{direction=\"ingress\",namespace=\"t\",policy=\"db\"} ";
-    eventually(PATIENCE, "the drop is counted", || metrics(agent).contains(series));
+    eventually(PATIENCE, "the drop is counted", || flows::metrics(agent).unwrap().contains(series));
 }
 
 #[test]

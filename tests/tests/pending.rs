@@ -2,24 +2,15 @@
 
 use std::time::Duration;
 
-use netpol_agent::ctl::{
-    Client,
-    api::{PendingReason, Request, Response},
-};
+use netpol_agent::ctl::api::PendingReason;
 use netpol_tests::{
-    bed::{Agent, AgentOptions, Bed, ClusterSpec},
+    bed::{AgentOptions, Bed, ClusterSpec},
     eventually,
-    flows::{endpoints, status},
+    flows::{endpoints, metrics, status},
 };
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn metrics(agent: &Agent) -> String {
-    let mut client = Client::connect(&agent.socket).unwrap();
-    let text = |response| if let Response::Metrics(text) = response { Some(text) } else { None };
-    client.ask(&Request::Metrics, text).unwrap()
-}
 
 /// The value of a series.
 fn value(text: &str, series: &str) -> u64 {
@@ -40,8 +31,10 @@ fn a_pod_without_an_interface_is_overdue_after_the_deadline_and_told_once() {
     }))
     .unwrap();
     let agent = &bed.agents()[0];
-    eventually(PATIENCE, "the pod is overdue", || value(&metrics(agent), "netpol_pods_pending_overdue") == 1);
-    assert_eq!(value(&metrics(agent), "netpol_pods_pending{reason=\"no-interface\"}"), 1);
+    eventually(PATIENCE, "the pod is overdue", || {
+        value(&metrics(agent).unwrap(), "netpol_pods_pending_overdue") == 1
+    });
+    assert_eq!(value(&metrics(agent).unwrap(), "netpol_pods_pending{reason=\"no-interface\"}"), 1);
     assert_eq!(endpoints(agent).unwrap()[0].pending, Some(PendingReason::NoInterface));
     let line = "Pod t/ghost: has been pending, and closed, for more than 300ms: no interface with its addresses was \
                 found";

@@ -24,6 +24,8 @@ const CALIBRATION: Duration = Duration::from_millis(100);
 /// Walks through the connection tables again and again.
 pub(super) async fn run(recorder: Recorder, mut conntrack: Conntrack, mut clock: Clock) {
     let shared = recorder.shared.clone();
+    // How much room there is, is known before anything has been counted.
+    shared.update(|status| status.connections = conntrack.fill());
     let started = Instant::now();
     let mut was_short = false;
     loop {
