@@ -118,7 +118,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(64..=1 << 24))]
     pub ct_outside_max: Option<u32>,
     /// How long a connection without packets is remembered: tcp-established (2h15m), tcp-opening (1m), tcp-closing (5m),
-    /// tcp-closed (1m), udp-answered (3m), udp-unanswered (30s), icmp (30s), other (10m). May be given several times
+    /// tcp-closed (10s), udp-answered (3m), udp-unanswered (30s), icmp (30s), other (10m). May be given several times
     #[arg(long, value_name = "NAME=TIME")]
     pub ct_timeout: Vec<Setting>,
     /// Backends over all services, per address family

@@ -12,7 +12,7 @@ pub struct Timeouts {
     pub tcp_opening: Duration,
     /// TCP, one side has closed.
     pub tcp_closing: Duration,
-    /// TCP, both sides have closed or one has reset: what may still be on its way (RFC 9293, 2 MSL of 30 s).
+    /// TCP, both sides have closed or one has reset: what is sent again because its answer was lost, see adr/0152.
     pub tcp_closed: Duration,
     /// UDP without an answer so far.
     pub udp_unanswered: Duration,
@@ -30,7 +30,7 @@ impl Default for Timeouts {
             tcp_established: Duration::from_secs(2 * 3600 + 15 * 60),
             tcp_opening: Duration::from_secs(60),
             tcp_closing: Duration::from_secs(5 * 60),
-            tcp_closed: Duration::from_secs(60),
+            tcp_closed: Duration::from_secs(10),
             udp_unanswered: Duration::from_secs(30),
             udp_answered: Duration::from_secs(3 * 60),
             icmp: Duration::from_secs(30),
