@@ -23,6 +23,11 @@ pub mod flags {
     pub const FAST_PATH: u32 = 1;
     /// Somebody listens to forwarded connections: write them to the flow ring.
     pub const FLOW_EVENTS: u32 = 2;
+    /// With [`FAST_PATH`]: nothing on the node's own way matters to IPv4 packets between its pods and others, so those of pods of other
+    /// nodes go past it (`docs/adr/0140-across-nodes.md`).
+    pub const ACROSS4: u32 = 4;
+    /// As [`ACROSS4`], for IPv6.
+    pub const ACROSS6: u32 = 8;
 }
 
 /// Bits of [`Config::short`]: what connections have found no room since the agent last looked. While one is set, packets

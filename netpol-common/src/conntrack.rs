@@ -170,6 +170,9 @@ pub mod flags {
     /// Front entry without a back one, of a connection from outside whose packets are sent on to the backend's node as they are. Its
     /// answers go straight to the client, so they are never seen here: it counts as answered from the start.
     pub const DSR: u32 = 1 << 9;
+    /// One end is a pod of this node, the other one's address was a pod's of another node when the entry was made, one that policies
+    /// of this node select. Nothing is judged by it: it says whose packets may be sent out past the node's own forwarding.
+    pub const ACROSS: u32 = 1 << 10;
     /// The connection is over: a new SYN opens a new one.
     #[must_use]
     pub const fn closed(flags: u32) -> bool {

@@ -4,6 +4,7 @@
 use aya_ebpf::bindings::__sk_buff;
 
 use crate::{
+    across,
     family::{Family, Ipv4, Ipv6},
     outside::{self, dsr},
     pipeline,
@@ -70,6 +71,8 @@ apart! {
     audited_received() = pipeline::tried<false>, np_tried_received4, np_tried_received6;
     /// `pipeline::beside`.
     beside_sent(settled) = pipeline::beside, np_beside_sent4, np_beside_sent6;
+    /// `across::leave`.
+    across() = across::leave, np_across4, np_across6;
     /// `outside::established`.
     arrived(settled) = outside::established, np_arrived4, np_arrived6;
     /// `outside::known`.

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,
-        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_fib_lookup,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_fib_lookup, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
     },
     helpers::{
         self, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room,
@@ -170,6 +170,14 @@ impl Skb {
         if rc != 0 { Err(DropReason::Rewrite) } else { Ok(()) }
     }
 
+    /// Whether the frame went to the MAC address of the interface that it came in by.
+    #[inline(always)]
+    pub fn is_for_the_node(&self) -> bool {
+        const PACKET_HOST: u32 = 0;
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).pkt_type == PACKET_HOST }
+    }
+
     /// Whether the frame went to one address, not to many.
     #[inline(always)]
     pub fn is_for_one(&self) -> bool {
@@ -253,6 +261,18 @@ impl Skb {
         unsafe { bpf_redirect(ifindex, 0) as i32 }
     }
 
+    /// Sends the packet to the next hop that a route names, under the MAC address that the kernel knows, asks for or confirms. Returns the
+    /// TC action.
+    #[inline(always)]
+    pub fn redirect_to_next_hop(&mut self, way: &Route) -> i32 {
+        let mut hop = bpf_redir_neigh {
+            nh_family: way.family.into(),
+            __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: way.dst },
+        };
+        // SAFETY: the helper reads so many bytes of `hop`, which is initialised.
+        unsafe { bpf_redirect_neigh(way.ifindex, &raw mut hop, size_of_val(&hop) as i32, 0) as i32 }
+    }
+
     /// Sends the packet out by `ifindex` once the kernel has found the next hop's MAC address. Returns the TC action.
     #[inline(always)]
     pub fn redirect_by_neighbour(&mut self, ifindex: u32) -> i32 {
@@ -275,6 +295,7 @@ pub struct Route {
     pub tot_len: u16,
     /// Asked: the interface that it came in by, or with `BPF_FIB_LOOKUP_OUTPUT` goes out by. Answered: goes out by.
     pub ifindex: u32,
+    /// Asked: IPv4's type of service in the first byte, or IPv6's traffic class and flow label as they lie in a packet.
     pub tos: u32,
     pub src: [u32; 4],
     pub dst: [u32; 4],

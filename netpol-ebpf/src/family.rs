@@ -2,6 +2,7 @@
 
 use aya_ebpf::maps::{HashMap, LruHashMap, lpm_trie::Key};
 use netpol_common::{
+    config::flags::{ACROSS4, ACROSS6},
     conntrack::{CtEntry, CtKey4, CtKey6, Tuple},
     logic::csum,
     net::{Address, Be16, V4, V6},
@@ -29,6 +30,8 @@ pub trait Family: 'static {
     type Addr: Address;
     type CtKey: Copy + 'static;
     type ClientKey: Copy + 'static;
+    /// The switch for packets to and from other nodes' pods.
+    const ACROSS: u32;
     /// Whether the ICMP checksum covers the addresses of the outer header.
     const ICMP_PSEUDO_HEADER: bool;
 
@@ -83,6 +86,7 @@ impl Family for Ipv4 {
     type Addr = V4;
     type CtKey = CtKey4;
     type ClientKey = ClientKey4;
+    const ACROSS: u32 = ACROSS4;
     const ICMP_PSEUDO_HEADER: bool = false;
     const USUAL_L4: u32 = parse::USUAL_L4_V4;
 
@@ -180,6 +184,7 @@ impl Family for Ipv6 {
     type Addr = V6;
     type CtKey = CtKey6;
     type ClientKey = ClientKey6;
+    const ACROSS: u32 = ACROSS6;
     const ICMP_PSEUDO_HEADER: bool = true;
     const USUAL_L4: u32 = parse::USUAL_L4_V6;
 

@@ -13,6 +13,7 @@ use crate::{
     family::Family,
     nat::{self, End},
     parse::Packet,
+    pipeline::ACROSS,
     progs::Hook,
 };
 
@@ -23,7 +24,7 @@ pub const DROP: i32 = 2;
 
 /// What becomes of a packet of an allowed connection.
 pub enum Way {
-    /// The TC action.
+    /// The TC action, or [`ACROSS`].
     Action(i32),
     /// Its source and its destination are translated: [`both_ends`] does that.
     BothEnds,
@@ -56,7 +57,7 @@ pub fn established<F: Family>(
         let to = nat::with(&packet.tuple, end, partner_destination::<F>(hit));
         nat::rewrite::<F>(skb, packet, &to)?;
     }
-    Ok(Way::Action(pass_on(skb, hit, hand_over)))
+    Ok(Way::Action(pass_on::<F>(skb, hook, config, packet, hit, hand_over)))
 }
 
 /// As `established`, for a connection whose backend sees another client.
@@ -73,7 +74,7 @@ pub fn both_ends<F: Family>(
     let to = nat::with(&packet.tuple, end, partner_destination::<F>(hit));
     let to = nat::with(&to, end.other(), partner_source::<F>(hit));
     nat::rewrite::<F>(skb, packet, &to)?;
-    Ok(pass_on(skb, hit, hand_over))
+    Ok(pass_on::<F>(skb, hook, config, packet, hit, hand_over))
 }
 
 /// Whether the packet goes straight to the pod that is its receiver.
@@ -89,9 +90,27 @@ pub fn hands_over(hook: Hook, config: &Config, hit: &Hit) -> bool {
 }
 
 #[inline(always)]
-fn pass_on(skb: &mut Skb, hit: &Hit, hand_over: bool) -> i32 {
+fn pass_on<F: Family>(
+    skb: &mut Skb,
+    hook: Hook,
+    config: &Config,
+    packet: &Packet<F::Addr>,
+    hit: &Hit,
+    hand_over: bool,
+) -> i32 {
     let (_, receiver) = hit.interfaces();
-    if hand_over { skb.redirect_peer(receiver) } else { NEXT }
+    if hand_over {
+        skb.redirect_peer(receiver)
+    } else if hook == Hook::FromPod
+        && hit.flags & flags::ACROSS != 0
+        && config.flags & F::ACROSS != 0
+        // Options are the node's own forwarding's to act on.
+        && packet.l4 == F::USUAL_L4
+    {
+        ACROSS
+    } else {
+        NEXT
+    }
 }
 
 /// Which end of a translated connection's packet becomes what the other entry says of the destination, if this hook

@@ -4,6 +4,7 @@
 // One instruction has no other spelling; see `atomic`.
 #![feature(asm_experimental_arch)]
 
+mod across;
 mod admit;
 mod apart;
 mod atomic;

@@ -58,6 +58,8 @@ pub const OUTSIDE_ERROR: i32 = 0x109;
 pub const LEAVE: i32 = 0x10a;
 /// The packet was too big to leave, and is the error about itself now: `arrived` comes next.
 pub const TOO_BIG: i32 = 0x10c;
+/// The packet goes to a pod of another node, and has no case: `across` comes next.
+pub const ACROSS: i32 = 0x10d;
 /// With a drop reason in the low byte: `failed` comes next.
 pub const FAILED: i32 = 0x200;
 
@@ -125,6 +127,9 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
     }
     if answer == LEAVE {
         answer = F::leave(raw);
+    }
+    if FROM_POD && answer == ACROSS {
+        answer = F::across(raw);
     }
     if answer < UNSETTLED {
         return answer;

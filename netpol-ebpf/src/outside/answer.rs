@@ -65,7 +65,7 @@ fn ask<F: Routed>(
     dst: F::Addr,
     uplink: u32,
 ) -> (Route, i64) {
-    let tot_len = segment(skb, packet);
+    let tot_len = segment(skb, packet.tuple.proto, packet.l4);
     let mut way = Route { tot_len, ..route::<F>(src, dst, uplink) };
     if uplink != 0 {
         let said = skb.look_up_route(&mut way, BPF_FIB_LOOKUP_OUTPUT);
@@ -78,20 +78,20 @@ fn ask<F: Routed>(
     (way, said)
 }
 
-/// Length of each packet, from the network header on, of one that is several (GSO); else 0.
+/// Length of each packet, from the network header on, of one that is several (GSO); else 0. `l4` is the offset of its transport header.
 #[inline(always)]
-pub fn segment<A: Address>(skb: &Skb, packet: &Packet<A>) -> u16 {
+pub fn segment(skb: &Skb, protocol: u8, l4: u32) -> u16 {
     const UDP_HEADER: u32 = 8;
     let payload = skb.gso_size();
     if payload == 0 {
         return 0;
     }
-    let header = if packet.tuple.proto == proto::TCP {
-        skb.load::<u8>(packet.l4 + 12).map_or(0, |offset| u32::from(offset >> 4) * 4)
+    let header = if protocol == proto::TCP {
+        skb.load::<u8>(l4 + 12).map_or(0, |offset| u32::from(offset >> 4) * 4)
     } else {
         UDP_HEADER
     };
-    (packet.l4.wrapping_sub(OUTER_L3) + header + payload) as u16
+    (l4.wrapping_sub(OUTER_L3) + header + payload) as u16
 }
 
 /// Sends the packet, translated, by a way that was found.

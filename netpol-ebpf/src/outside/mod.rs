@@ -12,7 +12,7 @@ mod source;
 mod uplink;
 
 pub use admit::enter;
-pub use answer::{FOUND, NO_NEIGHBOUR, TOO_LARGE, answer, leave, route, uplink};
+pub use answer::{FOUND, NO_NEIGHBOUR, TOO_LARGE, answer, leave, route, segment, uplink};
 use aya_ebpf::bindings::__sk_buff;
 pub use depart::leaves;
 use dsr::Tunnelled;
@@ -21,6 +21,7 @@ pub use report::report;
 pub use uplink::Routed;
 
 use crate::{
+    across,
     apart::Apart,
     beside::{self, Next},
     case::Case,
@@ -190,13 +191,14 @@ pub fn established<F: Tunnelled>(raw: *mut __sk_buff, settled: u32) -> i32 {
     } else if packet.kind == Kind::IcmpError && settled == 0 {
         answer = ICMP_ERROR;
     } else if let Some(hit) = conntrack::find::<F>(&packet.tuple) {
-        if hit.flags & flags::OUTSIDE == 0 {
+        let config = settings::read();
+        let outside = hit.flags & flags::OUTSIDE != 0;
+        if !outside && !across::comes_in::<F>(skb, &config, &packet, &hit) {
             return STRANGE;
         }
-        let config = settings::read();
         if !packet.is_sound() {
             answer = FAILED | DropReason::Invalid as i32;
-        } else if hit.is_shared() && forward::partner_source::<F>(&hit).0 == packet.tuple.src {
+        } else if outside && hit.is_shared() && forward::partner_source::<F>(&hit).0 == packet.tuple.src {
             answer = BESIDE;
         } else if hit.may_pass(config.epoch, settled) && (settled != 0 || !asks_to_open(&packet, &hit)) {
             let state = conntrack::touch(&hit, skb.len(), &packet);
@@ -204,9 +206,10 @@ pub fn established<F: Tunnelled>(raw: *mut __sk_buff, settled: u32) -> i32 {
             answer = match way(&hit) {
                 Ok(Ends::Both) => BOTH_ENDS,
                 Ok(Ends::None) => return aim::<F>(skb, &packet, &hit),
-                Ok(Ends::Destination) => {
+                Ok(Ends::Known) => return hand_on(skb, &hit, config.flags),
+                Ok(Ends::One(end)) => {
                     let partner = forward::partner_destination::<F>(&hit);
-                    let to = nat::with(&packet.tuple, End::Destination, partner);
+                    let to = nat::with(&packet.tuple, end, partner);
                     match nat::rewrite::<F>(skb, &packet, &to) {
                         Ok(()) => return hand_on(skb, &hit, config.flags),
                         Err(reason) => FAILED | reason as i32,
@@ -245,18 +248,26 @@ fn aim<F: Tunnelled>(skb: &Skb, packet: &Packet<F::Addr>, hit: &Hit) -> i32 {
 
 /// What of a packet is translated.
 enum Ends {
+    /// Nothing: it goes to its backend's node as it is.
     None,
-    Destination,
+    /// Nothing: its receiver is known to it as it is.
+    Known,
+    One(End),
     Both,
 }
 
 #[inline(always)]
 fn way(hit: &Hit) -> Result<Ends, DropReason> {
+    if hit.flags & flags::OUTSIDE == 0 {
+        // An answer to a client of this node that spoke to a Service, or none of a Service's.
+        let answers = hit.flags & flags::BACK != 0;
+        return Ok(if answers { Ends::One(End::Source) } else { Ends::Known });
+    }
     let snat = hit.flags & flags::SNAT != 0;
     match (hit.flags & flags::FRONT != 0, hit.reply, snat) {
         // Nothing answers by this node what goes on as it is.
         (true, false, false) if hit.flags & flags::DSR != 0 => Ok(Ends::None),
-        (true, false, false) => Ok(Ends::Destination),
+        (true, false, false) => Ok(Ends::One(End::Destination)),
         // A backend elsewhere answers under the address it was given.
         (true, false, true) | (false, true, true) => Ok(Ends::Both),
         // Nobody outside sends from a service's address, from ours, or as a backend of this node.
@@ -264,7 +275,7 @@ fn way(hit: &Hit) -> Result<Ends, DropReason> {
     }
 }
 
-/// A packet for a backend of this node goes to its pod, or to the node's own servers.
+/// A packet for a pod of this node, or for a backend of it, goes to its pod, or to the node's own servers.
 #[inline(always)]
 fn hand_on(skb: &mut Skb, hit: &Hit, switches: u32) -> i32 {
     let (_, receiver) = hit.interfaces();

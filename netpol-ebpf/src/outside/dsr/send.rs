@@ -31,7 +31,7 @@ fn send_on<F: Tunnelled>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<i32,
     // Not any more: its connection begins anew, if it can.
     let Some(own) = F::own() else { return Ok(NEW) };
     let (packet, backend, port) = (&case.packet, case.nat_dst, case.nat_dport);
-    let each = segment(skb, packet);
+    let each = segment(skb, packet.tuple.proto, packet.l4);
     let alone = skb.len().wrapping_sub(OUTER_L3);
     let tot_len = (if each == 0 { alone } else { u32::from(each) } + F::LEN) as u16;
     if !F::count_down(skb)? {

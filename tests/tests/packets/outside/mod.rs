@@ -1,5 +1,6 @@
 //! Clients outside the node.
 
+mod across;
 mod admission;
 mod anew;
 mod beside;
@@ -106,6 +107,11 @@ fn configure() -> Result<()> {
 pub(super) fn sent(mut packet: Vec<u8>) -> Vec<u8> {
     packet[..6].copy_from_slice(&ROUTER);
     packet[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+    one_hop_fewer(packet)
+}
+
+/// The packet with one hop fewer to go.
+pub(super) fn one_hop_fewer(mut packet: Vec<u8>) -> Vec<u8> {
     if packet[12] == 8 {
         packet[ETHERNET + 8] -= 1;
         let sum = u16::from_be_bytes([packet[ETHERNET + 10], packet[ETHERNET + 11]]);

@@ -1,17 +1,26 @@
 //! Who is believed.
 
-use netpol_common::{direction::Direction::Egress, reason::DropReason};
+use netpol_agent::dataplane::kernel::Switch;
+use netpol_common::{
+    config::flags::{ACROSS4, ACROSS6},
+    direction::Direction::Egress,
+    reason::DropReason,
+};
 use netpol_tests::packet::{
-    Fragment, Hook::FromPod, PSH_ACK, SYN, Uplink::FromNetdev, Verdict::Pass, World, encapsulated, fragment,
-    other, packet_too_big, tcp, udp,
+    Fragment,
+    Hook::FromPod,
+    PSH_ACK, SYN, SYN_ACK,
+    Uplink::FromNetdev,
+    Verdict::{HandOver, Pass},
+    World, encapsulated, fragment, other, packet_too_big, tcp, udp,
 };
 
 use super::{
-    super::{NODE_PORT, in_a_node},
+    super::{NODE_PORT, in_a_node, one_hop_fewer},
     other_node, refused, settle,
 };
 use crate::table::{
-    Expect::{Drop, Known, Opens},
+    Expect::{Drop, Known, Opens, OpensTranslated},
     row, send_all,
 };
 
@@ -68,6 +77,22 @@ fn a_node_takes_nothing_on_trust() {
         lab.send(FromNetdev(lab.uplink), &encapsulated(node, b, &ask))?;
         let known = encapsulated(o.client, b, &tcp(c, vip, PSH_ACK, b"odd"));
         refused(lab, "of a known connection", &known, DropReason::Encapsulation)
+    });
+}
+
+#[test]
+fn an_answer_to_a_pod_comes_in_no_packet() {
+    in_a_node(|lab, w, o| {
+        o.settle(lab, &[w.b], 1, 0)?;
+        settle(lab, &o, &[w.a, w.b])?;
+        lab.maps.set_flags(ACROSS4 | ACROSS6, Switch::On);
+        let (a, b, r) = (World::at(w.a, 4000), World::at(w.b, 8080), World::at(w.remote, 8080));
+        let (ask, answer) = (tcp(a, r, SYN, b""), tcp(r, a, SYN_ACK, b""));
+        let opens = OpensTranslated(HandOver, one_hop_fewer(ask.clone()));
+        send_all(lab, vec![row("SYN", FromPod(lab.pods[0]), ask, opens)])?;
+        let inside = encapsulated(other_node(&o), b, &answer);
+        refused(lab, "in a packet", &inside, DropReason::Encapsulation)?;
+        send_all(lab, vec![row("by itself", FromNetdev(lab.uplink), answer, Known(HandOver))])
     });
 }
 
