@@ -22,8 +22,8 @@ pub use ui_bind::UiBind;
 use crate::{
     ctl::DEFAULT_SOCKET,
     dataplane::kernel::{
-        AttachMode, KernelOptions, NodeServices, SIZES, Setting, Sizes, Switch, Timeouts, UplinkChoice,
-        UplinkOptions, XdpChoice,
+        AcrossChoice, AttachMode, KernelOptions, NodeServices, SIZES, Setting, Sizes, Switch, Timeouts,
+        UplinkChoice, UplinkOptions, XdpChoice,
     },
     index::{ExternalMode, ServiceSettings},
     install::{CniFolders, InstallCniArgs, InstallSeccompArgs},
@@ -91,7 +91,8 @@ pub struct RunArgs {
     /// Folder where the CNI plugin meets the agent: a socket, and a record of each pod that it has wired
     #[arg(long, value_name = "DIR", default_value = netpol_cni::DEFAULT_DIR)]
     pub cni_dir: PathBuf,
-    /// Hand packets between pods of this node over directly, past the host's routing and netfilter
+    /// Hand packets between pods of this node over directly, past the host's routing and netfilter; and those from and to other nodes' pods
+    /// where nothing there matters to them (netpolctl status says whether, and if not, why)
     #[arg(long, default_value = "auto")]
     pub fast_path: FastPath,
     /// How programs are attached: tcx needs kernel 6.6
@@ -219,6 +220,11 @@ impl RunArgs {
                 },
                 ports: (self.snat_ports.first, self.snat_ports.last),
                 xdp: self.xdp,
+            },
+            across: match (self.fast_path, self.services) {
+                (FastPath::Auto, ForServices::On) => AcrossChoice::Auto,
+                (FastPath::Off, _) => AcrossChoice::Off("--fast-path=off"),
+                (_, ForServices::Off) => AcrossChoice::Off("--services=off"),
             },
         }
     }

@@ -95,6 +95,7 @@ fn summary(status: &Status) -> String {
         ("services", status.services.to_string()),
         ("for the node", status.node_services.clone()),
         ("from outside", status.external_mode.clone()),
+        ("across nodes", status.across_nodes.clone()),
         ("xdp", format!("{} ({} frames)", status.xdp, status.xdp_frames)),
         ("flow records", records),
         ("memory", memory),

@@ -164,6 +164,10 @@ pub struct Status {
     /// How clients from outside reach backends of other nodes: `snat`, or `dsr` and how many nodes are known.
     #[serde(default)]
     pub external_mode: String,
+    /// Whether packets between this node's pods and those of others go past its own forwarding: `on`, or `off` and what there may matter to
+    /// them.
+    #[serde(default)]
+    pub across_nodes: String,
     /// What became of XDP: each uplink with its mode, or with the reason why it is off.
     #[serde(default)]
     pub xdp: String,

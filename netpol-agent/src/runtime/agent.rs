@@ -14,7 +14,7 @@ use crate::{
     },
     dataplane::{
         Capacity,
-        kernel::{self, MapMemory, Stats, XdpCounter, XdpMode, XdpStates},
+        kernel::{self, AcrossStates, MapMemory, Stats, XdpCounter, XdpMode, XdpStates},
     },
     diagnose::{self, Finding, Subject},
     flow::{FlowMetrics, FlowStore},
@@ -39,6 +39,7 @@ pub(super) struct Agent {
     pub(super) node_services: String,
     pub(super) xdp: XdpStates,
     pub(super) xdp_sent: XdpCounter,
+    pub(super) across: AcrossStates,
     pub(super) stats: Stats,
     pub(super) records: Arc<FlowStore>,
     pub(super) flow_metrics: Arc<FlowMetrics>,
@@ -115,6 +116,7 @@ impl State for Agent {
             services: engine.service_count(),
             node_services: self.node_services.clone(),
             external_mode: engine.external_mode(),
+            across_nodes: self.across.summary(),
             xdp: self.xdp.summary(),
             xdp_frames: self.frames(),
             tables: ctl::table_fills(

@@ -186,6 +186,7 @@ async fn live(
         node_services,
         xdp,
         xdp_sent,
+        across,
         lock,
     } = kernel;
 
@@ -236,6 +237,7 @@ async fn live(
         },
         xdp,
         xdp_sent,
+        across,
         stats,
         records: records.clone(),
         flow_metrics: flow_metrics.clone(),

@@ -5,7 +5,8 @@ use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 use netpol_agent::dataplane::{
     Dataplane, Interface, Op,
     kernel::{
-        AttachMode, Change, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkChoice, UplinkOptions,
+        AcrossChoice, AttachMode, Change, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkChoice,
+        UplinkOptions,
     },
 };
 use netpol_common::{
@@ -34,6 +35,7 @@ pub(crate) fn options(node: &Node, attach: Option<AttachMode>) -> KernelOptions 
         quota: netpol_common::limits::CT,
         outside_quota: netpol_common::limits::CT,
         uplinks: uplinks(UplinkChoice::Off),
+        across: AcrossChoice::Auto,
     }
 }
 

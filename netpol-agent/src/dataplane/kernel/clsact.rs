@@ -9,7 +9,7 @@ use netlink_packet_route::{
     tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption},
 };
 
-use super::links::Hook;
+use super::links::{AttachMode, Hook};
 use super::netlink::{Netlink, NetlinkError};
 
 /// Early, but not the place that others take for themselves alone.
@@ -109,6 +109,22 @@ pub(super) fn remove_if_empty(netlink: &mut Netlink, ifindex: u32) -> Result<(),
         Message::DelQueueDiscipline(TcMessage::from_parts(header, Vec::new())),
         0,
     )
+}
+
+/// Whether filters of others see a packet after our program, which is attached so.
+pub(super) fn is_behind(
+    netlink: &mut Netlink,
+    ifindex: u32,
+    hook: Hook,
+    mode: AttachMode,
+) -> Result<bool, NetlinkError> {
+    let is_behind = |header: &TcHeader| {
+        let priority = header.info >> 16;
+        let is_own = header.handle == handle(hook) && priority == u32::from(PRIORITY);
+        // All filters see a packet after all links.
+        !is_own && (mode == AttachMode::Tcx || priority >= u32::from(PRIORITY))
+    };
+    Ok(filters(netlink, ifindex, hook)?.iter().any(is_behind))
 }
 
 pub(super) fn is_attached(netlink: &mut Netlink, ifindex: u32, hook: Hook) -> Result<bool, NetlinkError> {

@@ -13,6 +13,7 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use netpol_common::{endpoint::EndpointRow, names};
 
 use super::{
+    across::Across,
     links::{LinkError, Links},
     monitor::Event,
     namespaces::{NamespaceError, Namespaces},
@@ -79,6 +80,7 @@ pub(super) struct Discovery {
     others: BTreeSet<u32>,
     no_pods: NoPods,
     uplinks: Uplinks,
+    across: Across,
     /// Veths whose other side has left where it was: nothing is said of where it went.
     doubtful: BTreeSet<u32>,
     /// To be looked at in `settle`.
@@ -102,7 +104,7 @@ impl Discovery {
         netns_dir: &Path,
         pins: &Path,
         mut links: Links,
-        uplinks: Uplinks,
+        (uplinks, across): (Uplinks, Across),
         start: Start,
     ) -> Result<Self, DiscoverError> {
         let open = |source: MapError| table::error("open", names::EP, source);
@@ -121,6 +123,7 @@ impl Discovery {
             others: BTreeSet::new(),
             no_pods: NoPods::open(pins)?,
             uplinks,
+            across,
             doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
             namespaces_dirty: true,
@@ -290,6 +293,7 @@ impl Discovery {
         if let Err(error) = self.uplinks.settle(&mut self.netlink, &mut self.links, self.no_pods.rows()) {
             failure = Some(error);
         }
+        self.settle_across();
         if let Err(error) = self.look_at_strangers() {
             failure = Some(error.into());
         }

@@ -1,6 +1,7 @@
 //! The kernel: the only user of aya, netlink and `unsafe`.
 
 mod abi;
+mod across;
 mod arena;
 mod aside;
 mod backends;
@@ -55,6 +56,7 @@ mod ways_out;
 mod windows;
 mod xdp;
 
+pub use across::{AcrossChoice, AcrossStates, Obstacle};
 pub use aside::PutAside;
 pub use clock::{Clock, Jiffies};
 pub use connections::{ConnectionKey, Connections};

@@ -61,28 +61,28 @@ impl Netlink {
 impl Netlink<NetfilterMessage> {
     /// For what netfilter knows.
     pub(super) fn open_netfilter() -> Result<Self, NetlinkError> {
-        let open = || {
-            let mut socket = Socket::new(NETLINK_NETFILTER)?;
-            socket.bind_auto()?;
-            Ok(socket)
-        };
-        Self::on(open())
+        Self::open_for(NETLINK_NETFILTER)
     }
 }
 
 impl Netlink<sock_diag::Message> {
     /// For the sockets of the network namespace.
     pub(super) fn open_sockets() -> Result<Self, NetlinkError> {
+        Self::open_for(NETLINK_SOCK_DIAG)
+    }
+}
+
+impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
+    /// For messages of a protocol (`NETLINK_…`) that are laid out by whoever asks.
+    pub(super) fn open_for(protocol: isize) -> Result<Self, NetlinkError> {
         let open = || {
-            let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+            let mut socket = Socket::new(protocol)?;
             socket.bind_auto()?;
             Ok(socket)
         };
         Self::on(open())
     }
-}
 
-impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Netlink<M> {
     fn on(socket: io::Result<Socket>) -> Result<Self, NetlinkError> {
         let socket = socket.map_err(|source| NetlinkError { request: "open a socket", source })?;
         Ok(Self { socket, sequence: 0, messages: PhantomData })

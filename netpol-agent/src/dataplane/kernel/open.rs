@@ -6,9 +6,11 @@ use netpol_common::names;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions, MapMemory, Maps, NodeServices,
-    NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes, Stats, Timeouts, Told, Unpoliced,
-    UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates, carry,
+    AcrossChoice, AcrossStates, AttachMode, Change, Clock, Conntrack, LinkError, LoadError, LoadOptions,
+    MapMemory, Maps, NodeServices, NodeServicesState, Object, PinError, PutAside, Ring, RunError, Sizes,
+    Stats, Timeouts, Told, Unpoliced, UplinkOptions, Uplinks, WatchError, XdpCounter, XdpStates,
+    across::Across,
+    carry,
     clock::ClockProgram,
     links::{self, Links},
     pins::{self, Pins},
@@ -41,6 +43,8 @@ pub struct KernelOptions {
     pub outside_quota: u32,
     /// Where clients from outside come in.
     pub uplinks: UplinkOptions,
+    /// Whether packets between this node's pods and others' may go past its own forwarding.
+    pub across: AcrossChoice,
 }
 
 /// The kernel side, part by part, each for the task that needs it. Dropping all of it leaves the dataplane at work.
@@ -81,6 +85,8 @@ pub struct Kernel {
     pub xdp: XdpStates,
     /// What it has translated.
     pub xdp_sent: XdpCounter,
+    /// Whether packets between nodes go past the node's own forwarding.
+    pub across: AcrossStates,
     /// Keeps other agents off the pin directory.
     pub lock: Lock,
 }
@@ -162,6 +168,7 @@ impl Kernel {
             quota,
             outside_quota,
             uplinks,
+            across,
         } = options;
         let others = pins.other_versions()?;
         pins.put_aside(sizes)?;
@@ -183,9 +190,11 @@ impl Kernel {
         let xdp = Xdp::open(&mut object, pins.maps(), &others, uplinks.xdp)?;
         let xdp_states = xdp.states();
         let uplinks = Uplinks::open(pins.maps(), uplinks.clone(), xdp)?;
-        let Started { known, changes, look, unpoliced, running } =
-            watch::start(netns_dir, pins.maps(), links, uplinks, start)?;
         let mut maps = Maps::new(&mut object)?;
+        let across = Across::new(*across, maps.switches(), mode, pins.links());
+        let across_states = across.states();
+        let Started { known, changes, look, unpoliced, running } =
+            watch::start(netns_dir, pins.maps(), links, (uplinks, across), start)?;
         maps.limit_connections(*quota);
         maps.limit_outside(*outside_quota)?;
         let mut stale = None;
@@ -216,6 +225,7 @@ impl Kernel {
             node_services,
             xdp: xdp_states,
             xdp_sent,
+            across: across_states,
             running,
             sockets,
             stale,
@@ -242,6 +252,7 @@ struct Parts {
     node_services: NodeServicesState,
     xdp: XdpStates,
     xdp_sent: XdpCounter,
+    across: AcrossStates,
     running: Running,
     sockets: Option<Sockets>,
     stale: Option<Wake>,
@@ -268,6 +279,7 @@ impl Parts {
             node_services: self.node_services,
             xdp: self.xdp,
             xdp_sent: self.xdp_sent,
+            across: self.across,
             lock: Lock { discovery: self.running, sockets: self.sockets, stale: self.stale, pins },
         }
     }

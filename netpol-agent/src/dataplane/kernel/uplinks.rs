@@ -10,6 +10,7 @@ use netpol_common::{names, uplink::UplinkRow};
 
 use super::{
     DiscoverError, Object,
+    across::Interface,
     links::Links,
     netlink::Netlink,
     object::pin_path,
@@ -23,6 +24,8 @@ use crate::dataplane::Error;
 pub struct Uplinks {
     table: Hash<u32, UplinkRow>,
     rows: BTreeMap<u32, UplinkRow>,
+    /// Of those that have programs.
+    names: BTreeMap<u32, String>,
     options: UplinkOptions,
     /// Absent where interfaces are said by hand.
     xdp: Option<Xdp>,
@@ -49,7 +52,12 @@ impl Uplinks {
 
     fn over(table: Hash<u32, UplinkRow>, options: UplinkOptions, xdp: Option<Xdp>) -> Result<Self, Error> {
         let rows = table::read(&table, names::UPLINK, |ifindex| ifindex)?;
-        Ok(Self { table, rows, options, xdp, dirty: true })
+        Ok(Self { table, rows, names: BTreeMap::new(), options, xdp, dirty: true })
+    }
+
+    /// Those that have programs.
+    pub(super) fn all(&self) -> impl Iterator<Item = Interface<'_>> {
+        self.names.iter().map(|(ifindex, name)| Interface { ifindex: *ifindex, name })
     }
 
     /// Says what an uplink is like.
@@ -68,6 +76,7 @@ impl Uplinks {
     fn delete(&mut self, ifindex: u32) -> Result<(), Error> {
         table::delete(&mut self.table, &ifindex, names::UPLINK)?;
         self.rows.remove(&ifindex);
+        self.names.remove(&ifindex);
         Ok(())
     }
 
@@ -119,6 +128,7 @@ impl Uplinks {
             if new {
                 tracing::info!(ifindex, name, "an uplink");
             }
+            self.names.insert(ifindex, name);
         }
         self.dirty = false;
         Ok(())

@@ -13,6 +13,7 @@ use tokio::sync::{
 };
 
 use super::{
+    across::Across,
     discover::{Change, DiscoverError, Discovery, Settled, Unpoliced},
     links::Links,
     monitor::{Event, Monitor},
@@ -26,7 +27,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// And after many of them.
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
-/// How often it is made sure that nobody has taken programs away: of a link the kernel does not tell.
+/// How often it is made sure that nobody has taken programs away, of which the kernel does not tell where they are links, and that nothing
+/// has come into the way of packets between nodes.
 const VERIFY: Duration = Duration::from_millis(500);
 
 /// How long connections may be older than the programs of a pod that ran before: most speak within that time, and then have
@@ -119,7 +121,7 @@ pub(super) fn start(
     netns_dir: &Path,
     pins: &Path,
     links: Links,
-    uplinks: Uplinks,
+    uplinks: (Uplinks, Across),
     start: Start,
 ) -> Result<Started, WatchError> {
     let runtime =

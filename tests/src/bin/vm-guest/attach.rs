@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::kernel::{
-    AttachMode, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkChoice, UplinkOptions, XdpChoice,
+    AcrossChoice, AttachMode, Kernel, KernelOptions, NodeServices, Sizes, Timeouts, UplinkChoice,
+    UplinkOptions, XdpChoice,
 };
 use netpol_common::{direction::Direction, reason::DropReason, stats};
 use netpol_tests::bed::Netns;
@@ -47,6 +48,7 @@ pub(super) fn attach() -> Result<AttachMode> {
             xdp: XdpChoice::Native,
             ..UplinkOptions::default()
         },
+        across: AcrossChoice::Auto,
     })?;
     let xdp = kernel.xdp.summary();
     ensure!(xdp == "up0 native", "XDP on the uplink: {xdp}");

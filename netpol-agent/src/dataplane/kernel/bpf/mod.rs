@@ -14,8 +14,10 @@ use std::{
 use bytemuck::{Pod, Zeroable};
 
 mod batch;
+mod query;
 
 pub(super) use batch::{Cursor, read_hash, take_hash};
+pub(super) use query::{program_of, tcx_programs};
 
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;

@@ -2,7 +2,7 @@
 //! with the right to change interfaces.
 
 use super::{
-    super::{links::Hook, veth},
+    super::{across::Interface, links::Hook, veth},
     DiscoverError, Discovery,
 };
 
@@ -10,6 +10,7 @@ impl Discovery {
     /// Has the next `settle` look.
     pub(in super::super) fn doubt_programs(&mut self) {
         self.unsure = true;
+        self.across.note();
     }
 
     /// Puts back what pods' interfaces are missing, and has `Uplinks::settle` do so for uplinks.
@@ -37,5 +38,12 @@ impl Discovery {
         }
         self.unsure = false;
         Ok(())
+    }
+
+    /// Has the switches of the fast path across nodes follow what is on the nodes' own way.
+    pub(super) fn settle_across(&mut self) {
+        let pods = self.seen.iter().filter(|(_, seen)| seen.attached);
+        let pods = pods.map(|(ifindex, seen)| Interface { ifindex: *ifindex, name: &seen.veth.name });
+        self.across.settle(self.uplinks.all(), pods);
     }
 }
