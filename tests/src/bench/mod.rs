@@ -4,6 +4,7 @@
 //! Absolute times are noise on a shared machine: everything is measured in interleaved rounds of one run, and compared
 //! within the round.
 
+mod across;
 mod change;
 mod connections;
 mod crowd;
@@ -30,6 +31,7 @@ mod traffic;
 mod wire;
 mod work;
 
+pub use across::across;
 pub use change::changes;
 pub use connections::connections;
 pub use events::events;

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use netpol_tests::bench::{
-    Machine, Report, TOLERANCE, changes, connections, events, node_ports, packets, plot, scale, services,
-    size,
+    Machine, Report, TOLERANCE, across, changes, connections, events, node_ports, packets, plot, scale,
+    services, size,
 };
 
 /// Measures nanoseconds per packet, connections between two pods without policies, by netpol and by rules for netfilter,
@@ -46,6 +46,8 @@ enum Part {
     Size,
     /// Connections from pod to pod, with and without netpol.
     Connections,
+    /// Connections from pod to pod of another node, with and without netpol.
+    Across,
     /// Connections to Services, beside kube-proxy's rules.
     Services,
     /// Connections from outside to node ports, beside kube-proxy's rules.
@@ -110,6 +112,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
             "Connections between two pods of one node, client and server on one core: unpoliced, by netpol, iptables and nftables …"
         );
         connections(arguments.quick, &mut report)?;
+    }
+    if wanted(Part::Across) {
+        eprintln!("The same between pods of two nodes: unpoliced, and by netpol …");
+        across(arguments.quick, &mut report)?;
     }
     if wanted(Part::Services) {
         eprintln!(
