@@ -14,6 +14,7 @@ use crate::{
     ctx::Skb,
     family::Family,
     judge, mid_flow, peer,
+    policy::Ends,
     progs::Hook,
     service,
 };
@@ -110,7 +111,20 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     if svc == NO_SERVICE && case.beside != 0 {
         svc = 0;
     }
+    if !node && is_across(&case.ends) {
+        plain |= flags::ACROSS;
+    }
     Ok(Admitted::Enters { epoch, plain, svc })
+}
+
+/// Whether one end is a pod of this node, and the other one a pod of another node.
+#[inline(always)]
+fn is_across(ends: &Ends) -> bool {
+    if ends.initiator == 0 {
+        ends.src.flags & peer::UNNAMED == 0
+    } else {
+        ends.responder == 0 && ends.dst.flags & peer::UNNAMED == 0
+    }
 }
 
 /// Makes the entries of the case's connection, from another source port if that is taken.

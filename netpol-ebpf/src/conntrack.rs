@@ -22,7 +22,6 @@ use crate::{
     metrics,
     parse::Packet,
     peer,
-    policy::Ends,
     progs::Hook,
     quota,
 };
@@ -240,7 +239,7 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
         last_seen: now,
         if_orig: case.ends.initiator,
         if_reply: case.ends.responder,
-        flags: plain & !REVERSED | from_high | across(&case.ends, plain),
+        flags: plain & !REVERSED | from_high,
         svc: 0,
         nat_addr: [0; 4],
         nat_port: Be16::from_raw(0),
@@ -251,15 +250,6 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
         rest: [0; 2],
     });
     entry.owner()
-}
-
-/// `ACROSS`, if it is a connection between a pod of this node and a named one that is not.
-#[inline(always)]
-fn across(ends: &Ends, plain: u32) -> u32 {
-    let away = if ends.initiator == 0 { ends.src.flags } else { ends.dst.flags };
-    let one_here = (ends.initiator == 0) != (ends.responder == 0);
-    let may = one_here && away & peer::UNNAMED == 0 && plain & (flags::NODE | flags::OUTSIDE) == 0;
-    if may { flags::ACROSS } else { 0 }
 }
 
 #[inline(never)]

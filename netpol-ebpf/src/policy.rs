@@ -50,7 +50,6 @@ impl Ends {
         core::mem::swap(&mut self.initiator, &mut self.responder);
         core::mem::swap(&mut self.src.class, &mut self.dst.class);
         core::mem::swap(&mut self.src.ifindex, &mut self.dst.ifindex);
-        core::mem::swap(&mut self.src.flags, &mut self.dst.flags);
     }
 }
 
