@@ -284,7 +284,7 @@ fn answers_of_a_services_backend_come_in_under_the_services_address() {
         let (a, vip, r) = (World::at(w.a, 4000), World::at(w.service, 80), World::at(w.remote, 8080));
         let (svc, base) = (if w.a.is_ipv4() { 1 } else { 2 }, 40);
         lab.write([
-            Op::WriteBackends { base, backends: vec![Backend { addr: w.remote, port: 8080 }] },
+            Op::WriteBackends { base, backends: vec![Backend { addr: w.remote, port: 8080 }].into() },
             Op::PutService(svc, ServiceRow::new(base, 0, 1).expect("in range")),
         ])?;
         send_all(
