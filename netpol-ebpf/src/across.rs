@@ -38,6 +38,8 @@ pub fn comes_in<F: Family>(skb: &Skb, config: &Config, packet: &Packet<F::Addr>,
         && hit.may_pass(config.epoch, 0)
         && !asks_to_open(packet, hit)
         && skb.is_for_the_node()
+        // Somebody in front of us has marked it for rules on the node's own way.
+        && skb.mark() == 0
         // What was in a packet from node to node is for a Service, or nobody's.
         && !Case::<F::Addr>::is_forwarded()
 }
@@ -47,7 +49,8 @@ pub fn comes_in<F: Family>(skb: &Skb, config: &Config, packet: &Packet<F::Addr>,
 #[inline(always)]
 pub fn leave<F: Routed>(raw: *mut __sk_buff) -> i32 {
     let skb = &mut Skb::from_raw(raw);
-    if !skb.is_for_one() {
+    // Rules of the routing go by marks, and the question below cannot name one.
+    if !skb.is_for_one() || skb.mark() != 0 {
         return NEXT;
     }
     let Some(mut way) = F::question(skb) else { return NEXT };

@@ -74,6 +74,13 @@ impl Skb {
         unsafe { (*self.0).ingress_ifindex }
     }
 
+    /// What rules of the node's routing and netfilter may go by (`skb->mark`); 0 unless somebody has set it.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.0).mark }
+    }
+
     /// EtherType, network byte order in the low 16 bits; a VLAN tag that the device stripped counts as the tag's.
     #[inline(always)]
     pub fn ethertype(&self) -> u32 {

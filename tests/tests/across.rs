@@ -168,9 +168,10 @@ fn goes_past_what_does_not_matter(arguments: &[&str]) {
     await_status(&bed, "node1", "on");
     assert_eq!(meanwhile(&bed, "node1", &mut connections), [0, 0], "on again");
 
-    netns.set_sysctls(&[("ipv6/conf/all/forwarding", "0")]).unwrap();
-    await_status(&bed, "node1", "IPv4 on; IPv6 off: net.ipv6.conf.all.forwarding is not 1");
-    netns.set_sysctls(&[("ipv6/conf/all/forwarding", "1")]).unwrap();
+    netns.set_sysctls(&[("ipv6/conf/all/forwarding", "0"), ("ipv4/conf/eth0/rp_filter", "1")]).unwrap();
+    let off = "IPv4 off: net.ipv4.conf.eth0.rp_filter is 1; IPv6 off: net.ipv6.conf.all.forwarding is not 1";
+    await_status(&bed, "node1", off);
+    netns.set_sysctls(&[("ipv6/conf/all/forwarding", "1"), ("ipv4/conf/eth0/rp_filter", "2")]).unwrap();
     await_status(&bed, "node1", "on");
 
     let bridged = bed.node("node2").unwrap().netns.clone();

@@ -18,7 +18,7 @@ use crate::{
 /// `TC_ACT_SHOT`
 const DROP: i32 = 2;
 /// The loopback interface: lookups are no interface's.
-const ANYWHERE: RunContext = RunContext { ifindex: 1, ingress_ifindex: 1, repeat: 1 };
+const ANYWHERE: RunContext = RunContext { ifindex: 1, ingress_ifindex: 1, repeat: 1, mark: 0 };
 
 /// Programs of its own over an agent's maps.
 pub(super) struct Sight {

@@ -49,6 +49,8 @@ pub struct Lab {
     pub xdp: XdpTable,
     /// How many of them were sent on.
     pub xdp_sent: XdpCounter,
+    /// The mark that packets come with.
+    pub mark: u32,
     stats: Stats,
     drops: Ring,
     flows: Ring,
@@ -87,7 +89,7 @@ pub enum Place {
 impl Place {
     /// The program, and what it is told.
     fn program(self) -> (&'static str, RunContext) {
-        let context = |ifindex| RunContext { ifindex, ingress_ifindex: 0, repeat: 1 };
+        let context = |ifindex| RunContext { ifindex, ingress_ifindex: 0, repeat: 1, mark: 0 };
         match self {
             Self::Pod(hook) => run_context(hook),
             Self::Uplink(Uplink::FromNetdev(ifindex)) => (names::FROM_NETDEV, context(ifindex)),
@@ -227,6 +229,7 @@ impl Lab {
             uplinks: Uplinks::new(&mut object)?,
             xdp: XdpTable::new(&mut object)?,
             xdp_sent: XdpCounter::new(&mut object)?,
+            mark: 0,
             maps: Maps::new(&mut object)?,
             connections: Connections::new(&mut object)?,
             stats: Stats::new(&mut object)?,
@@ -303,6 +306,7 @@ impl Lab {
     pub fn send_on(&mut self, place: impl Into<Place>, packet: &[u8]) -> Result<Seen> {
         let before = self.stats.read()?;
         let (program, context) = place.into().program();
+        let context = RunContext { mark: self.mark, ..context };
         let outcome = self.object.test_run(program, packet, context).map_err(|error| {
             let takes = |context| self.object.test_run(names::EMPTY, packet, context).is_ok();
             let error = anyhow::Error::from(error);
@@ -353,9 +357,11 @@ impl Lab {
 pub(crate) fn run_context(hook: Hook) -> (&'static str, RunContext) {
     match hook {
         // `from_pod` does not ask where a packet came in: it is on the way in. So kernels without that field can run it.
-        Hook::FromPod(ifindex) => (names::FROM_POD, RunContext { ifindex, ingress_ifindex: 0, repeat: 1 }),
+        Hook::FromPod(ifindex) => {
+            (names::FROM_POD, RunContext { ifindex, ingress_ifindex: 0, repeat: 1, mark: 0 })
+        }
         Hook::ToPod(ifindex, ingress_ifindex) => {
-            (names::TO_POD, RunContext { ifindex, ingress_ifindex, repeat: 1 })
+            (names::TO_POD, RunContext { ifindex, ingress_ifindex, repeat: 1, mark: 0 })
         }
     }
 }

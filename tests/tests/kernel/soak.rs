@@ -129,7 +129,7 @@ fn tuple(src: Ipv4Addr, sport: u16, dst: Ipv4Addr) -> Tuple<V4> {
 
 /// Jiffies now, and how many of them are a span of time.
 pub(crate) fn jiffies(object: &Object, now: Jiffies, span: Duration) -> (u32, u32) {
-    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
+    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1, mark: 0 };
     let raw = object.test_run(names::CLOCK, &[0; 64], context).unwrap().action.cast_unsigned();
     let thousand = now.age(raw.wrapping_sub(1000)).as_secs_f64();
     (raw, (span.as_secs_f64() * 1000.0 / thousand) as u32)

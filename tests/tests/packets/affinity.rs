@@ -156,6 +156,6 @@ fn a_client_that_stays_away_for_longer_than_the_timeout_is_balanced_anew() {
 
 /// The low 31 bits of the kernel's jiffies.
 fn jiffies(lab: &Lab) -> Result<u32> {
-    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
+    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1, mark: 0 };
     Ok(lab.object.test_run(names::CLOCK, &[0; 64], context)?.action.cast_unsigned())
 }

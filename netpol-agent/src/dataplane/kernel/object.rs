@@ -95,6 +95,8 @@ pub struct RunContext {
     pub ingress_ifindex: u32,
     /// How often to run on the same buffer.
     pub repeat: u32,
+    /// The packet's mark (`skb->mark`), which no frame of XDP has.
+    pub mark: u32,
 }
 
 /// What became of the packet.
@@ -280,13 +282,13 @@ impl Object {
     ) -> Result<RunOutcome, RunError> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| RunError { program: program.into(), source };
-        let RunContext { ifindex, ingress_ifindex, repeat } = context;
+        let RunContext { ifindex, ingress_ifindex, repeat, mark } = context;
         let mut out = vec![0u8; packet.len() + 256];
         let options =
             TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), repeat, ..Default::default() };
         let result = match self.ebpf.program(program) {
             Some(Program::SchedClassifier(program)) => {
-                let skb = skb_context(ifindex, ingress_ifindex);
+                let skb = skb_context(ifindex, ingress_ifindex, mark);
                 program.test_run(TestRunOptions { ctx_in: Some(&skb), ..options })
             }
             // Without a context the frame comes in by loopback: kernels before 5.15 take none.
@@ -343,8 +345,9 @@ fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassif
 
 /// A `struct __sk_buff` with the two fields that matter (include/uapi/linux/bpf.h: `ingress_ifindex` is the tenth word,
 /// `ifindex` the eleventh). The kernel takes a context that is longer or shorter than its own if the rest is zero.
-fn skb_context(ifindex: u32, ingress_ifindex: u32) -> Vec<u8> {
+fn skb_context(ifindex: u32, ingress_ifindex: u32, mark: u32) -> Vec<u8> {
     let mut words = [0u32; 11];
+    words[2] = mark;
     words[9] = ingress_ifindex;
     words[10] = ifindex;
     bytemuck::cast_slice(&words).to_vec()

@@ -36,7 +36,7 @@ impl Lab {
     /// # Errors
     /// If the kernel does not take the packet.
     pub fn time_empty(&self, packet: &[u8], repeat: u32) -> Result<f64> {
-        let context = RunContext { ifindex: self.uplink, ingress_ifindex: self.uplink, repeat };
+        let context = RunContext { ifindex: self.uplink, ingress_ifindex: self.uplink, repeat, mark: 0 };
         Ok(self.object.test_run(names::EMPTY, packet, context)?.duration.as_nanos() as f64)
     }
 
@@ -45,7 +45,7 @@ impl Lab {
     /// # Errors
     /// If it has not, or if one of them is not there.
     pub fn time_look_up(&self, question: &Question, repeat: u32) -> Result<f64> {
-        let context = RunContext { ifindex: self.uplink, ingress_ifindex: self.uplink, repeat };
+        let context = RunContext { ifindex: self.uplink, ingress_ifindex: self.uplink, repeat, mark: 0 };
         let outcome = self.object.test_run(names::LOOK_UP, &asked(question), context)?;
         ensure!(outcome.action != lookup::MISSING, "{question:?}: a row is missing");
         Ok(outcome.duration.as_nanos() as f64)

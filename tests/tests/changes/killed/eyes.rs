@@ -107,7 +107,7 @@ fn run(object: &Object, opening: &Opening, own_port: u16, uplink: u32) -> Result
         UDP => udp(from, to, b"?"),
         other => bail!("protocol {other}"),
     };
-    let context = RunContext { ifindex, ingress_ifindex, repeat: 1 };
+    let context = RunContext { ifindex, ingress_ifindex, repeat: 1, mark: 0 };
     let outcome = object.test_run(program, &packet, context).with_context(|| format!("{opening:?}"))?;
     if outcome.action == DROP {
         return Ok(None);

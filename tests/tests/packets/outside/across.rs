@@ -242,6 +242,29 @@ fn what_the_nodes_forwarding_has_more_to_do_with_than_to_pass_on_is_left_to_it()
 }
 
 #[test]
+fn what_somebody_has_marked_is_left_to_the_rules_that_go_by_marks() {
+    in_a_node(|lab, w, o| {
+        settle(lab, w, &o)?;
+        let (up, if_a) = (lab.uplink, lab.pods[0]);
+        let (a, r) = (World::at(w.a, 4000), World::at(w.remote, 8080));
+        let (out, back) = (tcp(a, r, PSH_ACK, b"x"), tcp(r, a, PSH_ACK, b"y"));
+        let opens = OpensTranslated(HandOver, one_hop_fewer(tcp(a, r, SYN, b"")));
+        send_all(lab, vec![row("SYN", FromPod(if_a), tcp(a, r, SYN, b""), opens)])?;
+        lab.mark = 7;
+        let seen = send_all(
+            lab,
+            vec![
+                row("marked, out", FromPod(if_a), out, Known(Pass)),
+                row("marked, in", FromNetdev(up), back.clone(), Known(Pass)),
+            ],
+        );
+        lab.mark = 0;
+        seen?;
+        send_all(lab, vec![row("not marked", FromNetdev(up), back, Known(HandOver))])
+    });
+}
+
+#[test]
 fn the_way_out_is_the_route_of_the_moment() {
     in_a_node(|lab, w, o| {
         settle(lab, w, &o)?;

@@ -2,6 +2,7 @@
 //! long as nothing does (`docs/adr/0141-when-nothing-matters.md`), for each family by itself.
 
 mod behind;
+mod bridged;
 mod forwarding;
 mod legacy;
 mod nftables;
@@ -30,11 +31,20 @@ pub enum AcrossChoice {
 /// What holds for one family.
 type Found = Result<(), Obstacle>;
 
-/// An interface with this agent's programs.
+/// An uplink with this agent's programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Interface<'a> {
     pub(super) ifindex: u32,
     pub(super) name: &'a str,
+}
+
+/// The node's side of a pod's interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pod<'a> {
+    pub(super) ifindex: u32,
+    pub(super) name: &'a str,
+    /// Index of the bridge it is a port of, 0 if none.
+    pub(super) bridge: u32,
 }
 
 /// IPv4 or IPv6: what of the node's own way it takes.
@@ -80,11 +90,11 @@ impl Across {
         self.due = true;
     }
 
-    /// Looks if it is time to.
+    /// Looks if it is time to. `pods` in the order of their indices.
     pub(super) fn settle<'a>(
         &mut self,
         uplinks: impl Iterator<Item = Interface<'a>>,
-        pods: impl Iterator<Item = Interface<'a>>,
+        pods: impl Iterator<Item = Pod<'a>>,
     ) {
         if !std::mem::take(&mut self.due) {
             return;
@@ -96,12 +106,13 @@ impl Across {
         self.states.set(found);
     }
 
-    fn look(&mut self, uplinks: &[Interface<'_>], pods: &[Interface<'_>]) -> [Found; 2] {
+    fn look(&mut self, uplinks: &[Interface<'_>], pods: &[Pod<'_>]) -> [Found; 2] {
         if let AcrossChoice::Off(argument) = self.choice {
             return [Err(Obstacle::Argument(argument)), Err(Obstacle::Argument(argument))];
         }
         // What concerns both families is asked once.
         let both = if uplinks.is_empty() { Err(Obstacle::NoUplink) } else { Ok(()) }
+            .and_then(|()| bridged::look(uplinks, pods))
             .and_then(|()| self.on_interfaces(uplinks, pods))
             .and_then(|()| self.xfrm.look());
         let [four, six] = self.nftables.look();
@@ -113,7 +124,7 @@ impl Across {
         })
     }
 
-    fn on_interfaces(&self, uplinks: &[Interface<'_>], pods: &[Interface<'_>]) -> Found {
+    fn on_interfaces(&self, uplinks: &[Interface<'_>], pods: &[Pod<'_>]) -> Found {
         let mut netlink =
             Netlink::open().map_err(|error| Obstacle::Unknown(format!("{error}: {}", error.source)))?;
         self.behind.look(&mut netlink, uplinks)?;

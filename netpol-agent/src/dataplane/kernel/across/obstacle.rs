@@ -18,6 +18,10 @@ pub enum Obstacle {
     NoUplink,
     /// The node does not forward: the setting that says so.
     Forwarding(String),
+    /// The node drops what comes in by another interface than its answers go out by: the setting that says so.
+    ReversePath(String),
+    /// This uplink is a bridge, and pods are ports of it.
+    Bridged(String),
     /// A base chain of nftables with rules, or that drops.
     Chain {
         /// Of the table: `ip`, `ip6`, `inet`, `netdev` or `bridge`.
@@ -60,6 +64,8 @@ impl fmt::Display for Obstacle {
             Self::Argument(argument) => write!(f, "by {argument}"),
             Self::NoUplink => f.write_str("no uplinks"),
             Self::Forwarding(setting) => write!(f, "{setting} is not 1"),
+            Self::ReversePath(setting) => write!(f, "{setting} is 1"),
+            Self::Bridged(uplink) => write!(f, "pods are ports of the uplink {uplink}"),
             Self::Chain { family, table, chain, has_rules } => {
                 let why = if *has_rules { "has rules" } else { "drops by its policy" };
                 write!(f, "nftables chain {family} {table} {chain} {why}")

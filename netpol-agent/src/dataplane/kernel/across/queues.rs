@@ -6,21 +6,22 @@ use netlink_packet_route::{
     tc::{TcAttribute, TcMessage},
 };
 
-use super::{super::netlink::Netlink, Found, Interface, Obstacle};
+use super::{super::netlink::Netlink, Found, Obstacle, Pod};
 
 /// What an interface has without anybody's doing, and what holds programs.
 const HARMLESS: [&str; 8] = ["noqueue", "noop", "mq", "pfifo_fast", "fq", "fq_codel", "sfq", "clsact"];
 
-pub(super) fn look(netlink: &mut Netlink, pods: &[Interface<'_>]) -> Found {
+/// `pods` in the order of their indices.
+pub(super) fn look(netlink: &mut Netlink, pods: &[Pod<'_>]) -> Found {
     let request = Message::GetQueueDiscipline(TcMessage::default());
     let answers = netlink
         .dump("list queues", &request)
         .map_err(|error| Obstacle::Unknown(format!("{error}: {}", error.source)))?;
     for answer in &answers {
         let Message::NewQueueDiscipline(queue) = answer else { continue };
-        let Some(pod) = pods.iter().find(|pod| queue.header.index == pod.ifindex.cast_signed()) else {
-            continue;
-        };
+        let ifindex = queue.header.index.cast_unsigned();
+        let Ok(place) = pods.binary_search_by_key(&ifindex, |pod| pod.ifindex) else { continue };
+        let Some(pod) = pods.get(place) else { continue };
         for attribute in &queue.attributes {
             if let TcAttribute::Kind(kind) = attribute
                 && !HARMLESS.contains(&kind.as_str())

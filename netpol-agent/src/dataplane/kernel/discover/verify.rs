@@ -2,8 +2,8 @@
 //! with the right to change interfaces.
 
 use super::{
-    super::{across::Interface, links::Hook, veth},
-    DiscoverError, Discovery,
+    super::{across::Pod, links::Hook, veth},
+    DiscoverError, Discovery, Seen,
 };
 
 impl Discovery {
@@ -43,7 +43,11 @@ impl Discovery {
     /// Has the switches of the fast path across nodes follow what is on the nodes' own way.
     pub(super) fn settle_across(&mut self) {
         let pods = self.seen.iter().filter(|(_, seen)| seen.attached);
-        let pods = pods.map(|(ifindex, seen)| Interface { ifindex: *ifindex, name: &seen.veth.name });
+        let pods = pods.map(|(ifindex, Seen { veth, .. })| Pod {
+            ifindex: *ifindex,
+            name: &veth.name,
+            bridge: veth.master,
+        });
         self.across.settle(self.uplinks.all(), pods);
     }
 }

@@ -124,7 +124,7 @@ fn check(
     action: i32,
     expected: &[u8],
 ) -> Result<(), SelfTestError> {
-    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1 };
+    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1, mark: 0 };
     let outcome = object.test_run(names::FROM_WIRE, frame, context)?;
     if outcome.action == action && outcome.packet == expected {
         return Ok(());
