@@ -84,6 +84,7 @@ impl Fabric {
             "more than {MAX_NODES} hosts"
         );
         let network = Netns::create("fabric", &bridged(folder))?;
+        network.enter(without_netfilter)?;
         let mut lines =
             vec!["link add uplink type bridge mcast_snooping 0".to_owned(), "link set uplink up".to_owned()];
         let mut nodes = Vec::new();
@@ -228,6 +229,17 @@ pub(super) fn set_host_sysctls(netns: &Netns) -> Result<()> {
         let path = Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms");
         if path.exists() { fs::write(path, "1000").context("tcp_rto_max_ms") } else { Ok(()) }
     })
+}
+
+/// The bridge is the wire between hosts: no frame on it is a firewall's business, as every frame is where `br_netfilter` is loaded.
+fn without_netfilter() -> Result<()> {
+    for name in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables"] {
+        let path = Path::new("/proc/sys/net/bridge").join(name);
+        if path.exists() {
+            fs::write(&path, "0").with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 fn cable(netns: &Netns, name: &str) -> [String; 1] {
