@@ -14,6 +14,7 @@ use crate::{
     event,
     family::{Family, OUTER_L3},
     forward::{DROP, NEXT},
+    hop::Place,
     maps::UPLINK,
     outside::{FOUND, NO_NEIGHBOUR, Routed, segment},
     parse::Packet,
@@ -44,7 +45,7 @@ pub fn comes_in<F: Family>(skb: &Skb, config: &Config, packet: &Packet<F::Addr>,
         && !Case::<F::Addr>::is_forwarded()
 }
 
-/// Sends a packet to a pod of another node, by the route that the node has for it now if that leads out by an uplink. What the node's own
+/// Sends a packet to a pod of another node, by the route that the node has for it at this tick of the clock if that leads out by an uplink. What the node's own
 /// forwarding would do anything else with is left to that: too large for its way, at the end of its time, to be routed otherwise.
 #[inline(always)]
 pub fn leave<F: Routed>(raw: *mut __sk_buff) -> i32 {
@@ -56,9 +57,14 @@ pub fn leave<F: Routed>(raw: *mut __sk_buff) -> i32 {
     let Some(mut way) = F::question(skb) else { return NEXT };
     let each = segment(skb, way.l4_protocol, F::USUAL_L4);
     way.tot_len = if each == 0 { skb.len().wrapping_sub(OUTER_L3) as u16 } else { each };
-    let said = skb.look_up_route(&mut way, 0);
-    if (said != FOUND && said != NO_NEIGHBOUR) || !is_uplink(&way) {
-        return NEXT;
+    let Some(place) = Place::of(&way) else { return NEXT };
+    if !place.recall(&mut way) {
+        let length = way.tot_len;
+        let said = skb.look_up_route(&mut way, 0);
+        if (said != FOUND && said != NO_NEIGHBOUR) || !is_uplink(&way) {
+            return NEXT;
+        }
+        place.keep(&way, length);
     }
     match F::count_down(skb) {
         Ok(true) => skb.redirect_to_next_hop(&way),

@@ -16,6 +16,7 @@ mod ctx;
 mod event;
 mod family;
 mod forward;
+mod hop;
 mod icmp_error;
 mod judge;
 mod maps;

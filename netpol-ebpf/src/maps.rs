@@ -29,7 +29,10 @@ use netpol_common::{
     wire::WireRow,
 };
 
-use crate::case::Scratch;
+use crate::{
+    case::Scratch,
+    hop::{self, Hop},
+};
 
 /// Written by packets, aged by the agent. Full: nobody's entry is cut, see `conntrack::create`.
 #[map(name = "np_ct4")]
@@ -179,3 +182,6 @@ pub static REFUSALS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(limits:
 /// Not pinned: it means nothing between packets.
 #[map(name = "np_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+/// Written and read by packets. Not pinned: it means nothing after a tick of the clock.
+#[map(name = "np_hop")]
+pub static HOP: PerCpuArray<Hop> = PerCpuArray::with_max_entries(hop::ROWS, 0);

@@ -1,23 +1,30 @@
 //! Between pods of this node and those of others, past the node's own forwarding.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
-use netpol_agent::dataplane::{Backend, Op, kernel::Switch};
+use netpol_agent::dataplane::{
+    Backend, Op,
+    kernel::{RunContext, Switch},
+};
 use netpol_common::{
     config::flags::{ACROSS4, ACROSS6},
     direction::Direction::Ingress,
     endpoint::{EndpointRow, flags},
+    names,
     policy::SlotId,
     reason::DropReason,
     service::ServiceRow,
 };
-use netpol_tests::packet::{
-    ETHERNET, FIN_ACK, Fragment,
-    Hook::{FromPod, ToPod},
-    Lab, PSH_ACK, RST, SYN, SYN_ACK,
-    Uplink::FromNetdev,
-    Verdict::{HandOver, Pass},
-    World, echo_reply, echo_request, fragment, open, tcp, udp, with_ipv4_options,
+use netpol_tests::{
+    eventually,
+    packet::{
+        ETHERNET, FIN_ACK, Fragment,
+        Hook::{FromPod, ToPod},
+        Lab, PSH_ACK, RST, SYN, SYN_ACK,
+        Uplink::FromNetdev,
+        Verdict::{HandOver, Pass},
+        World, echo_reply, echo_request, fragment, open, tcp, udp, with_ipv4_options,
+    },
 };
 
 use crate::table::{
@@ -29,6 +36,15 @@ use super::{Outside, in_a_node, one_hop_fewer};
 
 fn across(lab: &Lab, switch: Switch) {
     lab.maps.set_flags(ACROSS4 | ACROSS6, switch);
+}
+
+/// What the routing has said holds until then.
+fn await_tick(lab: &Lab) {
+    let context = RunContext { ifindex: 0, ingress_ifindex: 0, repeat: 1, mark: 0 };
+    let jiffies =
+        || lab.object.test_run(names::CLOCK, &[0; 64], context).expect("the clock's program").action;
+    let then = jiffies();
+    eventually(Duration::from_secs(1), "the clock ticks", || jiffies() != then);
 }
 
 fn settle(lab: &mut Lab, w: World, o: &Outside) -> anyhow::Result<()> {
@@ -290,8 +306,10 @@ fn the_way_out_is_the_route_of_the_moment() {
         // Not by an uplink, and nowhere.
         for way in ["replace REMOTE dev up1", "replace blackhole REMOTE"] {
             route(way);
+            await_tick(lab);
             let seen = send_all(lab, vec![row(way, FromPod(if_a), data(), Known(Pass))]);
             route("del REMOTE");
+            await_tick(lab);
             seen?;
             send_all(lab, vec![row("by the route again", FromPod(if_a), data(), out())])?;
         }
