@@ -1,7 +1,7 @@
 //! The agent's engine on rows in memory against the reference evaluator. No kernel, no root.
 
 use anyhow::Result;
-use netpol_agent::dataplane::{Capacity, Dataplane, Error, Op, Rows};
+use netpol_agent::dataplane::{Capacity, Dataplane, Error, Grace, Op, Rows};
 use netpol_common::net::proto;
 use netpol_tests::{
     random::{Effort, differential},
@@ -38,6 +38,9 @@ impl Dataplane for Wrong {
             (Mistake::PeersAreNotUpdated, Op::PutPeer(addr, _)) if self.0.has_peer(*addr) => Ok(()),
             _ => self.0.apply(op),
         }
+    }
+    fn grace(&self) -> Grace {
+        self.0.grace()
     }
 }
 

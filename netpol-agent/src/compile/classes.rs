@@ -22,9 +22,13 @@ impl Compiler {
     /// Gives each address and prefix its class.
     pub(super) fn classify(&mut self, concerned: &Concerned, index: &Index) {
         let mut retired = Vec::new();
+        let mut last: Option<ClassContent> = None;
         for addr in &concerned.addresses {
             self.note_owner(*addr, index);
-            let content = self.features.of_address(*addr, index, self.ids);
+            let content = self.features.of_address(*addr, index, self.ids, last.as_ref());
+            if let Some(content) = content.as_ref().filter(|content| last.as_ref() != Some(content)) {
+                last = Some(content.clone());
+            }
             let row = content.as_ref().map(|content| {
                 let interface = index.owner(*addr).and_then(|pod| index.interface_of(pod));
                 PeerRow { class: content.id, ifindex: interface.map_or(0, |i| i.ifindex), flags: 0 }

@@ -20,6 +20,9 @@ impl Compiler {
     /// Says who in the cluster these addresses are, and who the nodes are if that may have changed. Nobody is anybody unless
     /// backends of other nodes answer directly, nor in a family in which this node has no address to send from.
     pub(super) fn compile_cluster(&mut self, concerned: &Concerned, nodes: bool, index: &Index) {
+        if !nodes && self.nodes.is_empty() {
+            return;
+        }
         let mut addresses = concerned.addresses.clone();
         if nodes {
             let old = std::mem::replace(&mut self.nodes, node_rows(index));

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     net::IpAddr,
 };
 
@@ -30,13 +30,19 @@ impl<K: Ord + Clone, V: PartialEq> Table<K, V> {
     /// Wants a row, or wants it gone.
     pub fn set(&mut self, key: K, row: Option<V>) {
         let changed = match row {
-            Some(row) => {
-                let same = self.rows.get(&key) == Some(&row);
-                if !same {
-                    self.rows.insert(key.clone(), row);
+            Some(row) => match self.rows.entry(key.clone()) {
+                Entry::Occupied(mut entry) => {
+                    let differs = *entry.get() != row;
+                    if differs {
+                        entry.insert(row);
+                    }
+                    differs
                 }
-                !same
-            }
+                Entry::Vacant(entry) => {
+                    entry.insert(row);
+                    true
+                }
+            },
             None => self.rows.remove(&key).is_some(),
         };
         if changed {

@@ -148,11 +148,22 @@ impl Features {
 
     /// What can be told of an address; `None` if it is no pod's that any selector, name or interface sets apart: then
     /// its longest prefix says it all.
-    pub(super) fn of_address(&self, addr: IpAddr, index: &Index, ids: Ids) -> Option<ClassContent> {
+    ///
+    /// `like`: a class that it may be.
+    pub(super) fn of_address(
+        &self,
+        addr: IpAddr,
+        index: &Index,
+        ids: Ids,
+        like: Option<&ClassContent>,
+    ) -> Option<ClassContent> {
         let pod = index.owner(addr)?;
         let labels = index.namespace_labels(&pod.name.namespace);
         let mut features: BTreeSet<FeatureId> = self.selectors.matching(pod, &labels).collect();
         let in_use = |p: &&NamedPort| {
+            if self.names.is_empty() {
+                return false;
+            }
             let users = self.names.get(&(p.name.clone(), p.proto));
             users.is_some_and(|users| !users.slots.is_empty())
         };
@@ -162,7 +173,9 @@ impl Features {
             return None;
         }
         features.extend(self.blocks.covering(&IpNet::from(addr)));
-        Some(ClassContent::new(features, ports, ids))
+        // Thousands of addresses that have one class come one after the other, and making its number takes longer than comparing.
+        let is_it = |like: &&ClassContent| like.ports == ports && features.iter().eq(&like.features);
+        Some(like.filter(is_it).cloned().unwrap_or_else(|| ClassContent::new(features, ports, ids)))
     }
 
     /// What can be told of the addresses whose longest prefix is this one; `None` if no block names it.
@@ -211,8 +224,16 @@ fn selected<'a>(selector: &'a PodSelector, index: &'a Index) -> impl Iterator<It
         Namespaces::Labelled(_) => (None, Some(index.pods())),
     };
     let pods = named.into_iter().flatten().chain(others.into_iter().flatten());
+    // They come by namespace, which is asked once.
+    let mut asked: Option<(&str, bool)> = None;
     pods.filter(move |pod| {
-        pod.policed() && selectors::matches(selector, pod, &index.namespace_labels(&pod.name.namespace))
+        let name = &*pod.name.namespace;
+        let fits = match asked {
+            Some((known, fits)) if known == name => fits,
+            _ => selectors::matches_in(selector, name, &index.namespace_labels(name)),
+        };
+        asked = Some((name, fits));
+        fits && pod.policed() && selector.pods.matches(&pod.labels)
     })
     .flat_map(|pod| pod.addresses.iter().copied())
 }

@@ -7,52 +7,96 @@ use crate::model::{Labels, Namespaces, Pod, PodSelector};
 /// a pod is asked for each pod that comes or changes, and selectors of other namespaces often want the same labels.
 #[derive(Debug, Default)]
 pub(super) struct Selectors {
-    by_anchor: BTreeMap<Around, BTreeMap<Own, BTreeMap<FeatureId, PodSelector>>>,
+    /// Of one namespace, by its name.
+    named: BTreeMap<String, ByOwn>,
+    /// By a label that every namespace they match must have.
+    labelled: ByLabel<ByOwn>,
+    /// Those that need nothing in particular of a namespace.
+    anywhere: ByOwn,
 }
 
-/// A label, key and value, that every pod that a selector matches must have.
-type Own = Option<(String, String)>;
+/// By key and value of a label.
+type ByLabel<T> = BTreeMap<String, BTreeMap<String, T>>;
 
-/// What the namespace of every pod that a selector matches must have.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Around {
-    /// This name.
-    Name(String),
-    /// A label with this key and value.
-    Label(String, String),
-    /// Nothing in particular.
-    Nothing,
+/// Selectors by a label that every pod they match must have.
+#[derive(Debug, Default)]
+struct ByOwn {
+    labelled: ByLabel<Found>,
+    /// Those that need none in particular.
+    others: Found,
 }
 
-fn anchor(selector: &PodSelector) -> (Around, Own) {
-    let around = match &selector.namespaces {
-        Namespaces::Named(name) => Around::Name(name.clone()),
-        Namespaces::Labelled(labels) => match labels.required_label() {
-            Some((key, value)) => Around::Label(key.to_owned(), value.to_owned()),
-            None => Around::Nothing,
-        },
-    };
-    let own = selector.pods.required_label().map(|(key, value)| (key.to_owned(), value.to_owned()));
-    (around, own)
+type Found = BTreeMap<FeatureId, PodSelector>;
+
+impl ByOwn {
+    fn insert(&mut self, id: FeatureId, selector: &PodSelector) {
+        let found = match selector.pods.required_label() {
+            Some((key, value)) => at(&mut self.labelled, key, value),
+            None => &mut self.others,
+        };
+        found.insert(id, selector.clone());
+    }
+
+    fn remove(&mut self, id: FeatureId, selector: &PodSelector) {
+        match selector.pods.required_label() {
+            Some((key, value)) => within(&mut self.labelled, key, value, |found| {
+                found.remove(&id);
+                found.is_empty()
+            }),
+            None => {
+                self.others.remove(&id);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.labelled.is_empty() && self.others.is_empty()
+    }
+}
+
+/// What lies under a label, made if there is nothing.
+fn at<'a, T: Default>(all: &'a mut ByLabel<T>, key: &str, value: &str) -> &'a mut T {
+    all.entry(key.to_owned()).or_default().entry(value.to_owned()).or_default()
+}
+
+/// Changes what lies under a label, and takes it away if the change leaves nothing of it.
+fn within<T>(all: &mut ByLabel<T>, key: &str, value: &str, change: impl FnOnce(&mut T) -> bool) {
+    let Some(by_value) = all.get_mut(key) else { return };
+    if by_value.get_mut(value).is_some_and(change) {
+        by_value.remove(value);
+    }
+    if by_value.is_empty() {
+        all.remove(key);
+    }
 }
 
 impl Selectors {
     pub(super) fn insert(&mut self, id: FeatureId, selector: &PodSelector) {
-        let (around, own) = anchor(selector);
-        self.by_anchor.entry(around).or_default().entry(own).or_default().insert(id, selector.clone());
+        let by_own = match &selector.namespaces {
+            Namespaces::Named(name) => self.named.entry(name.clone()).or_default(),
+            Namespaces::Labelled(labels) => match labels.required_label() {
+                Some((key, value)) => at(&mut self.labelled, key, value),
+                None => &mut self.anywhere,
+            },
+        };
+        by_own.insert(id, selector);
     }
 
     pub(super) fn remove(&mut self, id: FeatureId, selector: &PodSelector) {
-        let (around, own) = anchor(selector);
-        let Some(by_own) = self.by_anchor.get_mut(&around) else { return };
-        if let Some(selectors) = by_own.get_mut(&own) {
-            selectors.remove(&id);
-            if selectors.is_empty() {
-                by_own.remove(&own);
+        let without = |by_own: &mut ByOwn| {
+            by_own.remove(id, selector);
+            by_own.is_empty()
+        };
+        match &selector.namespaces {
+            Namespaces::Named(name) => {
+                if self.named.get_mut(name).is_some_and(without) {
+                    self.named.remove(name);
+                }
             }
-        }
-        if by_own.is_empty() {
-            self.by_anchor.remove(&around);
+            Namespaces::Labelled(labels) => match labels.required_label() {
+                Some((key, value)) => within(&mut self.labelled, key, value, without),
+                None => self.anywhere.remove(id, selector),
+            },
         }
     }
 
@@ -62,13 +106,13 @@ impl Selectors {
         pod: &'a Pod,
         namespace: &'a Labels,
     ) -> impl Iterator<Item = FeatureId> + 'a {
-        let labels = namespace.iter().map(|(k, v)| Around::Label(k.to_owned(), v.to_owned()));
-        labels
-            .chain([Around::Name(pod.name.namespace.to_string()), Around::Nothing])
-            .filter_map(|around| self.by_anchor.get(&around))
+        let labelled = namespace.iter().filter_map(|(key, value)| self.labelled.get(key)?.get(value));
+        labelled
+            .chain(self.named.get(&*pod.name.namespace))
+            .chain([&self.anywhere])
             .flat_map(|by_own| {
-                let own = pod.labels.iter().map(|(k, v)| Some((k.to_owned(), v.to_owned())));
-                own.chain([None]).filter_map(|own| by_own.get(&own))
+                let own = pod.labels.iter().filter_map(|(key, value)| by_own.labelled.get(key)?.get(value));
+                own.chain([&by_own.others])
             })
             .flatten()
             .filter(|(_, selector)| matches(selector, pod, namespace))
@@ -78,9 +122,13 @@ impl Selectors {
 
 /// Whether a selector matches a pod, given the labels of its namespace.
 pub(super) fn matches(selector: &PodSelector, pod: &Pod, namespace: &Labels) -> bool {
-    let in_namespace = match &selector.namespaces {
-        Namespaces::Named(name) => **name == *pod.name.namespace,
-        Namespaces::Labelled(labels) => labels.matches(namespace),
-    };
-    in_namespace && selector.pods.matches(&pod.labels)
+    matches_in(selector, &pod.name.namespace, namespace) && selector.pods.matches(&pod.labels)
+}
+
+/// Whether a selector can match a pod of a namespace, given its name and labels.
+pub(super) fn matches_in(selector: &PodSelector, name: &str, labels: &Labels) -> bool {
+    match &selector.namespaces {
+        Namespaces::Named(wanted) => *wanted == *name,
+        Namespaces::Labelled(wanted) => wanted.matches(labels),
+    }
 }

@@ -13,7 +13,7 @@ use netpol_common::{
     service::{Backend4, Backend6, FrontendRow, flags},
 };
 
-use super::{Backend, Capacity, Dataplane, Error, Op, Rows};
+use super::{Backend, Capacity, Dataplane, Error, Grace, Op, Rows};
 
 /// Holds rows as the maps would.
 #[derive(Clone, Debug)]
@@ -259,6 +259,10 @@ impl Dataplane for Fake {
             self.refresh_backends();
         }
         Ok(())
+    }
+
+    fn grace(&self) -> Grace {
+        Box::new(|| Ok(()))
     }
 }
 

@@ -29,7 +29,26 @@ pub trait Dataplane {
     /// # Errors
     /// If the operation was not carried out. Nothing else changed.
     fn apply(&mut self, op: &Op) -> Result<(), Error>;
+
+    /// Carries out the first operations of a list, in its order, as many as go together. How many, at least one of a list that is
+    /// not empty; when it returns, every later packet sees them.
+    ///
+    /// # Errors
+    /// If the first operation was not carried out. Nothing else changed.
+    fn apply_first(&mut self, ops: &[Op]) -> Result<usize, Error> {
+        match ops.first() {
+            Some(op) => self.apply(op).map(|()| 1),
+            None => Ok(0),
+        }
+    }
+
+    /// What [`Op::AwaitGrace`] does, for a thread that has nothing else to do meanwhile: it outlasts what was carried out before it is
+    /// called.
+    fn grace(&self) -> Grace;
 }
+
+/// Returns when no packet can still be reading what was replaced before the call.
+pub type Grace = Box<dyn FnOnce() -> Result<(), Error> + Send>;
 
 /// An operation that the kernel refused.
 #[derive(Debug, thiserror::Error)]

@@ -165,7 +165,12 @@ impl Engine {
         self.compiler.update(&self.index, dirty);
         let plan = if self.synced {
             self.gone.clear();
-            self.plan_what_fits()
+            let mut plan = self.plan_what_fits();
+            if !plan.refusals.is_empty() {
+                // What is taken away may make room.
+                plan.in_force = plan.ops.len();
+            }
+            plan
         } else {
             self.planner.plan_unsynced(self.gone.iter().copied())
         };

@@ -90,6 +90,9 @@ fn limit<K: Ord + Clone, V: Copy + PartialEq>(
     puts: &mut Vec<(K, V)>,
     counts: impl Fn(&K) -> bool,
 ) -> Option<Refusal> {
+    if track.actual().len() + puts.len() <= capacity {
+        return None;
+    }
     let is_new = |key: &K| counts(key) && !track.actual().contains_key(key);
     let new = puts.iter().filter(|(key, _)| is_new(key)).count();
     if new == 0 || track.actual().len() + new <= capacity {

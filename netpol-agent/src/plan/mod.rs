@@ -33,6 +33,9 @@ use crate::{
 pub struct Plan {
     /// To be carried out in this order.
     pub ops: Vec<Op>,
+    /// So many of them put in force what is wanted. The rest begins with [`Op::AwaitGrace`], takes away what nothing names any more, and can be
+    /// put off: nothing of another plan depends on it.
+    pub in_force: usize,
     /// Parts of the dataplane that stay as they are because what is wanted does not fit or contradicts itself. Asked
     /// for again, the same refusal returns until something changes.
     pub refusals: Vec<Refusal>,
@@ -240,11 +243,18 @@ impl Planner {
             ops.push(Op::AdvanceEpoch);
         }
         let retires = services.retires || self.services.in_quarantine();
+        // The next change of policy counts on it that no packet holds a class from before this one, and what has found no room waits for
+        // what is taken away.
+        let counted_on = policy.turns || !policy.sweep.is_empty() || services.waits || refused.is_some();
         let sweeps = !policy.sweep.is_empty() || !services.sweep.is_empty();
+        plan.in_force = ops.len();
         if sweeps || retires || policy.turns {
             ops.push(Op::AwaitGrace);
             ops.extend(policy.sweep);
             ops.extend(services.sweep);
+            if counted_on {
+                plan.in_force = ops.len();
+            }
         }
         Planned { plan, refused }
     }
@@ -253,8 +263,8 @@ impl Planner {
     /// numbers may come back as somebody else's.
     pub fn plan_unsynced(&mut self, gone: impl IntoIterator<Item = u32>) -> Plan {
         let known = gone.into_iter().filter(|ifindex| self.endpoints.actual().contains_key(ifindex));
-        let ops = known.map(Op::DeleteEndpoint).collect();
-        Plan { ops, refusals: Vec::new() }
+        let ops: Vec<Op> = known.map(Op::DeleteEndpoint).collect();
+        Plan { in_force: ops.len(), ops, refusals: Vec::new() }
     }
 
     /// An operation was carried out.
@@ -268,28 +278,28 @@ impl Planner {
             _ => {}
         }
         match op {
-            Op::PutPort(key, rule) => self.ports.put(*key, *rule),
-            Op::DeletePort(key) => self.ports.delete(key),
-            Op::PutPolicy(key, row) => self.policy.put(*key, *row),
-            Op::DeletePolicy(key) => self.policy.delete(key),
+            Op::PutPort(key, rule) => drop(self.ports.put(*key, *rule)),
+            Op::DeletePort(key) => drop(self.ports.delete(key)),
+            Op::PutPolicy(key, row) => drop(self.policy.put(*key, *row)),
+            Op::DeletePolicy(key) => drop(self.policy.delete(key)),
             Op::PutCidr(prefix, row) => {
-                self.count_class(self.cidrs.actual().get(prefix).map(|r| r.class), Some(row.class));
-                self.cidrs.put(*prefix, *row);
+                let old = self.cidrs.put(*prefix, *row);
+                self.count_class(old.map(|old| old.class), Some(row.class));
             }
             Op::DeleteCidr(prefix) => {
-                self.count_class(self.cidrs.actual().get(prefix).map(|r| r.class), None);
-                self.cidrs.delete(prefix);
+                let old = self.cidrs.delete(prefix);
+                self.count_class(old.map(|old| old.class), None);
             }
             Op::PutPeer(addr, row) => {
-                self.count_class(self.peers.actual().get(addr).map(|r| r.class), Some(row.class));
-                self.peers.put(*addr, *row);
+                let old = self.peers.put(*addr, *row);
+                self.count_class(old.map(|old| old.class), Some(row.class));
             }
             Op::DeletePeer(addr) => {
-                self.count_class(self.peers.actual().get(addr).map(|r| r.class), None);
-                self.peers.delete(addr);
+                let old = self.peers.delete(addr);
+                self.count_class(old.map(|old| old.class), None);
             }
-            Op::PutEndpoint(ifindex, row) => self.endpoints.put(*ifindex, *row),
-            Op::DeleteEndpoint(ifindex) => self.endpoints.delete(ifindex),
+            Op::PutEndpoint(ifindex, row) => drop(self.endpoints.put(*ifindex, *row)),
+            Op::DeleteEndpoint(ifindex) => drop(self.endpoints.delete(ifindex)),
             Op::PutFrontend(..)
             | Op::DeleteFrontend(_)
             | Op::WriteBackends { .. }

@@ -29,7 +29,11 @@ impl<K: Ord + Clone, V: Copy + PartialEq> Track<K, V> {
         &self.actual
     }
     pub(super) fn touch(&mut self, keys: BTreeSet<K>) {
-        self.pending.extend(keys);
+        if self.pending.is_empty() {
+            self.pending = keys;
+        } else {
+            self.pending.extend(keys);
+        }
     }
     /// The difference to what is wanted. Forgets about rows that do not differ.
     pub(super) fn diff(&mut self, desired: &BTreeMap<K, V>) -> Diff<K, V> {
@@ -48,12 +52,14 @@ impl<K: Ord + Clone, V: Copy + PartialEq> Track<K, V> {
         });
         diff
     }
-    pub(super) fn put(&mut self, key: K, row: V) {
-        self.actual.insert(key.clone(), row);
-        self.pending.insert(key);
-    }
-    pub(super) fn delete(&mut self, key: &K) {
-        self.actual.remove(key);
+    /// A row was written. The one that was there before.
+    pub(super) fn put(&mut self, key: K, row: V) -> Option<V> {
         self.pending.insert(key.clone());
+        self.actual.insert(key, row)
+    }
+    /// A row was removed. The one that was there.
+    pub(super) fn delete(&mut self, key: &K) -> Option<V> {
+        self.pending.insert(key.clone());
+        self.actual.remove(key)
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::reconcile::Epoch;
-use crate::dataplane::{Capacity, Dataplane, Error, Op, Rows};
+use crate::dataplane::{Capacity, Dataplane, Error, Grace, Op, Rows};
 
 #[cfg(not(debug_assertions))]
 compile_error!("the feature fault-points is for tests: not in a release");
@@ -24,20 +24,32 @@ impl<D> FaultPoints<D> {
         Self { dataplane, file: std::env::var_os(FILE).map(PathBuf::from) }
     }
 
-    fn pass(&self, op: &Op) -> Result<(), Error> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let failed = |source| Error { call: "fault point", map: file.display().to_string(), source };
+    fn failed(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        let map = self.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        Error { call: "fault point", map, source: source.into() }
+    }
+
+    /// How many operations may still be carried out; `None`: all. The process ends before the first one that may not.
+    fn left(&self, next: &Op) -> Result<Option<usize>, Error> {
+        let Some(file) = &self.file else { return Ok(None) };
         let left = match fs::read_to_string(file) {
-            Ok(text) => text.trim().parse::<usize>().map_err(|e| failed(e.into()))?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(failed(e.into())),
+            Ok(text) => text.trim().parse::<usize>().map_err(|e| self.failed(e))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(self.failed(e)),
         };
-        match left.checked_sub(1) {
-            Some(left) => fs::write(file, left.to_string()).map_err(|e| failed(e.into())),
-            None => {
-                tracing::info!(?op, "fault point: killed before this");
-                kill_process(getpid(), Signal::KILL).map_err(|e| failed(e.into()))
+        if left == 0 {
+            tracing::info!(op = ?next, "fault point: killed before this");
+            kill_process(getpid(), Signal::KILL).map_err(|e| self.failed(e))?;
+        }
+        Ok(Some(left))
+    }
+
+    fn note(&self, left: Option<usize>, done: usize) -> Result<(), Error> {
+        match (&self.file, left) {
+            (Some(file), Some(left)) => {
+                fs::write(file, left.saturating_sub(done).to_string()).map_err(|e| self.failed(e))
             }
+            _ => Ok(()),
         }
     }
 }
@@ -50,8 +62,20 @@ impl<D: Dataplane> Dataplane for FaultPoints<D> {
         self.dataplane.capacity()
     }
     fn apply(&mut self, op: &Op) -> Result<(), Error> {
-        self.pass(op)?;
+        let left = self.left(op)?;
+        self.note(left, 1)?;
         self.dataplane.apply(op)
+    }
+    fn apply_first(&mut self, ops: &[Op]) -> Result<usize, Error> {
+        let Some(next) = ops.first() else { return Ok(0) };
+        let left = self.left(next)?;
+        let may = left.map_or(ops.len(), |left| left.min(ops.len()));
+        let done = self.dataplane.apply_first(&ops[..may])?;
+        self.note(left, done)?;
+        Ok(done)
+    }
+    fn grace(&self) -> Grace {
+        self.dataplane.grace()
     }
 }
 

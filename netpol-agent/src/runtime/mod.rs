@@ -28,6 +28,7 @@ mod events;
 mod fault_points;
 mod health;
 mod kept;
+mod later;
 mod missed;
 mod nearest;
 mod observed;

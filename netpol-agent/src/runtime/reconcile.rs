@@ -8,12 +8,13 @@ use tokio::{
         mpsc::{Receiver, UnboundedReceiver},
         oneshot,
     },
-    task::block_in_place,
+    task::{JoinError, block_in_place},
     time::{Instant, sleep_until},
 };
 
 use super::{
     Shared,
+    later::Later,
     programming::Programming,
     status::{Asked, Status, Wired},
 };
@@ -23,7 +24,7 @@ use crate::{
         self, Dataplane, Interface, Op,
         kernel::{self, Change, Maps},
     },
-    engine::Refusal,
+    engine::{Plan, Refusal},
     model,
     source::SourceEvent,
 };
@@ -40,6 +41,7 @@ pub(super) struct Reconciler<D> {
     /// Interfaces that have gone since the last plan was carried out.
     gone: BTreeSet<u32>,
     retry: Option<(Instant, Duration)>,
+    later: Later,
     /// Since this process has put everything in force for the first time.
     epoch_advanced: bool,
     /// Services are another proxy's.
@@ -51,10 +53,10 @@ pub(super) struct Reconciler<D> {
 
 impl<D: Dataplane + Epoch> Reconciler<D> {
     pub(super) fn new(shared: Shared, dataplane: D) -> Self {
-        let (gone, retry) = (BTreeSet::new(), None);
+        let (gone, retry, later) = (BTreeSet::new(), None, Later::default());
         let programming = Programming::new(Timestamp::now());
         let (epoch_advanced, without_services, began) = (false, false, Instant::now());
-        Self { shared, dataplane, gone, retry, epoch_advanced, without_services, programming, began }
+        Self { shared, dataplane, gone, retry, later, epoch_advanced, without_services, programming, began }
     }
 
     /// Takes no notice of Services if another proxy serves them.
@@ -76,7 +78,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         loop {
             self.shared.pulse().rest();
             let retry = self.retry.map(|(at, _)| at);
-            let mut waiting = None;
+            let (mut waiting, mut haste) = (None, Haste::No);
             tokio::select! {
                 batch = source.recv() => match batch {
                     Some(batch) => self.batch(batch),
@@ -88,8 +90,10 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 },
                 Some(Asked { wiring, done }) = asked.recv() => {
                     wiring.into_iter().for_each(|wired| self.wire(wired));
-                    waiting = Some(done);
+                    // Whoever asks may want to count rows.
+                    (waiting, haste) = (Some(done), Haste::Yes);
                 }
+                ended = self.later.over() => haste = self.take_up(ended),
                 () = at(retry) => {}
             }
             // Nothing is waited for: the source tells together what belongs together. What has come while the last change was
@@ -100,7 +104,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             while let Ok(change) = changes.try_recv() {
                 self.change(change);
             }
-            self.settle();
+            self.settle(haste);
             if waiting.is_some_and(|waiting: oneshot::Sender<()>| waiting.send(()).is_err()) {
                 tracing::trace!("whoever asked did not wait for the answer");
             }
@@ -146,7 +150,7 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
                 // The index of an interface that is gone: its row goes before the new one's comes, also where both are
                 // equal, because discovery has removed it from the kernel meanwhile.
                 if self.gone.contains(&interface.ifindex) {
-                    self.settle();
+                    self.settle(Haste::No);
                 }
                 let Interface { ifindex, name, netns, addresses, master: _, adopting: _ } = &interface;
                 tracing::info!(ifindex, name, netns, ?addresses, "interface of a pod");
@@ -168,9 +172,9 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         }
     }
 
-    /// Plans and carries out until nothing is left to do, or something fails.
-    fn settle(&mut self) {
-        let result = block_in_place(|| self.carry_out());
+    /// Plans and carries out until nothing is left to do but what can be put off, or something fails.
+    fn settle(&mut self, haste: Haste) {
+        let result = block_in_place(|| self.carry_out(haste));
         let failure = match result {
             Ok(()) => {
                 self.retry = None;
@@ -200,15 +204,16 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         self.shared.announce_settled();
     }
 
-    fn carry_out(&mut self) -> Result<(), dataplane::Error> {
+    fn carry_out(&mut self, haste: Haste) -> Result<(), dataplane::Error> {
         loop {
             self.shared.pulse().beat();
             let began = Instant::now();
-            let plan = self.shared.engine_mut().plan();
+            let Plan { ops, in_force, refusals } = self.shared.engine_mut().plan();
             self.shared.measures().compiled(began.elapsed());
-            self.note_refusals(plan.refusals);
+            self.note_refusals(refusals);
             let synced = self.shared.status().synced;
-            if plan.ops.is_empty() {
+            if ops.is_empty() {
+                self.later.clear();
                 if synced {
                     self.shared.told().settle(self.shared.checks());
                 }
@@ -217,16 +222,52 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
             if synced {
                 self.shared.told().lower(&self.shared.checks());
             }
-            tracing::debug!(operations = plan.ops.len(), "plan");
+            tracing::debug!(operations = ops.len(), in_force, "plan");
             self.shared.update(|status| status.in_sync = false);
             let began = Instant::now();
-            for op in &plan.ops {
-                tracing::trace!(?op);
-                self.dataplane.apply(op)?;
-                self.shared.pulse().beat();
-                self.shared.engine_mut().applied(op);
+            let (now, rest) = ops.split_at(in_force);
+            self.apply(now)?;
+            let patient = haste == Haste::No && self.epoch_advanced && !rest.is_empty();
+            let grace = || self.dataplane.grace();
+            let put_off = patient && self.later.put_off(rest, now.is_empty(), Instant::now(), grace);
+            if !put_off {
+                self.apply(rest)?;
             }
             self.shared.measures().applied(began.elapsed());
+            if put_off {
+                self.shared.told().settle(self.shared.checks());
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Result<(), dataplane::Error> {
+        let mut left = ops;
+        while !left.is_empty() {
+            let (done, after) = left.split_at(self.dataplane.apply_first(left)?);
+            tracing::trace!(?done);
+            self.shared.pulse().beat();
+            let mut engine = self.shared.engine_mut();
+            done.iter().for_each(|op| engine.applied(op));
+            left = after;
+        }
+        Ok(())
+    }
+
+    /// A grace period is over: carries out what was put off until then. What fails is planned again, and then nothing is put off.
+    fn take_up(&mut self, ended: Result<Result<(), dataplane::Error>, JoinError>) -> Haste {
+        let due = self.later.due(ended, || self.dataplane.grace());
+        let done = due.and_then(|due| {
+            let Some((grace, rest)) = due.as_deref().and_then(<[Op]>::split_first) else { return Ok(()) };
+            self.shared.engine_mut().applied(grace);
+            block_in_place(|| self.apply(rest))
+        });
+        match done {
+            Ok(()) => Haste::No,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "what nothing names stays for now");
+                Haste::Yes
+            }
         }
     }
 
@@ -257,6 +298,13 @@ impl<D: Dataplane + Epoch> Reconciler<D> {
         }
         self.shared.update(|status| status.refusals = refusals);
     }
+}
+
+/// Whether what could be put off is done at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Haste {
+    Yes,
+    No,
 }
 
 /// Why the loop ended.

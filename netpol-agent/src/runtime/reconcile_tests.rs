@@ -1,6 +1,6 @@
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use netpol_common::endpoint::flags;
+use netpol_common::{endpoint::flags, service::flags::SOURCE_RANGES};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -11,7 +11,7 @@ use tokio::{
 use super::*;
 use crate::{
     dataplane::{
-        Capacity, Error, Op, Rows,
+        Capacity, Error, Grace, Op, Rows,
         fake::Fake,
         kernel::{Look, Unpoliced},
     },
@@ -22,7 +22,22 @@ use crate::{
 
 /// The fake, still to be looked at while the loop has it.
 #[derive(Clone)]
-struct Shown(Arc<Mutex<Inner>>);
+struct Shown(Arc<Mutex<Inner>>, Arc<Gate>);
+
+/// Holds grace periods.
+#[derive(Default)]
+struct Gate {
+    /// How many have begun, and how many are over.
+    counts: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn let_one_end(&self) {
+        self.counts.lock().unwrap().1 += 1;
+        self.changed.notify_all();
+    }
+}
 
 struct Inner {
     fake: Fake,
@@ -61,6 +76,21 @@ impl Dataplane for Shown {
         inner.seen.extend(told.map(|told| (local, told)));
         Ok(())
     }
+    fn grace(&self) -> Grace {
+        let gate = self.1.clone();
+        let number = {
+            let mut counts = gate.counts.lock().unwrap();
+            counts.0 += 1;
+            counts.0
+        };
+        Box::new(move || {
+            let counts = gate.counts.lock().unwrap();
+            // A test that has failed does not let it end.
+            let patience = Duration::from_secs(20);
+            drop(gate.changed.wait_timeout_while(counts, patience, |(_, over)| *over < number).unwrap());
+            Ok(())
+        })
+    }
 }
 
 impl Epoch for Shown {
@@ -96,7 +126,7 @@ impl Bench {
     fn start(failures: usize) -> Self {
         let inner =
             Inner { fake: Fake::new(CAPACITY), ops: Vec::new(), failures, told: None, seen: Vec::new() };
-        let dataplane = Shown(Arc::new(Mutex::new(inner)));
+        let dataplane = Shown(Arc::new(Mutex::new(inner)), Arc::default());
         let engine = Engine::new("node1", CAPACITY, dataplane.read().unwrap());
         let (look, mut looks) = Look::channel();
         tokio::spawn(async move {
@@ -114,6 +144,16 @@ impl Bench {
 
     async fn send(&self, events: Vec<SourceEvent>) {
         self.source.send(events).await.unwrap();
+    }
+
+    /// Without asking, which would have the loop do at once what it can put off.
+    async fn until(&self, wanted: impl Fn(&Rows) -> bool) {
+        let seen = async {
+            while !wanted(self.dataplane.inner().fake.rows()) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), seen).await.expect("within five seconds");
     }
 
     fn change(&self, change: Change) {
@@ -260,4 +300,71 @@ async fn the_loop_ends_with_its_source() {
     drop(source);
     assert_eq!(_loop.await.unwrap(), Ended::Source);
     assert!(changes.is_closed());
+}
+
+/// A Service that lets in a prefix, or everybody, and its endpoint.
+fn balanced(range: Option<&str>, endpoint: &str) -> Vec<SourceEvent> {
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "t"},
+        "spec": {
+            "type": "LoadBalancer", "clusterIP": "10.96.0.1", "ports": [{"port": 80}],
+            "loadBalancerSourceRanges": Vec::from_iter(range),
+        },
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}},
+    });
+    let slice = json!({
+        "metadata": {"name": "web-1", "namespace": "t", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [{"port": 80}],
+        "endpoints": [{"addresses": [endpoint], "conditions": {"ready": true}}],
+    });
+    vec![
+        apply(Manifest::Service(serde_json::from_value(service).unwrap())),
+        apply(Manifest::EndpointSlice(serde_json::from_value(slice).unwrap())),
+    ]
+}
+
+fn leads_to(rows: &Rows, endpoint: &str) -> bool {
+    let endpoint: std::net::IpAddr = endpoint.parse().unwrap();
+    !rows.backends.is_empty() && rows.backends.values().flatten().all(|backend| backend.addr == endpoint)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_does_not_wait_for_the_packets_of_the_one_before() {
+    let bench = Bench::start(0);
+    bench.send([balanced(Some("198.51.100.0/24"), "10.0.0.1"), vec![SourceEvent::Synced]].concat()).await;
+    assert!(bench.shared.caught_up().await);
+    let lets_in = |rows: &Rows| !rows.ranges.is_empty();
+    assert!(lets_in(bench.dataplane.inner().fake.rows()));
+
+    // Packets may be asking for the prefix until a grace period is over, which is held up here.
+    bench.send(balanced(None, "10.0.0.1")).await;
+    bench.until(|rows| rows.frontends.values().all(|row| row.flags & SOURCE_RANGES == 0)).await;
+    bench.send(balanced(None, "10.0.0.2")).await;
+    bench.until(|rows| leads_to(rows, "10.0.0.2") && lets_in(rows)).await;
+    assert_eq!(bench.dataplane.1.counts.lock().unwrap().0, 1);
+
+    // The first one began too early for the second change.
+    bench.dataplane.1.let_one_end();
+    let another = async {
+        while bench.dataplane.1.counts.lock().unwrap().0 < 2 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), another).await.unwrap();
+    assert!(lets_in(bench.dataplane.inner().fake.rows()));
+    bench.dataplane.1.let_one_end();
+    bench.until(|rows| !lets_in(rows)).await;
+    assert!(bench.shared.status().in_sync);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_finds_nothing_put_off() {
+    let bench = Bench::start(0);
+    bench.send([balanced(Some("198.51.100.0/24"), "10.0.0.1"), vec![SourceEvent::Synced]].concat()).await;
+    assert!(bench.shared.caught_up().await);
+    bench.send(balanced(None, "10.0.0.1")).await;
+    bench.until(|rows| rows.frontends.values().all(|row| row.flags & SOURCE_RANGES == 0)).await;
+    assert!(bench.shared.caught_up().await);
+    assert!(bench.dataplane.inner().fake.rows().ranges.is_empty());
+    bench.dataplane.1.let_one_end();
 }

@@ -55,6 +55,10 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, peer) = Listener::accept(&mut self.tcp).await;
+            // As programs in Go have it: without, an event waits for up to 40 ms until the client has acknowledged the one before.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "no TCP_NODELAY");
+            }
             match self.acceptor.accept(stream).await {
                 Ok(stream) => return (stream, peer),
                 Err(error) => tracing::debug!(%peer, %error, "no TLS"),

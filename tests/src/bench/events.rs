@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::{
     Report, Series,
     crowd::{self, Crowd},
+    scale::to_force,
     sight::Sight,
     storm,
     work::at_rest,
@@ -82,6 +83,9 @@ pub fn events(quick: bool, report: &mut Report) -> Result<()> {
     );
     bed.start_agents(&AgentOptions { source: Source::Server, ..AgentOptions::default() })?;
     bed.await_agents(START)?;
+    let mut start = Series::new("event.start.to_force", "ms");
+    start.rounds.push(to_force(bed.agents().first().context("no agent")?)?);
+    report.add(&start);
     let stage = Stage::new(&bed, server, crowd)?;
     let log = || bed.agents().iter().map(|agent| agent.log()).collect::<String>();
     let measured = [

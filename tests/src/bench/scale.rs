@@ -70,12 +70,17 @@ impl Measured {
         bed.await_agents(PATIENCE)?;
         let sync = begin.elapsed().as_secs_f64();
         let agent = bed.take_agent("node1")?;
-        let to_force = (startup(&agent, "in-force")? - startup(&agent, "delivered")?) * 1e3;
+        let to_force = to_force(&agent)?;
         let Usage { cpu, resident, resident_peak } = Usage::of(agent.id())?;
         let values = [sync, to_force, cpu, resident, resident_peak];
         self.0.iter_mut().zip(values).for_each(|(series, value)| series.rounds.push(value));
         agent.stop().map(drop)
     }
+}
+
+/// Milliseconds from the delivery of everything until that was in force.
+pub(super) fn to_force(agent: &Agent) -> Result<f64> {
+    Ok((startup(agent, "in-force")? - startup(agent, "delivered")?) * 1e3)
 }
 
 /// Seconds from the agent's start until it had come so far.

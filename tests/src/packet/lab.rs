@@ -271,8 +271,10 @@ impl Lab {
     /// # Errors
     /// If one fails.
     pub fn write(&mut self, ops: impl IntoIterator<Item = Op>) -> Result<()> {
-        for op in ops {
-            self.maps.apply(&op).with_context(|| format!("{op:?}"))?;
+        let ops: Vec<Op> = ops.into_iter().collect();
+        let mut left = &ops[..];
+        while let Some(op) = left.first() {
+            left = &left[self.maps.apply_first(left).with_context(|| format!("{op:?}"))?..];
         }
         Ok(())
     }

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
 use netpol_agent::dataplane::{
-    Capacity, Dataplane, Error, Op, Rows,
+    Capacity, Dataplane, Error, Grace, Op, Rows,
     kernel::{Connections, LoadOptions, Maps, NoPods, Object, Ring, RunOutcome, Sizes, Switch, Told},
 };
 use netpol_common::{
@@ -93,6 +93,12 @@ impl Dataplane for KernelJudge {
     }
     fn apply(&mut self, op: &Op) -> Result<(), Error> {
         self.maps.apply(op)
+    }
+    fn apply_first(&mut self, ops: &[Op]) -> Result<usize, Error> {
+        self.maps.apply_first(ops)
+    }
+    fn grace(&self) -> Grace {
+        self.maps.grace()
     }
 }
 

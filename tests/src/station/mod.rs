@@ -128,9 +128,11 @@ impl<J: Judge> Station<J> {
             if plan.ops.is_empty() {
                 return Ok(());
             }
-            for op in &plan.ops {
-                self.judge.apply(op).with_context(|| format!("{op:?}"))?;
-                self.engine.applied(op);
+            let mut left = &plan.ops[..];
+            while let Some(op) = left.first() {
+                let done = self.judge.apply_first(left).with_context(|| format!("{op:?}"))?;
+                left[..done].iter().for_each(|op| self.engine.applied(op));
+                left = &left[done..];
             }
         }
         bail!("the engine does not come to rest: {:?}", self.engine.plan().ops)

@@ -5,7 +5,7 @@ use std::{
 
 use anyhow::Result;
 use netpol_agent::dataplane::{
-    Capacity, Dataplane, Error, Frontend, Op, Rows,
+    Capacity, Dataplane, Error, Frontend, Grace, Op, Rows,
     fake::Fake,
     judge::{Packet, Tables, Verdict, judge},
 };
@@ -54,6 +54,9 @@ impl Dataplane for ModelJudge {
     }
     fn apply(&mut self, op: &Op) -> Result<(), Error> {
         self.0.apply(op)
+    }
+    fn grace(&self) -> Grace {
+        self.0.grace()
     }
 }
 

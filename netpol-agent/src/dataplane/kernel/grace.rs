@@ -2,7 +2,8 @@
 
 use std::{io, os::fd::AsFd, os::fd::OwnedFd};
 
-use super::bpf;
+use super::{bpf, table::error};
+use crate::dataplane::Error;
 
 /// Waits for the programs that run now.
 ///
@@ -23,7 +24,8 @@ impl Grace {
     }
 
     /// Takes some milliseconds.
-    pub(super) fn wait(&self) -> io::Result<()> {
+    pub(super) fn wait(&self) -> Result<(), Error> {
         bpf::set_inner(self.outer.as_fd(), self.inner.as_fd())
+            .map_err(|source| error("bpf_map_update_elem", "a map of maps", source))
     }
 }

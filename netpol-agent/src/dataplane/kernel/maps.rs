@@ -32,7 +32,7 @@ use super::{
         Hash, Lpm, array, delete, delete_prefix, error, hash, lpm, put, put_prefix, read, read_prefixes,
     },
 };
-use crate::dataplane::{Capacity, Dataplane, Error, Op, Rows};
+use crate::dataplane::{self, Capacity, Dataplane, Error, Op, Rows};
 
 /// The maps that the agent writes.
 pub struct Maps {
@@ -49,7 +49,7 @@ pub struct Maps {
     backends: Backends,
     /// The words of [`Config`].
     config: Arc<Mapped<AtomicU32>>,
-    grace: Grace,
+    grace: Arc<Grace>,
     capacity: Capacity,
     member_gone: Option<Wake>,
 }
@@ -112,7 +112,7 @@ impl Maps {
             cluster,
             backends,
             config: Arc::new(config),
-            grace: Grace::new().map_err(|source| error("bpf_map_create", "a map of maps", source))?,
+            grace: Arc::new(Grace::new().map_err(|source| error("bpf_map_create", "a map of maps", source))?),
             member_gone: None,
         })
     }
@@ -271,10 +271,13 @@ impl Dataplane for Maps {
                 self.config.words()[EPOCH].fetch_add(1, Ordering::Release);
                 Ok(())
             }
-            Op::AwaitGrace => {
-                self.grace.wait().map_err(|source| error("bpf_map_update_elem", "a map of maps", source))
-            }
+            Op::AwaitGrace => self.grace.wait(),
         }
+    }
+
+    fn grace(&self) -> dataplane::Grace {
+        let grace = self.grace.clone();
+        Box::new(move || grace.wait())
     }
 }
 

@@ -105,7 +105,7 @@ impl Services {
         }
         let Change { mut ops, mut tail, sweep, retires } = all;
         ops.append(&mut tail);
-        Steps { ops, sweep, retires, refusals }
+        Steps { ops, sweep, retires, waits: false, refusals }
     }
 
     /// Ways in that another Service has.

@@ -95,6 +95,8 @@ pub(super) struct Steps {
     pub(super) sweep: Vec<Op>,
     /// Rows or ranges become free.
     pub(super) retires: bool,
+    /// Something has found no room, and may find it when these are free.
+    pub(super) waits: bool,
     /// Services that stay as they are.
     pub(super) refusals: Vec<Refusal>,
 }
@@ -175,6 +177,7 @@ impl Services {
         self.plan_cluster(desired, &mut room, &mut steps);
         // What this plan or an earlier one retires is free for the next plan: then there may be room.
         if steps.retires || self.in_quarantine() {
+            steps.waits = !steps.refusals.is_empty();
             steps.refusals.clear();
         }
         steps
