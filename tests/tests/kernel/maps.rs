@@ -1,8 +1,12 @@
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use netpol_agent::dataplane::{
     Backend, ClusterRow, Dataplane, Frontend, Member, Op, Rows, SourceRange,
-    kernel::{Sizes, connections, of_node},
+    kernel::{Maps, Sizes, connections, of_node},
 };
 use netpol_common::{
     cluster::kind,
@@ -127,6 +131,72 @@ fn rows_outlive_the_agent_and_are_read_back_as_written() {
         kernel.maps.apply(op).unwrap_or_else(|error| panic!("{op:?}, also of what is gone: {error}"));
     }
     assert_eq!(kernel.maps.read().unwrap(), Rows::default());
+}
+
+/// Carries all of them out, and says how many at a time.
+fn carry_out(maps: &mut Maps, ops: &[Op]) -> Vec<usize> {
+    let (mut left, mut together) = (ops, Vec::new());
+    while let Some(op) = left.first() {
+        let done = maps.apply_first(left).unwrap_or_else(|error| panic!("{op:?}: {error}: {}", error.source));
+        left = &left[done..];
+        together.push(done);
+    }
+    together
+}
+
+/// Addresses of other nodes' pods: the same IPv4 and IPv6 ones for each number.
+fn peers(numbers: std::ops::Range<u32>) -> Vec<(IpAddr, PeerRow)> {
+    let row = |n| PeerRow { class: ClassId(u64::from(n) + 1), ifindex: 0, flags: 0 };
+    let v4 = numbers.clone().map(|n| (Ipv4Addr::from(0x0a00_0000 + n).into(), row(n)));
+    let v6 = numbers.map(|n| (Ipv6Addr::from((0xfd << 120) + u128::from(n)).into(), row(n)));
+    v4.chain(v6).collect()
+}
+
+#[test]
+fn operations_of_one_kind_are_carried_out_together_and_those_of_rows_that_are_gone_are_passed_over() {
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let mut kernel = open(&bed, "node1", None);
+    let mut rows = rows();
+    rows.peers.extend(peers(0..1500));
+    let together = carry_out(&mut kernel.maps, &puts(&rows));
+    assert_eq!(together[..3], [1024, 1024, 952], "np_port: {together:?}");
+    assert!(together.len() < 60, "{together:?}");
+    assert_eq!(kernel.maps.read().unwrap(), rows);
+
+    // Another one in the place of each, and what is written twice counts as it was written last.
+    let other = |class| PeerRow { class: ClassId(class), ifindex: 0, flags: 0 };
+    let addresses: Vec<IpAddr> = rows.peers.keys().copied().collect();
+    let twice = addresses.iter().flat_map(|addr| [5, 6].map(|class| Op::PutPeer(*addr, other(class))));
+    carry_out(&mut kernel.maps, &twice.collect::<Vec<_>>());
+    assert!(kernel.maps.read().unwrap().peers.values().all(|row| *row == other(6)));
+
+    for addr in addresses.iter().step_by(7) {
+        kernel.maps.apply(&Op::DeletePeer(*addr)).unwrap();
+    }
+    carry_out(&mut kernel.maps, &deletes(&rows));
+    assert_eq!(kernel.maps.read().unwrap(), Rows::default());
+}
+
+#[test]
+fn of_operations_that_go_together_those_before_the_one_that_finds_no_room_are_carried_out() {
+    let bed = Bed::build(&ClusterSpec::default()).unwrap();
+    let mut kernel = open(&bed, "node1", None);
+    let room = u32::try_from(kernel.maps.capacity().peers).unwrap();
+    let put = |(addr, row)| Op::PutPeer(addr, row);
+    let v4 = |numbers| peers(numbers).into_iter().filter(|(addr, _)| addr.is_ipv4()).map(put);
+    carry_out(&mut kernel.maps, &v4(0..room - 10).collect::<Vec<_>>());
+    let more: Vec<Op> = v4(room - 10..room + 10).chain([Op::AdvanceEpoch]).collect();
+    assert_eq!(kernel.maps.apply_first(&more).unwrap(), 10);
+    let error = kernel.maps.apply_first(&more[10..]).unwrap_err();
+    assert_eq!((error.map.as_str(), error.call), (names::PEER4, "bpf_map_update_elem"));
+    let held = kernel.maps.read().unwrap().peers;
+    assert_eq!(held.len(), room as usize);
+    assert!(
+        peers(room - 10..room)
+            .iter()
+            .filter(|(addr, _)| addr.is_ipv4())
+            .all(|(addr, row)| held.get(addr) == Some(row))
+    );
 }
 
 #[test]

@@ -29,7 +29,8 @@ use super::{
     services::Services,
     stale::Wake,
     table::{
-        Hash, Lpm, array, delete, delete_prefix, error, hash, lpm, put, put_prefix, read, read_prefixes,
+        Hash, Lpm, array, delete, delete_prefix, delete_run, error, hash, lpm, put, put_prefix, put_run,
+        read, read_prefixes,
     },
 };
 use crate::dataplane::{self, Capacity, Dataplane, Error, Op, Rows};
@@ -275,9 +276,57 @@ impl Dataplane for Maps {
         }
     }
 
+    fn apply_first(&mut self, ops: &[Op]) -> Result<usize, Error> {
+        match (self.apply_run(ops), ops.first()) {
+            (0, Some(op)) => self.apply(op).map(|()| 1),
+            (done, _) => Ok(done),
+        }
+    }
+
     fn grace(&self) -> dataplane::Grace {
         let grace = self.grace.clone();
         Box::new(move || grace.wait())
+    }
+}
+
+impl Maps {
+    /// What there can be thousands of in one change: with one system call for those that lie behind each other. See [`put_run`].
+    fn apply_run(&self, ops: &[Op]) -> usize {
+        match ops.first() {
+            Some(Op::PutPeer(IpAddr::V4(_), _)) => put_run(&self.peer4, ops, |op| match op {
+                Op::PutPeer(IpAddr::V4(addr), row) => Some(((*addr).into(), *row)),
+                _ => None,
+            }),
+            Some(Op::PutPeer(IpAddr::V6(_), _)) => put_run(&self.peer6, ops, |op| match op {
+                Op::PutPeer(IpAddr::V6(addr), row) => Some(((*addr).into(), *row)),
+                _ => None,
+            }),
+            Some(Op::DeletePeer(IpAddr::V4(_))) => delete_run(&self.peer4, ops, |op| match op {
+                Op::DeletePeer(IpAddr::V4(addr)) => Some((*addr).into()),
+                _ => None,
+            }),
+            Some(Op::DeletePeer(IpAddr::V6(_))) => delete_run(&self.peer6, ops, |op| match op {
+                Op::DeletePeer(IpAddr::V6(addr)) => Some((*addr).into()),
+                _ => None,
+            }),
+            Some(Op::PutPolicy(..)) => put_run(&self.policy, ops, |op| match op {
+                Op::PutPolicy(key, row) => Some((*key, *row)),
+                _ => None,
+            }),
+            Some(Op::DeletePolicy(_)) => delete_run(&self.policy, ops, |op| match op {
+                Op::DeletePolicy(key) => Some(*key),
+                _ => None,
+            }),
+            Some(Op::PutPort(..)) => put_run(&self.ports, ops, |op| match op {
+                Op::PutPort(key, rule) => Some((*key, *rule)),
+                _ => None,
+            }),
+            Some(Op::DeletePort(_)) => delete_run(&self.ports, ops, |op| match op {
+                Op::DeletePort(key) => Some(*key),
+                _ => None,
+            }),
+            _ => 0,
+        }
     }
 }
 

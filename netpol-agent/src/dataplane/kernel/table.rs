@@ -17,7 +17,7 @@ pub(super) type Lpm<K, V> = LpmTrie<MapData, Abi<K>, Abi<V>>;
 /// A row that is there stays.
 const BPF_NOEXIST: u64 = 1;
 
-/// Rows read with one system call.
+/// Rows read, written or removed with one system call.
 const BATCH: usize = 1024;
 
 pub(super) fn error(
@@ -100,6 +100,28 @@ pub(super) fn contains<K: Pod, V: Pod>(map: &Hash<K, V>, key: &K, name: &str) ->
 /// Removes a row if it is there.
 pub(super) fn delete<K: Pod, V: Pod>(map: &mut Hash<K, V>, key: &K, name: &str) -> Result<(), Error> {
     gone(map.remove(&Abi(*key)), name)
+}
+
+/// Writes the rows of operations on this map that lie behind each other, with one system call, until one is refused. How many: none if
+/// there is but one, if it is the first that is refused, or if the kernel cannot do so; then it is to be written by itself,
+/// which tells why.
+pub(super) fn put_run<'a, O, K: Pod, V: Pod>(
+    map: &Hash<K, V>,
+    ops: &'a [O],
+    row: impl Fn(&'a O) -> Option<(K, V)>,
+) -> usize {
+    let rows: Vec<(K, V)> = ops.iter().take(BATCH).map_while(row).collect();
+    if rows.len() < 2 { 0 } else { bpf::update_rows(map.map().fd(), &rows).unwrap_or(0) }
+}
+
+/// As [`put_run`], and removes rows, until one is not there.
+pub(super) fn delete_run<'a, O, K: Pod, V: Pod>(
+    map: &Hash<K, V>,
+    ops: &'a [O],
+    key: impl Fn(&'a O) -> Option<K>,
+) -> usize {
+    let keys: Vec<K> = ops.iter().take(BATCH).map_while(key).collect();
+    if keys.len() < 2 { 0 } else { bpf::delete_rows(map.map().fd(), &keys).unwrap_or(0) }
 }
 
 pub(super) fn put_prefix<K: Pod, V: Pod>(

@@ -1,4 +1,4 @@
-//! The `bpf(2)` commands that aya does not offer: TC links by interface index, what a link is attached to, reading many rows
+//! The `bpf(2)` commands that aya does not offer: TC links by interface index, what a link is attached to, many rows
 //! at once, a run without an answer's bytes, a map of maps. Layouts are those of `union bpf_attr` in include/uapi/linux/bpf.h.
 
 use std::{
@@ -16,7 +16,7 @@ use bytemuck::{Pod, Zeroable};
 mod batch;
 mod query;
 
-pub(super) use batch::{Cursor, read_hash, take_hash};
+pub(super) use batch::{Cursor, delete_rows, read_hash, take_hash, update_rows};
 pub(super) use query::{program_of, tcx_programs};
 
 const MAP_CREATE: libc::c_int = 0;
