@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::{
-    Report, Series,
+    Report,
     effort::Effort,
-    in_force::v4,
     policed::{PROBE, pod, policies},
-    report::Pair,
-    traffic::{Ends, Load, last_cpu, measure},
+    traffic::Load,
+    turns::Turns,
 };
 use crate::{
     bed::{AgentOptions, Bed, ClusterSpec, Cni, Family, NodeSpec, Place},
@@ -39,36 +38,12 @@ pub fn across(quick: bool, report: &mut Report) -> Result<()> {
     let effort = Effort::new(quick, 41);
     let bed = build()?;
     for load in LOADS {
-        let series = rounds(&bed, load, &effort)?;
-        for one in &series {
-            report.add(one);
-        }
-        let pair = |(over, under): (usize, usize)| Pair {
-            name: format!("across_{}.{}_over_{}", load.name(), VARIANTS[over], VARIANTS[under]),
-            over: &series[over],
-            under: &series[under],
-        };
-        report.compare(&pair(AGAIN), RATIOS.map(pair));
+        let name = format!("across_{}", load.name());
+        let turns = Turns { bed: &bed, name: &name, variants: &VARIANTS, pod: pod_name };
+        let series = turns.measure(load, &effort)?;
+        turns.report(&series, AGAIN, RATIOS, report);
     }
     Ok(())
-}
-
-fn rounds(bed: &Bed, load: Load, effort: &Effort) -> Result<Vec<Series>> {
-    let cpu = last_cpu()?;
-    let name = |variant: &&str| Series::new(format!("across_{}.{variant}", load.name()), load.unit());
-    let mut series: Vec<_> = VARIANTS.iter().map(name).collect();
-    for round in 0..effort.rounds {
-        for turn in 0..VARIANTS.len() {
-            // Nobody is always first.
-            let at = (round + turn) % VARIANTS.len();
-            let (client, server) = (bed.pod(&pod_name("client", at))?, bed.pod(&pod_name("server", at))?);
-            let ends = Ends::direct(&client.netns, &server.netns, v4(&server.addresses)?.into());
-            let rate = measure(load, ends, effort.each, cpu)
-                .with_context(|| format!("across_{}.{}, round {round}", load.name(), VARIANTS[at]))?;
-            series[at].rounds.push(rate);
-        }
-    }
-    Ok(series)
 }
 
 fn build() -> Result<Bed> {

@@ -28,6 +28,7 @@ mod stateful;
 mod storm;
 mod tables;
 mod traffic;
+mod turns;
 mod wire;
 mod work;
 

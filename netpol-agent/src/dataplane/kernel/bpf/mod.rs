@@ -209,6 +209,11 @@ pub(super) fn xdp_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
 }
 
 fn interface(link: BorrowedFd<'_>, kind: u32) -> io::Result<Option<u32>> {
+    let info = link_info(link)?;
+    Ok((info.kind == kind && info.ifindex != 0).then_some(info.ifindex))
+}
+
+fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::zeroed();
     let mut attr = GetInfo {
         bpf_fd: link.as_raw_fd() as u32,
@@ -217,7 +222,7 @@ fn interface(link: BorrowedFd<'_>, kind: u32) -> io::Result<Option<u32>> {
     };
     // SAFETY: `info` points to `info_len` writable bytes that outlive the call.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    Ok((info.kind == kind && info.ifindex != 0).then_some(info.ifindex))
+    Ok(info)
 }
 
 /// The head of `struct bpf_link_info` as a link of a cgroup fills it.

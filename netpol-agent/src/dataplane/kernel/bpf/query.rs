@@ -1,13 +1,10 @@
 //! Which programs are on an interface, and in which order.
 
-use std::{
-    io,
-    os::fd::{AsRawFd, BorrowedFd},
-};
+use std::{io, os::fd::BorrowedFd};
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{GetInfo, LinkInfo, OBJ_GET_INFO_BY_FD, TcxAttach, bpf};
+use super::{TcxAttach, bpf, link_info};
 
 const PROG_QUERY: libc::c_int = 16;
 /// More than the kernel lets on one interface (`BPF_MPROG_MAX`).
@@ -47,13 +44,5 @@ pub(in super::super) fn tcx_programs(ifindex: u32, attach: TcxAttach) -> io::Res
 
 /// Number of a link's program.
 pub(in super::super) fn program_of(link: BorrowedFd<'_>) -> io::Result<u32> {
-    let mut info = LinkInfo::zeroed();
-    let mut attr = GetInfo {
-        bpf_fd: link.as_raw_fd() as u32,
-        info_len: size_of::<LinkInfo>() as u32,
-        info: std::ptr::from_mut(&mut info) as u64,
-    };
-    // SAFETY: `info` points to `info_len` writable bytes that outlive the call.
-    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    Ok(info.prog_id)
+    Ok(link_info(link)?.prog_id)
 }
