@@ -96,8 +96,27 @@ pub struct CtEntry {
     pub uplink: u32,
     /// Low 32 bits of the kernel's jiffies when it was entered. 0 in entries of agents before this was kept.
     pub opened: u32,
-    /// 0. An element of `np_ct4` ends where a line does.
-    pub rest: [u32; 2],
+    /// Of a TCP connection whose both ends have sent a FIN: by what its last segment is known. An element of `np_ct4` ends here,
+    /// where a line does.
+    pub last: LastSegment,
+}
+
+/// Sequence and acknowledgement number (`SEG.SEQ` and `SEG.ACK` of RFC 9293 §3.3.1) of the segment after which neither end of a TCP
+/// connection has anything more to say. One aligned word, read and written as such.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct LastSegment(pub u64);
+
+impl LastSegment {
+    /// Nobody knows.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// With these numbers, in host order. The pair of zeros is as good as unknown.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(seq: u32, ack: u32) -> Self {
+        Self(seq as u64 | (ack as u64) << 32)
+    }
 }
 
 /// A decision and the epoch it was made under. One aligned word: a decision of one epoch is never seen under another, and

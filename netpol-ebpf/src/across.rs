@@ -9,7 +9,7 @@ use netpol_common::{
 
 use crate::{
     case::Case,
-    conntrack::Hit,
+    conntrack::{self, Hit},
     ctx::{Route, Skb},
     event,
     family::{Family, OUTER_L3},
@@ -18,7 +18,6 @@ use crate::{
     maps::UPLINK,
     outside::{FOUND, NO_NEIGHBOUR, Routed, segment},
     parse::Packet,
-    pipeline::asks_to_open,
     progs::Hook,
 };
 
@@ -37,7 +36,7 @@ pub fn comes_in<F: Family>(skb: &Skb, config: &Config, packet: &Packet<F::Addr>,
         && packet.l4 == F::USUAL_L4
         && packet.is_sound()
         && hit.may_pass(config.epoch, 0)
-        && !asks_to_open(packet, hit)
+        && !conntrack::asks_to_open(packet, hit)
         && skb.is_for_the_node()
         // Somebody in front of us has marked it for rules on the node's own way.
         && skb.mark() == 0

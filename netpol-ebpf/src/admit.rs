@@ -10,10 +10,10 @@ use netpol_common::{
 use crate::{
     case::Case,
     config as settings,
-    conntrack::{self, Entered, NO_SERVICE},
     ctx::Skb,
+    entries::{self, Entered, NO_SERVICE},
     family::Family,
-    judge, mid_flow, peer,
+    forward, judge, mid_flow, peer,
     policy::Ends,
     progs::Hook,
     service,
@@ -38,12 +38,23 @@ pub enum Admitted {
 /// Judges a packet that belongs to no connection.
 #[inline(always)]
 pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<Admitted, DropReason> {
+    let outcome = judged::<F>(skb, hook, case);
+    // An interface without a policy is closed, whatever else there is to be said of the packet: who is judged is asked for it.
+    if let Err(reason) = outcome
+        && reason != DropReason::Policy
+    {
+        peer::ready(skb.ifindex())?;
+    }
+    outcome
+}
+
+#[inline(always)]
+fn judged<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<Admitted, DropReason> {
     let tuple = &case.packet.tuple;
     let here = skb.ifindex();
     // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
-    let epoch = settings::read().epoch;
-    // Before anything is said of the packet: an interface without a policy is closed, whatever the packet is.
-    let _endpoint = peer::ready(here)?;
+    let config = settings::read();
+    let epoch = config.epoch;
     peer::look_up::<F>(&tuple.src, &mut case.ends.src);
     let (sender, ingress) = (case.ends.src.ifindex, skb.ingress_ifindex());
     let spoofed = match hook {
@@ -114,6 +125,9 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
     if !node && is_across(&case.ends) {
         plain |= flags::ACROSS;
     }
+    if hook == Hook::FromPod && forward::is_handed_over(&config, here, case.ends.responder) {
+        case.goes_along = skb.len();
+    }
     Ok(Admitted::Enters { epoch, plain, svc })
 }
 
@@ -141,7 +155,7 @@ pub fn enter<F: Family>(
     let protocol = case.packet.tuple.proto;
     let mut tries = 0;
     while tries < SOURCE_TRIES && (protocol != proto::SCTP || tries + case.beside == 0) {
-        match conntrack::create::<F>(case, epoch, plain, translated) {
+        match entries::create::<F>(case, epoch, plain, translated) {
             Err(DropReason::Collision) => {
                 case.nat_sport = other_source();
                 plain |= flags::SNAT;

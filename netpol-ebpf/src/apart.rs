@@ -61,6 +61,10 @@ apart! {
     new_received() = pipeline::new<false>, np_new_received4, np_new_received6;
     /// `pipeline::enter`.
     enter(epoch, plain, svc) = pipeline::enter, np_enter4, np_enter6;
+    /// `pipeline::opened` in `from_pod`.
+    opened_sent(how) = pipeline::opened<true>, np_opened_sent4, np_opened_sent6;
+    /// The same in `to_pod`.
+    opened_received(how) = pipeline::opened<false>, np_opened_received4, np_opened_received6;
     /// `pipeline::failed` in `from_pod`.
     failed_sent(reason) = pipeline::failed<true>, np_failed_sent4, np_failed_sent6;
     /// The same in `to_pod`, and in `from_netdev`, where a packet has a case as if it were about to be received.

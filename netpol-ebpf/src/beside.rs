@@ -48,7 +48,7 @@ pub fn meet<F: Family>(
             return Next::Unsettled;
         }
         let state = conntrack::touch(&hit, skb.len(), &case.packet);
-        partner::follow::<F>(&case.packet.tuple, &hit, state);
+        partner::follow::<F>(skb, &case.packet, &hit, state);
         return Next::Settled;
     }
     // What asks for a connection when the other one is over takes that one's place.

@@ -55,6 +55,9 @@ pub struct Case<A> {
     pub leave_by: u32,
     /// Whether its connection's entry stands beside another one's (1), or under its own tuple (0).
     pub beside: u32,
+    /// Bytes of the packet if it opens a connection, and goes to the pod that is its receiver as soon as that is entered: it is
+    /// counted with the entry. Else 0.
+    pub goes_along: u32,
     /// Which pod another node chose, if it has sent the packet on as it is. Written before the case of that packet is opened.
     pub chosen: A,
     /// Port of `chosen`.
@@ -91,6 +94,7 @@ impl<A: Address> Case<A> {
             (&raw mut (*place).uplink).write(0);
             (&raw mut (*place).leave_by).write(0);
             (&raw mut (*place).beside).write(0);
+            (&raw mut (*place).goes_along).write(0);
             (&raw mut (*place).ends).write(Ends::NONE);
             (&raw mut (*place).decision).write(Decision {
                 direction,

@@ -16,9 +16,8 @@ use netpol_common::{
 };
 
 use crate::{
-    conntrack,
     ctx::Skb,
-    maps,
+    ending, entries, maps,
     nat::{Change, End},
     parse::{self, Inner, L3, Packet},
     peer,
@@ -58,8 +57,10 @@ pub trait Family: 'static {
     fn is_member(svc: u32, addr: Self::Addr, port: Be16) -> bool;
     /// Whether a backend is one of those that a row names.
     fn is_among(among: ServiceRow, addr: Self::Addr, port: Be16) -> bool;
-    /// `conntrack::enter_entries`, of its own.
+    /// `entries::enter_entries`, of its own.
     fn enter_apart(svc: u32) -> u32;
+    /// `ending::remove`, of its own.
+    fn ended_apart();
     /// Offset of a transport header behind a network header without options.
     const USUAL_L4: u32;
     /// Writes both addresses, the network header's checksum if it has one, and with `ports` the ports, which begin at
@@ -161,7 +162,11 @@ impl Family for Ipv4 {
     }
     #[inline(always)]
     fn enter_apart(svc: u32) -> u32 {
-        conntrack::np_entries4(svc.into()) as u32
+        entries::np_entries4(svc.into()) as u32
+    }
+    #[inline(always)]
+    fn ended_apart() {
+        ending::np_ended4();
     }
     #[inline(always)]
     fn store_tuple(skb: &mut Skb, check: u16, ends: &Tuple<V4>, ports: bool) -> Result<(), DropReason> {
@@ -267,7 +272,11 @@ impl Family for Ipv6 {
     }
     #[inline(always)]
     fn enter_apart(svc: u32) -> u32 {
-        conntrack::np_entries6(svc.into()) as u32
+        entries::np_entries6(svc.into()) as u32
+    }
+    #[inline(always)]
+    fn ended_apart() {
+        ending::np_ended6();
     }
     #[inline(always)]
     fn store_tuple(skb: &mut Skb, _check: u16, ends: &Tuple<V6>, ports: bool) -> Result<(), DropReason> {

@@ -2,12 +2,13 @@
 
 use netpol_common::{
     config::{self, Config},
-    conntrack::flags,
+    conntrack::{Tuple, flags},
     net::{Address, Be16},
     reason::DropReason,
 };
 
 use crate::{
+    case::Case,
     conntrack::Hit,
     ctx::Skb,
     family::Family,
@@ -21,6 +22,8 @@ use crate::{
 pub const NEXT: i32 = -1;
 /// `TC_ACT_SHOT`
 pub const DROP: i32 = 2;
+/// `TC_ACT_REDIRECT`: to where `bpf_redirect_peer` was told.
+pub const HAND_OVER: i32 = 7;
 
 /// What becomes of a packet of an allowed connection.
 pub enum Way {
@@ -82,11 +85,26 @@ pub fn both_ends<F: Family>(
 pub fn hands_over(hook: Hook, config: &Config, hit: &Hit) -> bool {
     let (sender, receiver) = hit.interfaces();
     // What the node translates must meet the node.
-    hook == Hook::FromPod
-        && receiver != 0
-        && hit.flags & flags::NODE_NAT == 0
-        // Nothing else brings a pod's packet back to it under a source that no route leads to.
-        && (config.flags & config::flags::FAST_PATH != 0 || sender == receiver)
+    hook == Hook::FromPod && hit.flags & flags::NODE_NAT == 0 && is_handed_over(config, sender, receiver)
+}
+
+/// Whether packets from the pod behind `sender` go straight to the one behind `receiver` (0: that is no pod of this node).
+#[inline(always)]
+pub fn is_handed_over(config: &Config, sender: u32, receiver: u32) -> bool {
+    // Nothing else brings a pod's packet back to it under a source that no route leads to.
+    receiver != 0 && (config.flags & config::flags::FAST_PATH != 0 || sender == receiver)
+}
+
+/// Translates the packet that has opened the case's connection, and hands it over: its entry says nothing that the case does not.
+#[inline(always)]
+pub fn first<F: Family>(skb: &mut Skb, case: &Case<F::Addr>) -> Result<i32, DropReason> {
+    let from = &case.packet.tuple;
+    let (src, sport, dst, dport) = (case.nat_src, case.nat_sport, case.nat_dst, case.nat_dport);
+    let to = Tuple { src, dst, sport, dport, proto: from.proto };
+    if to != *from {
+        nat::rewrite::<F>(skb, &case.packet, &to)?;
+    }
+    Ok(skb.redirect_peer(case.ends.responder))
 }
 
 #[inline(always)]

@@ -13,6 +13,8 @@ mod case;
 mod config;
 mod conntrack;
 mod ctx;
+mod ending;
+mod entries;
 mod event;
 mod family;
 mod forward;

@@ -34,7 +34,7 @@ use crate::{
     hop::{self, Hop},
 };
 
-/// Written by packets, aged by the agent. Full: nobody's entry is cut, see `conntrack::create`.
+/// Written by packets, aged by the agent. Full: nobody's entry is cut, see `entries::create`.
 #[map(name = "np_ct4")]
 pub static CT4: HashMap<CtKey4, CtEntry> = HashMap::with_max_entries(limits::CT, 0);
 /// As `np_ct4`.

@@ -17,8 +17,8 @@ use netpol_common::{
 use crate::{
     case::Case,
     config as settings,
-    conntrack::{self, Entered, REVERSED},
     ctx::Skb,
+    entries::{self, Entered, REVERSED},
     family::Family,
     judge, peer,
     policy::Ends,
@@ -69,7 +69,7 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
         (false, true) => flags::MID_FLOW | flags::NODE,
         (false, false) => flags::MID_FLOW,
     };
-    conntrack::create::<F>(case, epoch, plain, None)
+    entries::create::<F>(case, epoch, plain, None)
 }
 
 /// Whether a denied packet that is no TCP segment may be the answer to one that found no room for an entry.

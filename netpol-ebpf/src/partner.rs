@@ -1,23 +1,28 @@
 //! The other entry of a translated connection.
 
+use aya_ebpf::bindings::__sk_buff;
 use netpol_common::conntrack::{CtEntry, Tuple, flags};
 
 use crate::{
+    config as settings,
     conntrack::{self, Hit},
+    ctx::Skb,
+    ending,
     family::Family,
     forward,
+    parse::Packet,
 };
 
 /// How a connection ends.
 const ENDS: u32 = flags::FIN_ORIG | flags::FIN_REPLY | flags::RST;
 
-/// Tells the other entry what a packet said of the connection's end: where packets are handed over, each entry sees those of one
+/// Tells whoever has to know what a packet said of the connection's end. Where packets are handed over, each entry sees those of one
 /// direction only, and a connection that is over must not keep another one from its tuple. `state` is
 /// what the packet's own entry says now, and `hit` what it said before.
 #[inline(always)]
-pub fn follow<F: Family>(tuple: &Tuple<F::Addr>, hit: &Hit, state: u32) {
-    if ends(hit, state) && state & (flags::FRONT | flags::BACK) != 0 {
-        tell::<F>(tuple, hit.entry, state, u32::from(hit.reply));
+pub fn follow<F: Family>(skb: &Skb, packet: &Packet<F::Addr>, hit: &Hit, state: u32) {
+    if ends(hit, state) {
+        tell::<F>(packet, hit.entry, state, u32::from(hit.reply), skb.raw());
     }
 }
 
@@ -29,36 +34,54 @@ pub fn ends(hit: &Hit, state: u32) -> bool {
 
 /// Has a frame of its own on the stack.
 #[inline(never)]
-fn tell<F: Family>(tuple: &Tuple<F::Addr>, entry: *mut CtEntry, state: u32, reply: u32) {
-    let Some(partner) = partner::<F>(entry, state, tuple.proto) else { return };
+fn tell<F: Family>(
+    packet: &Packet<F::Addr>,
+    entry: *mut CtEntry,
+    state: u32,
+    reply: u32,
+    raw: *mut __sk_buff,
+) {
+    let mut met_next = entry;
+    if state & (flags::FRONT | flags::BACK) != 0 {
+        let hit = &Hit { entry, flags: state, reply: reply != 0 };
+        let Some(partner) = of::<F>(&packet.tuple, hit) else { return };
+        conntrack::store_state(partner.entry, partner.flags | state & ENDS);
+        met_next = partner.entry;
+    }
+    if ending::is_near(state, &settings::read()) {
+        ending::note_answer::<F>(&Skb::from_raw(raw), packet, met_next);
+    }
+}
+
+/// The other entry of the connection that `hit` is an entry of, found by a packet with `tuple`. `None` if what lies there is another
+/// connection's.
+#[inline(always)]
+pub fn of<F: Family>(tuple: &Tuple<F::Addr>, hit: &Hit) -> Option<Hit> {
+    let partner = if hit.flags & (flags::BACK | flags::BESIDE) == flags::BACK | flags::BESIDE {
+        conntrack::find_beside::<F>(&tuple_of::<F>(hit, tuple.proto))
+    } else {
+        conntrack::find::<F>(&tuple_of::<F>(hit, tuple.proto))
+    }?;
     let (src, sport) = forward::partner_source::<F>(&partner);
-    let is_source = if reply != 0 {
+    let is_source = if hit.reply {
         src == tuple.dst && sport == tuple.dport
     } else {
         src == tuple.src && sport == tuple.sport
     };
     let (dst, dport) = forward::partner_destination::<F>(&partner);
-    let is_destination = if reply != 0 {
+    let is_destination = if hit.reply {
         dst == tuple.src && dport == tuple.sport
     } else {
         dst == tuple.dst && dport == tuple.dport
     };
     let sides = flags::FRONT | flags::BACK;
-    if is_source && is_destination && (partner.flags ^ state) & sides == sides {
-        conntrack::store_state(partner.entry, partner.flags | state & ENDS);
-    }
+    (is_source && is_destination && (partner.flags ^ hit.flags) & sides == sides).then_some(partner)
 }
 
-/// Whatever lies under the other side's tuple.
+/// What the other entry is under.
 #[inline(always)]
-fn partner<F: Family>(entry: *mut CtEntry, flags: u32, proto: u8) -> Option<Hit> {
-    let hit = Hit { entry, flags, reply: false };
-    let (src, sport) = forward::partner_source::<F>(&hit);
-    let (dst, dport) = forward::partner_destination::<F>(&hit);
-    let tuple = Tuple { src, sport, dst, dport, proto };
-    if flags & (flags::BACK | flags::BESIDE) == flags::BACK | flags::BESIDE {
-        conntrack::find_beside::<F>(&tuple)
-    } else {
-        conntrack::find::<F>(&tuple)
-    }
+pub fn tuple_of<F: Family>(hit: &Hit, proto: u8) -> Tuple<F::Addr> {
+    let (src, sport) = forward::partner_source::<F>(hit);
+    let (dst, dport) = forward::partner_destination::<F>(hit);
+    Tuple { src, sport, dst, dport, proto }
 }

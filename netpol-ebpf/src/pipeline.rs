@@ -5,24 +5,23 @@
 //! the [`Case`], and ends there again.
 
 use aya_ebpf::bindings::__sk_buff;
-use netpol_common::{
-    conntrack::flags, direction::Direction, net::Address, policy::RuleId, reason::DropReason, stats::Extra,
-};
+use netpol_common::{direction::Direction, policy::RuleId, reason::DropReason, stats::Extra};
 
 use crate::{
     admit::{self, Admitted},
     apart::Apart,
     beside::{self, Next},
     case::Case,
-    config as settings,
-    conntrack::{self, Entered, Hit},
+    config as settings, conntrack,
     ctx::Skb,
+    ending,
+    entries::Entered,
     event,
     family::{Family, Ipv4, Ipv6},
-    forward::{self, DROP, NEXT, Way},
+    forward::{self, DROP, HAND_OVER, NEXT, Way},
     icmp_error, judge, metrics, mid_flow,
     outside::{self, Routed, dsr::Tunnelled},
-    parse::{Kind, Packet},
+    parse::Kind,
     partner, peer,
     progs::Hook,
     refuse, service,
@@ -60,6 +59,8 @@ pub const LEAVE: i32 = 0x10a;
 pub const TOO_BIG: i32 = 0x10c;
 /// The packet goes to a pod of another node, and has no case: `across` comes next.
 pub const ACROSS: i32 = 0x10d;
+/// The packet is handed over, and is the last one of its connection: `ending::remove` comes next.
+const LAST: i32 = 0x10e;
 /// With a drop reason in the low byte: `failed` comes next.
 pub const FAILED: i32 = 0x200;
 
@@ -99,12 +100,8 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
         answer = mid_flow::<F, FROM_POD>(raw);
     }
     if answer == OPENED || answer == UNTRACKED {
-        let next = if answer == OPENED { SETTLED } else { NEXT };
-        opened::<F, FROM_POD>(raw, answer);
-        if next == NEXT {
-            audited::<F, FROM_POD>(raw);
-        }
-        answer = next;
+        let how = answer as u32;
+        answer = if FROM_POD { F::opened_sent(raw, how) } else { F::opened_received(raw, how) };
     }
     if answer == SETTLED {
         audited::<F, FROM_POD>(raw);
@@ -127,6 +124,10 @@ fn stages<F: Apart + Routed + refuse::Header, const FROM_POD: bool>(raw: *mut __
     }
     if answer == LEAVE {
         answer = F::leave(raw);
+    }
+    if FROM_POD && answer == LAST {
+        F::ended_apart();
+        return HAND_OVER;
     }
     if FROM_POD && answer == ACROSS {
         answer = F::across(raw);
@@ -178,10 +179,15 @@ pub fn established<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, settled
         answer = UNSETTLED;
         if FROM_POD && hit.is_shared() {
             answer = BESIDE;
-        } else if current && (settled != 0 || !asks_to_open(&packet, &hit)) {
+        } else if current && (settled != 0 || !conntrack::asks_to_open(&packet, &hit)) {
             let state = conntrack::touch(&hit, skb.len(), &packet);
-            partner::follow::<F>(&packet.tuple, &hit, state);
+            partner::follow::<F>(skb, &packet, &hit, state);
             match forward::established::<F>(skb, hook, &config, &packet, &hit) {
+                Ok(Way::Action(HAND_OVER))
+                    if FROM_POD && ending::is_last::<F>(skb, &packet, &hit, state, &config) =>
+                {
+                    answer = LAST;
+                }
                 Ok(Way::Action(action)) => return action,
                 Ok(Way::BothEnds) => answer = BOTH_ENDS,
                 Ok(Way::Outside) => answer = OUTSIDE,
@@ -231,7 +237,7 @@ pub fn known<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff) -> i32 {
     }
     match conntrack::find_for::<F>(case) {
         Some(hit) if conntrack::owns(&hit, skb, hook::<FROM_POD>()) => {
-            if reopens(&case.packet, &hit) {
+            if conntrack::reopens(&case.packet, &hit) {
                 return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
             }
             if FROM_POD && case.beside == 0 && service::asks_anew::<F>(&case.packet, &hit) {
@@ -314,11 +320,13 @@ fn outside<F: Routed>(raw: *mut __sk_buff) -> i32 {
     }
 }
 
-/// Counts a connection that was let through, and tells whoever listens.
-#[inline(never)]
-fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32 {
+/// Counts a connection that was let through, and tells whoever listens. Its packet goes on at once if it is handed over, and else like
+/// any other of a connection that has a decision; without an entry it goes its usual way.
+#[inline(always)]
+pub fn opened<F: Apart, const FROM_POD: bool>(raw: *mut __sk_buff, how: u32) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
-    let (skb, hook) = (&Skb::from_raw(raw), hook::<FROM_POD>());
+    let how = how as i32;
+    let (skb, hook) = (&mut Skb::from_raw(raw), hook::<FROM_POD>());
     metrics::count(0, hook.direction(), skb.len());
     if how == UNTRACKED {
         metrics::extra(Extra::Untracked);
@@ -326,7 +334,22 @@ fn opened<F: Family, const FROM_POD: bool>(raw: *mut __sk_buff, how: i32) -> i32
     if settings::read().flags & netpol_common::config::flags::FLOW_EVENTS != 0 {
         event::forwarded(skb, hook, case);
     }
-    SETTLED
+    if FROM_POD && how == OPENED && case.goes_along != 0 {
+        if case.decision.rule_egress == RuleId::AUDIT || case.decision.rule_ingress == RuleId::AUDIT {
+            case.lend();
+            audited::<F, FROM_POD>(raw);
+        }
+        return match forward::first::<F>(skb, case) {
+            Ok(action) => action,
+            Err(reason) => FAILED | reason as i32,
+        };
+    }
+    if how == OPENED {
+        return SETTLED;
+    }
+    case.lend();
+    audited::<F, FROM_POD>(raw);
+    NEXT
 }
 
 /// Tells the agent of a packet that was just judged and passes only because policies are being tried: once for each end that would
@@ -373,18 +396,4 @@ fn refused<F: Family + refuse::Header>(raw: *mut __sk_buff) -> i32 {
 #[inline(always)]
 const fn hook<const FROM_POD: bool>() -> Hook {
     if FROM_POD { Hook::FromPod } else { Hook::ToPod }
-}
-
-/// Whether a packet may ask for another connection than the one whose entry it found. The first SYN of a connection to a
-/// Service said nothing of the entries; another one may come from a client that begins anew.
-#[inline(always)]
-pub fn asks_to_open<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
-    packet.opens() && (hit.reply || flags::closed(hit.flags) || hit.flags & flags::FRONT != 0)
-}
-
-/// Whether a packet asks for a connection under the addresses and ports of one that is there: that is over, or it is asked
-/// for from the wrong end.
-#[inline(always)]
-pub fn reopens<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
-    packet.opens() && (hit.reply || flags::closed(hit.flags))
 }

@@ -12,8 +12,8 @@ use crate::{
     apart::Apart,
     case::Case,
     config as settings,
-    conntrack::{self, Entered},
     ctx::Skb,
+    entries::{self, Entered},
     forward::{DROP, NEXT},
     judge, peer,
     pipeline::FAILED,
@@ -90,7 +90,7 @@ pub fn enter<F: Routed>(raw: *mut __sk_buff, epoch: u32, mut plain: u32, svc: u3
     let skb = &Skb::from_raw(raw);
     let mut tries = 0;
     while tries < SOURCE_TRIES {
-        match conntrack::create::<F>(case, epoch, plain, Some(svc)) {
+        match entries::create::<F>(case, epoch, plain, Some(svc)) {
             Ok(Entered::Tracked) => return OPENED,
             // Another connection's answers go by this tuple: from another port they can be told apart.
             Err(DropReason::Collision) if case.packet.tuple.proto != proto::SCTP => {

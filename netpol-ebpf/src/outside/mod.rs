@@ -35,7 +35,7 @@ use crate::{
     nat::{self, End},
     parse::{Kind, Packet},
     partner,
-    pipeline::{FAILED, LEAVE, TOO_BIG, asks_to_open, reopens},
+    pipeline::{FAILED, LEAVE, TOO_BIG},
     progs::Hook,
     refuse, service, wire,
 };
@@ -200,9 +200,11 @@ pub fn established<F: Tunnelled>(raw: *mut __sk_buff, settled: u32) -> i32 {
             answer = FAILED | DropReason::Invalid as i32;
         } else if outside && hit.is_shared() && forward::partner_source::<F>(&hit).0 == packet.tuple.src {
             answer = BESIDE;
-        } else if hit.may_pass(config.epoch, settled) && (settled != 0 || !asks_to_open(&packet, &hit)) {
+        } else if hit.may_pass(config.epoch, settled)
+            && (settled != 0 || !conntrack::asks_to_open(&packet, &hit))
+        {
             let state = conntrack::touch(&hit, skb.len(), &packet);
-            partner::follow::<F>(&packet.tuple, &hit, state);
+            partner::follow::<F>(skb, &packet, &hit, state);
             answer = match way(&hit) {
                 Ok(Ends::Both) => BOTH_ENDS,
                 Ok(Ends::None) => return aim::<F>(skb, &packet, &hit),
@@ -319,7 +321,7 @@ pub fn known<F: Routed>(raw: *mut __sk_buff) -> i32 {
     }
     match conntrack::find_for::<F>(case) {
         Some(hit) if hit.flags & flags::OUTSIDE != 0 => {
-            if reopens(&case.packet, &hit) {
+            if conntrack::reopens(&case.packet, &hit) {
                 return if hit.over() { NEW } else { FAILED | DropReason::Invalid as i32 };
             }
             if case.beside == 0 && service::asks_anew::<F>(&case.packet, &hit) {

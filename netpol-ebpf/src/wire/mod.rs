@@ -33,7 +33,6 @@ use crate::{
     outside::{Routed, uplink},
     parse::Packet,
     partner,
-    pipeline::asks_to_open,
 };
 
 const PASS: u32 = xdp_action::XDP_PASS;
@@ -76,7 +75,7 @@ fn through<F: Wired + Routed>(frame: &mut Frame) -> Option<u32> {
         return None;
     }
     let config = settings::read();
-    if !hit.may_pass(config.epoch, 0) || asks_to_open(&packet, &hit) {
+    if !hit.may_pass(config.epoch, 0) || conntrack::asks_to_open(&packet, &hit) {
         return None;
     }
     match (hit.flags & flags::SNAT != 0, receiver) {

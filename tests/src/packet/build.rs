@@ -17,6 +17,8 @@ pub const PSH_ACK: u8 = 0x18;
 pub const FIN_ACK: u8 = 0x11;
 /// The end of both.
 pub const RST: u8 = 0x04;
+/// Nothing but an acknowledgement.
+pub const ACK: u8 = 0x10;
 
 fn ip(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
@@ -56,8 +58,15 @@ fn set_ipv4_checksum(header: &mut [u8]) {
 /// A TCP segment with `payload`.
 #[must_use]
 pub fn tcp(src: SocketAddr, dst: SocketAddr, flags: u8, payload: &[u8]) -> Vec<u8> {
+    numbered(src, dst, flags, [1, 0], payload)
+}
+
+/// The same with a sequence and an acknowledgement number.
+#[must_use]
+pub fn numbered(src: SocketAddr, dst: SocketAddr, flags: u8, numbers: [u32; 2], payload: &[u8]) -> Vec<u8> {
     let mut segment = [src.port().to_be_bytes(), dst.port().to_be_bytes()].concat();
-    segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(numbers.map(u32::to_be_bytes).concat());
+    segment.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     segment.extend(payload);
     let pseudo = pseudo_header(src.ip(), dst.ip(), proto::TCP, segment.len());
     let sum = checksum(&[&pseudo, &segment]);

@@ -8,9 +8,9 @@ mod refusal;
 mod world;
 
 pub use build::{
-    ETHERNET, Extension, FIN_ACK, Fragment, PSH_ACK, RST, SYN, SYN_ACK, arp, echo_reply, echo_request,
-    encapsulated, extended, fragment, icmp_error, other, packet_too_big, sctp, tcp, udp, unreachable,
-    whole_icmp_error, with_ipv4_options,
+    ACK, ETHERNET, Extension, FIN_ACK, Fragment, PSH_ACK, RST, SYN, SYN_ACK, arp, echo_reply, echo_request,
+    encapsulated, extended, fragment, icmp_error, numbered, other, packet_too_big, sctp, tcp, udp,
+    unreachable, whole_icmp_error, with_ipv4_options,
 };
 pub use checksum::verify;
 pub use lab::{Counted, Hook, Lab, NO_INGRESS, Place, Seen, Uplink, Verdict, in_lab};

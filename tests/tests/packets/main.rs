@@ -3,6 +3,7 @@
 mod affinity;
 mod anew;
 mod beside;
+mod ending;
 mod epoch;
 mod errors;
 mod fragments;
