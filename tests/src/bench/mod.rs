@@ -38,7 +38,7 @@ pub use connections::connections;
 pub use events::events;
 pub use machine::Machine;
 pub use node_ports::node_ports;
-pub use packet::packets;
+pub use packet::{hold, packets};
 pub use plot::plot;
 pub use report::{Ratio, Refused, Report, Summary, TOLERANCE};
 pub use scale::scale;

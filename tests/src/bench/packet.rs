@@ -1,4 +1,7 @@
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use netpol_agent::dataplane::{
@@ -50,14 +53,8 @@ const FIRST_OPENING: u16 = 10_000;
 pub fn packets(quick: bool) -> Result<Vec<Series>> {
     let (rounds, repeat) = if quick { (3_u16, 20_000) } else { (21, 200_000) };
     in_lab(3, |lab| {
-        let (v4, v6) = (World::new(4), World::new(6));
-        v4.settle(lab)?;
-        v6.settle(lab)?;
-        let mut cases = vec![established(lab, "packet.established.v4", v4, repeat)?];
-        cases.push(established(lab, "packet.established.v6", v6, repeat)?);
-        cases.push(service(lab, "packet.established_service.v4", v4, repeat)?);
-        cases.push(service(lab, "packet.established_service.v6", v6, repeat)?);
-        cases.extend(new_connections(lab, v4, repeat)?);
+        let v4 = World::new(4);
+        let cases = settled(lab, repeat)?;
         let mut empty = Series::new("packet.empty", "ns");
         // Timing itself takes time, which counts if a packet passes once.
         let mut empty_once = Series::new("packet.empty_once", "ns");
@@ -85,6 +82,49 @@ pub fn packets(quick: bool) -> Result<Vec<Series>> {
         let wire = wire::frames(lab, rounds, runs)?;
         Ok([vec![empty, empty_once], series, above, wire].concat())
     })
+}
+
+/// How long a packet is held before a profiler.
+const HELD: Duration = Duration::from_secs(20);
+
+/// Lets one of the packets pass again and again for 20 seconds and measures nothing, so that a profiler sees little else. What opens
+/// connections does so in an empty table each time.
+///
+/// # Errors
+/// As [`packets`], or if there is none of this name.
+pub fn hold(name: &str) -> Result<()> {
+    in_lab(3, |lab| {
+        lab.maps.limit_connections(u32::MAX);
+        let cases = settled(lab, 20_000)?;
+        let until = Instant::now() + HELD;
+        let Some(case) = cases.iter().find(|case| case.name == name) else {
+            return wire::hold(lab, name, until);
+        };
+        lab.maps.set_flags(config::flags::FLOW_EVENTS, case.followed);
+        while Instant::now() < until {
+            lab.drain();
+            for n in 0..case.packets {
+                lab.time(case.hook, &(case.packet)(n), case.repeat, case.verdict)?;
+            }
+            if case.packets > 1 {
+                lab.connections.clear()?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Every packet between pods, with what it needs in the tables.
+fn settled(lab: &mut Lab, repeat: u32) -> Result<Vec<Case>> {
+    let (v4, v6) = (World::new(4), World::new(6));
+    v4.settle(lab)?;
+    v6.settle(lab)?;
+    let mut cases = vec![established(lab, "packet.established.v4", v4, repeat)?];
+    cases.push(established(lab, "packet.established.v6", v6, repeat)?);
+    cases.push(service(lab, "packet.established_service.v4", v4, repeat)?);
+    cases.push(service(lab, "packet.established_service.v6", v6, repeat)?);
+    cases.extend(new_connections(lab, v4, repeat)?);
+    Ok(cases)
 }
 
 pub(super) fn mean(times: impl ExactSizeIterator<Item = Result<f64>>) -> Result<f64> {

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     process::Command,
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -40,8 +41,39 @@ struct Case {
     verdict: Verdict,
 }
 
+/// No packet has more hops to lose.
+const REPEAT: u32 = HOPS as u32 - 5;
+
 /// Nanoseconds per frame, and how much more than a frame of another protocol takes, which XDP lets pass at once.
 pub(super) fn frames(lab: &mut Lab, rounds: usize, runs: usize) -> Result<Vec<Series>> {
+    let cases = cases(lab)?;
+    let mut series = cases.each_ref().map(|case| Series::new(case.name, "ns"));
+    for _ in 0..rounds {
+        for (case, series) in cases.iter().zip(&mut series) {
+            let times = (0..runs).map(|_| lab.time(case.at, &case.frame, REPEAT, case.verdict));
+            series.rounds.push(mean(times).context(case.name)?);
+        }
+    }
+    let above: Vec<_> = series[1..4]
+        .iter()
+        .map(|one| one.less(&series[0], format!("{}_minus_other_protocol", one.name)))
+        .collect();
+    Ok([series.to_vec(), above].concat())
+}
+
+/// As `packet::hold`.
+pub(super) fn hold(lab: &mut Lab, name: &str, until: Instant) -> Result<()> {
+    let cases = cases(lab)?;
+    let case = cases.iter().find(|case| case.name == name);
+    let case = case.with_context(|| format!("there is no packet {name}"))?;
+    while Instant::now() < until {
+        lab.time(case.at, &case.frame, REPEAT, case.verdict)?;
+    }
+    Ok(())
+}
+
+/// Every frame, with what it needs in the tables.
+fn cases(lab: &mut Lab) -> Result<[Case; 5]> {
     configure()?;
     lab.maps.set_flags(FAST_PATH, Switch::On);
     let row = WireRow { mode: wire::NATIVE, mac: MAC, marks: wire::CARRIES_MARKS };
@@ -71,7 +103,7 @@ pub(super) fn frames(lab: &mut Lab, rounds: usize, runs: usize) -> Result<Vec<Se
     };
     let mut other = ping(client, vip);
     other[12..14].copy_from_slice(&[0x88, 0xcc]);
-    let cases = [
+    Ok([
         Case { name: "packet.wire.other_protocol", at: wire, frame: other, verdict: Pass },
         Case { name: "packet.wire.of_nobody", at: wire, frame: ping(client, at(VIP, 9)), verdict: Pass },
         Case { name: "packet.wire.sent_on", at: wire, frame: ping(client, vip), verdict: HandOver },
@@ -82,21 +114,7 @@ pub(super) fn frames(lab: &mut Lab, rounds: usize, runs: usize) -> Result<Vec<Se
             frame: ping(client, here),
             verdict: HandOver,
         },
-    ];
-    let mut series = cases.each_ref().map(|case| Series::new(case.name, "ns"));
-    // No packet has more hops to lose.
-    let repeat = u32::from(HOPS) - 5;
-    for _ in 0..rounds {
-        for (case, series) in cases.iter().zip(&mut series) {
-            let times = (0..runs).map(|_| lab.time(case.at, &case.frame, repeat, case.verdict));
-            series.rounds.push(mean(times).context(case.name)?);
-        }
-    }
-    let above: Vec<_> = series[1..4]
-        .iter()
-        .map(|one| one.less(&series[0], format!("{}_minus_other_protocol", one.name)))
-        .collect();
-    Ok([series.to_vec(), above].concat())
+    ])
 }
 
 /// A front entry of `(from, to)` that makes `(source, target)` of it.

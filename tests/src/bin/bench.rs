@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use netpol_tests::bench::{
-    Machine, Report, TOLERANCE, across, changes, connections, events, node_ports, packets, plot, scale,
+    Machine, Report, TOLERANCE, across, changes, connections, events, hold, node_ports, packets, plot, scale,
     services, size,
 };
 
@@ -33,6 +33,10 @@ struct Arguments {
     /// Draw the results in this file (SVG).
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Measure nothing: let one of the single packets, for example `packet.new_denied.v4`, pass again and again for 20 seconds, for a
+    /// profiler to watch.
+    #[arg(long, value_name = "PACKET", conflicts_with_all = ["quick", "only", "changes", "json", "svg"])]
+    hold: Option<String>,
     /// Measure nothing: tell and draw what is in a file that an earlier run has written by --json.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only", "changes", "json"])]
     from: Option<PathBuf>,
@@ -73,6 +77,9 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let mut arguments = Arguments::parse();
     arguments.only.extend(arguments.changes.then_some(Part::Changes));
+    if let Some(name) = &arguments.hold {
+        return hold(name);
+    }
     let report = match &arguments.from {
         Some(path) => read(path)?,
         None => measure(&arguments)?,

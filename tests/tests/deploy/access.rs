@@ -91,8 +91,8 @@ fn with_one_verb_less_the_agent_names_it_and_puts_nothing_by_halves_in_force() {
     eventually(PATIENCE, "the status names the verb", || {
         status(bed.node("node1").unwrap()).is_some_and(|status| !status.synced && named(status))
     });
-    // The log has the text in quotes.
-    assert!(agents[0].log().replace('\\', "").contains(said), "{}", agents[0].log());
+    // It is written after the status is known. The log has the text in quotes.
+    eventually(PATIENCE, "the log names the verb", || agents[0].log().replace('\\', "").contains(said));
     server.set_faults(|faults| faults.rights = Some(all));
     for ((node, pods), agent) in [("node1", 2), ("node2", 1)].into_iter().zip(&mut agents) {
         let status = await_sync(&bed, node, agent, pods);
