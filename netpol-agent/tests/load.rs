@@ -5,8 +5,9 @@ use std::error::Error;
 use netpol_agent::dataplane::kernel::{LoadError, LoadOptions, Object, Sizes};
 
 /// Instructions that the verifier may walk for one program: well below half of what it is ready to
-/// (`BPF_COMPLEXITY_LIMIT_INSNS`, a million since 5.2), so that no kernel is close to refusing; 6.1 walks half as many again as 6.18. The stack needs no number of
-/// ours: 5.10, which rounds each frame up the most, refuses what does not fit. Kernels before 5.16 do not tell.
+/// (`BPF_COMPLEXITY_LIMIT_INSNS`, a million since 5.2), so that no kernel is close to refusing; 6.1 walks half as
+/// many again as 6.18. The stack needs no number of ours: 5.10, which rounds each frame up the most, refuses what does not fit. Kernels
+/// before 5.16 do not tell.
 const BUDGET: u32 = 400_000;
 
 #[test]
