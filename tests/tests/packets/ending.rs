@@ -1,17 +1,10 @@
 //! How connections between pods of the node leave the table.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
-use netpol_agent::dataplane::{
-    Op,
-    kernel::{ConnectionKey, Switch},
-};
-use netpol_common::{
-    config,
-    conntrack::{CtKey4, CtKey6, Tuple},
-    net::{Be16, proto},
-};
+use netpol_agent::dataplane::{Op, kernel::Switch};
+use netpol_common::{config, net::proto};
 use netpol_tests::packet::{
     ACK, FIN_ACK,
     Hook::FromPod,
@@ -20,9 +13,12 @@ use netpol_tests::packet::{
     World, numbered, open,
 };
 
-use crate::table::{
-    Expect::{Known, Opens, OpensTranslated, Translated},
-    Row, in_both_families, row, send_all,
+use crate::{
+    entry::entry_of,
+    table::{
+        Expect::{Known, Opens, OpensTranslated, Translated},
+        Row, in_both_families, row, send_all,
+    },
 };
 
 /// Who talks: a client, what it asks, and who answers in its place.
@@ -80,27 +76,13 @@ impl Talk {
 
     /// How many entries it has.
     fn entries(self, lab: &Lab) -> Result<usize> {
-        let mut keys = vec![key(self.client, self.server)];
+        let mut towards = vec![self.server];
         if self.asked != self.server {
-            keys.push(key(self.client, self.asked));
+            towards.push(self.asked);
         }
-        let found: Result<Vec<_>> = keys.into_iter().map(|key| Ok(lab.connections.get(key)?)).collect();
+        let found: Result<Vec<_>> =
+            towards.into_iter().map(|to| entry_of(lab, self.client, to, proto::TCP)).collect();
         Ok(found?.into_iter().flatten().count())
-    }
-}
-
-fn key(src: SocketAddr, dst: SocketAddr) -> ConnectionKey {
-    let (sport, dport) = (Be16::from_host(src.port()), Be16::from_host(dst.port()));
-    match (src.ip(), dst.ip()) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let tuple = Tuple { src: src.into(), dst: dst.into(), sport, dport, proto: proto::TCP };
-            ConnectionKey::V4(CtKey4::of(&tuple))
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let tuple = Tuple { src: src.into(), dst: dst.into(), sport, dport, proto: proto::TCP };
-            ConnectionKey::V6(CtKey6::of(&tuple))
-        }
-        _ => panic!("{src} and {dst} are of different families"),
     }
 }
 

@@ -4,6 +4,7 @@ mod affinity;
 mod anew;
 mod beside;
 mod ending;
+mod entry;
 mod epoch;
 mod errors;
 mod fragments;

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 use netpol_agent::dataplane::{
     Op,
-    kernel::{ConnectionKey, Switch, XdpMode::Native},
+    kernel::{Switch, XdpMode::Native},
 };
 use netpol_common::{
     config::flags::FAST_PATH,
-    conntrack::{CtEntry, CtKey4, CtKey6, Tuple},
-    net::{Be16, proto},
+    conntrack::CtEntry,
+    net::proto,
     wire::{self, CARRIES_MARKS, WireRow},
 };
 use netpol_tests::packet::{
@@ -20,9 +20,12 @@ use netpol_tests::packet::{
     World, arp, extended, fragment, sctp, tcp, udp, unreachable, with_ipv4_options,
 };
 
-use crate::table::{
-    Expect::{Known, Translated},
-    Row, row, send_all,
+use crate::{
+    entry::entry_of,
+    table::{
+        Expect::{Known, Translated},
+        Row, row, send_all,
+    },
 };
 
 use super::{NODE_PORT, Outside, in_a_node, sent};
@@ -74,19 +77,7 @@ fn l4(addr: IpAddr) -> usize {
 }
 
 fn entry(lab: &Lab, src: SocketAddr, dst: SocketAddr, proto: u8) -> Result<CtEntry> {
-    let (sport, dport) = (Be16::from_host(src.port()), Be16::from_host(dst.port()));
-    let key = match (src.ip(), dst.ip()) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let tuple = Tuple { src: src.into(), dst: dst.into(), sport, dport, proto };
-            ConnectionKey::V4(CtKey4::of(&tuple))
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let tuple = Tuple { src: src.into(), dst: dst.into(), sport, dport, proto };
-            ConnectionKey::V6(CtKey6::of(&tuple))
-        }
-        _ => anyhow::bail!("two families"),
-    };
-    lab.connections.get(key)?.context("no entry")
+    entry_of(lab, src, dst, proto)?.context("no entry")
 }
 
 /// `frame` passes, and nothing is seen of it.

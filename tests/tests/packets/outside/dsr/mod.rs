@@ -6,14 +6,9 @@ mod trust;
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Result, bail};
-use netpol_agent::dataplane::{ClusterRow, Op, kernel::ConnectionKey};
-use netpol_common::{
-    cluster::kind,
-    conntrack::{CtEntry, CtKey4, CtKey6, Tuple},
-    net::{Be16, proto},
-    reason::DropReason,
-};
+use anyhow::Result;
+use netpol_agent::dataplane::{ClusterRow, Op};
+use netpol_common::{cluster::kind, conntrack::CtEntry, net::proto, reason::DropReason};
 use netpol_tests::packet::{Lab, Uplink::FromNetdev, Verdict::Drop as Dropped, World, encapsulated};
 
 use super::{Outside, ROUTER, sent};
@@ -43,21 +38,7 @@ pub(super) fn no_address(o: &Outside) -> IpAddr {
 
 /// The entry of a UDP connection.
 pub(super) fn entry_of(lab: &Lab, src: SocketAddr, dst: SocketAddr) -> Result<Option<CtEntry>> {
-    let ports = (Be16::from_host(src.port()), Be16::from_host(dst.port()));
-    let key = match (src.ip(), dst.ip()) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            ConnectionKey::V4(CtKey4::of(&tuple(src.into(), dst.into(), ports)))
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            ConnectionKey::V6(CtKey6::of(&tuple(src.into(), dst.into(), ports)))
-        }
-        _ => bail!("two families"),
-    };
-    Ok(lab.connections.get(key)?)
-}
-
-pub(super) fn tuple<A>(src: A, dst: A, (sport, dport): (Be16, Be16)) -> Tuple<A> {
-    Tuple { src, dst, sport, dport, proto: proto::UDP }
+    crate::entry::entry_of(lab, src, dst, proto::UDP)
 }
 
 /// Says who is who in the cluster: this node, another one, and these pods.
