@@ -16,6 +16,7 @@ use crate::{
     forward, judge, mid_flow, peer,
     policy::Ends,
     progs::Hook,
+    recent::{self, Said, Way},
     service,
 };
 
@@ -50,56 +51,68 @@ pub fn admit<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Resu
 
 #[inline(always)]
 fn judged<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<Admitted, DropReason> {
-    let tuple = &case.packet.tuple;
-    let here = skb.ifindex();
+    let (here, ingress) = (skb.ifindex(), skb.ingress_ifindex());
     // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
     let config = settings::read();
     let epoch = config.epoch;
-    peer::look_up::<F>(&tuple.src, &mut case.ends.src);
-    let (sender, ingress) = (case.ends.src.ifindex, skb.ingress_ifindex());
-    let spoofed = match hook {
-        Hook::FromPod => sender != here,
-        Hook::ToPod => sender != 0 && ingress != 0 && !peer::came_from(ingress, sender),
-    };
-    if spoofed {
-        return Err(DropReason::Spoofed);
+    // An entry that turned out to be another connection's may have left its backend here.
+    (case.nat_dst, case.nat_dport) = (case.packet.tuple.dst, case.packet.tuple.dport);
+    let protocol = case.packet.tuple.proto;
+    let met_late = protocol == proto::TCP && !case.packet.opens();
+    let node = hook == Hook::ToPod && ingress == 0;
+    // Where something has no room a denial is not all there is to it, see `mid_flow::answers_untracked`.
+    let recalls = !met_late && case.beside == 0 && settings::short() == 0;
+    let mut way = Way::direct(hook);
+    let mut said = if recalls { recent::recall::<F>(skb, case, epoch, way) } else { Said::NOTHING };
+    if said.is_nothing() {
+        peer::look_up::<F>(&case.packet.tuple.src, &mut case.ends.src);
+        if is_spoofed(hook, case.ends.src.ifindex, here, ingress) {
+            return Err(DropReason::Spoofed);
+        }
     }
+    let sender = case.ends.src.ifindex;
     // What has a pod's address came by that pod's interface. Anything else may be from a pod that nobody knows yet.
     if hook == Hook::ToPod && sender == 0 && !peer::is_accounted_for(ingress) {
         return Err(DropReason::Pending);
     }
-    // An entry that turned out to be another connection's may have left its backend here.
-    (case.nat_dst, case.nat_dport) = (tuple.dst, tuple.dport);
-    let protocol = tuple.proto;
-    let met_late = protocol == proto::TCP && !case.packet.opens();
-    let node = hook == Hook::ToPod && ingress == 0;
-    let frontend = match hook {
-        Hook::FromPod if case.beside == 0 => F::frontend(tuple.dst, tuple.dport, tuple.proto),
-        _ => None,
-    };
-    // A number and no `Option`: 5.10 follows a value that is spilled on one way only, and refuses it.
-    let mut svc = frontend.map_or(NO_SERVICE, |row| row.svc);
-    if let Some(frontend) = frontend {
-        service::lets_in::<F>(&frontend, tuple.src)?;
-        let among = service::backends(frontend.near)?;
-        if met_late {
-            return Err(DropReason::MidFlow);
+    // A number and no `Option`, see `Said`.
+    let mut svc = NO_SERVICE;
+    if said.is_nothing() {
+        if hook == Hook::FromPod && case.beside == 0 {
+            svc = translate::<F>(case, met_late)?;
         }
-        (case.nat_dst, case.nat_dport) =
-            service::choose::<F>(&frontend, among, &tuple.src, (tuple.sport, tuple.proto))?;
+        if svc != NO_SERVICE {
+            way = way.by_service();
+            said = if recalls { recent::recall::<F>(skb, case, epoch, way) } else { Said::NOTHING };
+        }
+        if said.is_nothing() {
+            peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
+        }
     }
-    peer::look_up::<F>(&case.nat_dst, &mut case.ends.dst);
     if hook == Hook::FromPod && svc == NO_SERVICE && case.ends.dst.flags & peer::UNNAMED != 0 {
         service::unclaimed::<F>(&case.nat_dst)?;
     }
-    (case.ends.initiator, case.ends.responder) = match hook {
-        Hook::FromPod => (here, case.ends.dst.ifindex),
-        Hook::ToPod => (if node { 0 } else { sender }, here),
+    let outcome = if said.is_nothing() {
+        (case.ends.initiator, case.ends.responder) = match hook {
+            Hook::FromPod => (here, case.ends.dst.ifindex),
+            Hook::ToPod => (if node { 0 } else { sender }, here),
+        };
+        if met_late {
+            return if case.beside == 0 {
+                Ok(Admitted::As(Entered::NotYet))
+            } else {
+                Err(DropReason::Collision)
+            };
+        }
+        let outcome = judge::decide(case, node, protocol, case.nat_dport.to_host());
+        if recalls {
+            recent::keep::<F>(skb, case, epoch, way, outcome);
+        }
+        outcome
+    } else {
+        said.outcome()
     };
-    if met_late {
-        return if case.beside == 0 { Ok(Admitted::As(Entered::NotYet)) } else { Err(DropReason::Collision) };
-    }
-    match judge::decide(case, node, protocol, case.nat_dport.to_host()) {
+    match outcome {
         Ok(()) => {}
         Err(DropReason::Policy) if case.beside == 0 && mid_flow::answers_untracked(case) => {
             return Ok(Admitted::As(Entered::Untracked));
@@ -129,6 +142,30 @@ fn judged<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<
         case.goes_along = skb.len();
     }
     Ok(Admitted::Enters { epoch, plain, svc })
+}
+
+/// Whether a packet cannot have come from the pod that has its source address.
+#[inline(always)]
+fn is_spoofed(hook: Hook, sender: u32, here: u32, ingress: u32) -> bool {
+    match hook {
+        Hook::FromPod => sender != here,
+        Hook::ToPod => sender != 0 && ingress != 0 && !peer::came_from(ingress, sender),
+    }
+}
+
+/// Chooses a backend, if the destination is a Service's: which port of which, or [`NO_SERVICE`].
+#[inline(always)]
+fn translate<F: Family>(case: &mut Case<F::Addr>, met_late: bool) -> Result<u32, DropReason> {
+    let tuple = &case.packet.tuple;
+    let Some(frontend) = F::frontend(tuple.dst, tuple.dport, tuple.proto) else { return Ok(NO_SERVICE) };
+    service::lets_in::<F>(&frontend, tuple.src)?;
+    let among = service::backends(frontend.near)?;
+    if met_late {
+        return Err(DropReason::MidFlow);
+    }
+    let backend = service::choose::<F>(&frontend, among, &tuple.src, (tuple.sport, tuple.proto))?;
+    (case.nat_dst, case.nat_dport) = backend;
+    Ok(frontend.svc)
 }
 
 /// Whether one end is a pod of this node, and the other one a pod of another node.

@@ -33,6 +33,7 @@ mod pipeline;
 mod policy;
 mod progs;
 mod quota;
+mod recent;
 mod refuse;
 mod service;
 mod socket;

@@ -32,6 +32,7 @@ use netpol_common::{
 use crate::{
     case::Scratch,
     hop::{self, Hop},
+    recent::{self, Judgement},
 };
 
 /// Written by packets, aged by the agent. Full: nobody's entry is cut, see `entries::create`.
@@ -185,3 +186,6 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// Written and read by packets. Not pinned: it means nothing after a tick of the clock.
 #[map(name = "np_hop")]
 pub static HOP: PerCpuArray<Hop> = PerCpuArray::with_max_entries(hop::ROWS, 0);
+/// Written and read by packets. Not pinned: the programs that an agent brings judge for themselves.
+#[map(name = "np_recent")]
+pub static RECENT: PerCpuArray<Judgement> = PerCpuArray::with_max_entries(recent::ROWS, 0);

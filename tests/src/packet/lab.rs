@@ -43,6 +43,8 @@ pub struct Lab {
     pub uplink: u32,
     /// Interface index of something that has just come.
     pub newcomer: u32,
+    /// Which interfaces lead to no pod.
+    pub no_pods: NoPods,
     /// What is known of uplinks.
     pub uplinks: Uplinks,
     /// Where frames are seen before the kernel has a buffer for them.
@@ -221,11 +223,13 @@ impl Lab {
         // Programs name maps by descriptor: before any is taken out of the object.
         more(&mut object)?;
         let uplink = index("up0")?;
-        NoPods::new(&mut object)?.set(uplink, true)?;
+        let mut no_pods = NoPods::new(&mut object)?;
+        no_pods.set(uplink, true)?;
         Ok(Self {
             pods: (0..pods).map(|pod| index(&format!("pod{pod}"))).collect::<Result<_>>()?,
             uplink,
             newcomer: index("new0")?,
+            no_pods,
             uplinks: Uplinks::new(&mut object)?,
             xdp: XdpTable::new(&mut object)?,
             xdp_sent: XdpCounter::new(&mut object)?,
@@ -254,7 +258,7 @@ impl Lab {
         self.write(peers.into_keys().map(Op::DeletePeer))?;
         self.write(cidrs.into_keys().map(Op::DeleteCidr))?;
         self.write(policy.into_keys().map(Op::DeletePolicy))?;
-        self.write(ports.into_keys().map(Op::DeletePort))?;
+        self.write(ports.into_keys().map(Op::DeletePort).chain([Op::AdvanceEpoch]))?;
         self.maps.set_flags(u32::MAX, Switch::Off);
         self.maps.limit_connections(u32::MAX);
         self.maps.limit_outside(u32::MAX)?;

@@ -15,6 +15,7 @@ mod outside;
 mod parse;
 mod policy;
 mod quotes;
+mod recent;
 mod refused;
 mod room;
 mod routes;

@@ -43,6 +43,7 @@ fn isolate(lab: &mut Lab, ifindex: u32, any: RuleId) -> anyhow::Result<()> {
     lab.write([
         Op::PutPolicy(PolicyKey { slot: SLOT, class: ClassId::ANY }, none),
         Op::PutEndpoint(ifindex, EndpointRow { slot_in: SLOT, flags, ..open() }),
+        Op::AdvanceEpoch,
     ])
 }
 
