@@ -192,7 +192,8 @@ fn opening(lab: &mut Lab, tables: Tables, load: usize, n: u32) -> Result<f64> {
         flags: open().flags | flags::ISOLATED_OUT,
         ..open()
     };
-    lab.write([Op::PutEndpoint(client, if load == JUDGED { isolated } else { open() })])?;
+    // With the epoch that goes with it, so that nothing is remembered of the connections before: the tables are what is measured.
+    lab.write([Op::PutEndpoint(client, if load == JUDGED { isolated } else { open() }), Op::AdvanceEpoch])?;
     let port = 10_000 * load as u32 + n;
     let from = World::at(World::new(4).a, u16::try_from(port).context("no port is left")?);
     lab.time(Hook::FromPod(client), &tcp(from, to, SYN, b""), 1, Verdict::Pass)
