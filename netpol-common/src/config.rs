@@ -28,6 +28,9 @@ pub mod flags {
     pub const ACROSS4: u32 = 4;
     /// As [`ACROSS4`], for IPv6.
     pub const ACROSS6: u32 = 8;
+    /// No row that can alter a verdict has been written since the epoch went up: what was decided in it may be remembered for other
+    /// connections (`docs/adr/0155-recent-judgements.md`).
+    pub const AT_REST: u32 = 16;
 }
 
 /// Bits of [`Config::short`]: what connections have found no room since the agent last looked. While one is set, packets

@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use netpol_common::{
+    config::flags::AT_REST,
     conntrack::flags,
     net::{Be16, proto},
     reason::DropReason,
@@ -61,7 +62,7 @@ fn judged<F: Family>(skb: &Skb, hook: Hook, case: &mut Case<F::Addr>) -> Result<
     let met_late = protocol == proto::TCP && !case.packet.opens();
     let node = hook == Hook::ToPod && ingress == 0;
     // Where something has no room a denial is not all there is to it, see `mid_flow::answers_untracked`.
-    let recalls = !met_late && case.beside == 0 && settings::short() == 0;
+    let recalls = config.flags & AT_REST != 0 && !met_late && case.beside == 0 && settings::short() == 0;
     let mut way = Way::direct(hook);
     let mut said = if recalls { recent::recall::<F>(skb, case, epoch, way) } else { Said::NOTHING };
     if said.is_nothing() {

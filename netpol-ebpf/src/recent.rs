@@ -1,8 +1,8 @@
 //! Judgements of a moment ago: of connections between the same ends to the same port, one after another, the first alone asks the
-//! tables who they are and what policy says. Allowed or denied, a judgement holds on its CPU until the epoch alters, and for 256
-//! ticks of the kernel's clock at most: `docs/adr/0155-recent-judgements.md`.
+//! tables who they are and what policy says. Allowed or denied, a judgement holds on its CPU until a change begins:
+//! `docs/adr/0155-recent-judgements.md`.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::bpf_jiffies64};
+use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{
     net::{Address, Be16},
     reason::DropReason,
@@ -20,8 +20,8 @@ use crate::{
 /// Rows of `np_recent` on each CPU, a power of two.
 pub const ROWS: u32 = 512;
 
-/// What was asked, in words: addresses, port, protocol and way, interfaces, epoch, time.
-type Question = [u32; 13];
+/// What was asked, in words: addresses, port, protocol and way, interfaces, epoch.
+type Question = [u32; 12];
 
 // Nothing else is kept: what is pending may be ready the next time, and what has no backend may have one.
 const UNKNOWN: u32 = 0;
@@ -130,9 +130,7 @@ fn question<F: Family>(case: &Case<F::Addr>, skb: &Skb, epoch: u32, way: u32) ->
     let proto = u32::from(case.packet.tuple.proto);
     let family = u32::from(F::Addr::FAMILY == 6) << 26;
     let to = u32::from(port.raw()) | proto << 16 | way | family;
-    // SAFETY: helper without arguments.
-    let now = unsafe { bpf_jiffies64() } >> 8;
-    [s0, s1, s2, s3, d0, d1, d2, d3, to, skb.ifindex(), skb.ingress_ifindex(), epoch, now as u32]
+    [s0, s1, s2, s3, d0, d1, d2, d3, to, skb.ifindex(), skb.ingress_ifindex(), epoch]
 }
 
 #[inline(always)]

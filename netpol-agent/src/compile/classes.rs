@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use netpol_common::{
     peer::{CidrRow, PeerRow},
@@ -24,13 +24,15 @@ impl Compiler {
         let mut retired = Vec::new();
         let mut last: Option<ClassContent> = None;
         for addr in &concerned.addresses {
-            self.note_owner(*addr, index);
-            let content = self.features.of_address(*addr, index, self.ids, last.as_ref());
+            let owner = index.owner(*addr);
+            self.note_owner(*addr, owner);
+            let content =
+                owner.and_then(|pod| self.features.of_pod((*addr, pod), index, self.ids, last.as_ref()));
             if let Some(content) = content.as_ref().filter(|content| last.as_ref() != Some(content)) {
                 last = Some(content.clone());
             }
             let row = content.as_ref().map(|content| {
-                let interface = index.owner(*addr).and_then(|pod| index.interface_of(pod));
+                let interface = owner.and_then(|pod| index.interface_of(pod));
                 PeerRow { class: content.id, ifindex: interface.map_or(0, |i| i.ifindex), flags: 0 }
             });
             let old = match content {
@@ -62,8 +64,7 @@ impl Compiler {
         }
     }
 
-    fn note_owner(&mut self, addr: IpAddr, index: &Index) {
-        let new = index.owner(addr);
+    fn note_owner(&mut self, addr: IpAddr, new: Option<&Arc<Pod>>) {
         let old = match new {
             Some(new) => self.owners.insert(addr, new.clone()),
             None => self.owners.remove(&addr),

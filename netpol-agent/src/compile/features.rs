@@ -11,12 +11,12 @@ use super::{
     blocks::{self, Blocks},
     feature::{Feature, FeatureId, PortName},
     ids::Ids,
-    selectors::{self, Selectors},
+    selectors::Selectors,
     slot::Slot,
 };
 use crate::{
     index::Index,
-    model::{NamedPort, Namespaces, PodSelector},
+    model::{NamedPort, Pod},
 };
 
 /// The features that slots of this node name, and the classes they are part of.
@@ -146,18 +146,17 @@ impl Features {
         by_feature.chain(by_name).flat_map(|users| &users.classes).copied().collect()
     }
 
-    /// What can be told of an address; `None` if it is no pod's that any selector, name or interface sets apart: then
+    /// What can be told of a pod's address; `None` if no selector, name or interface sets the pod apart: then
     /// its longest prefix says it all.
     ///
     /// `like`: a class that it may be.
-    pub(super) fn of_address(
+    pub(super) fn of_pod(
         &self,
-        addr: IpAddr,
+        (addr, pod): (IpAddr, &Pod),
         index: &Index,
         ids: Ids,
         like: Option<&ClassContent>,
     ) -> Option<ClassContent> {
-        let pod = index.owner(addr)?;
         let labels = index.namespace_labels(&pod.name.namespace);
         let mut features: BTreeSet<FeatureId> = self.selectors.matching(pod, &labels).collect();
         let in_use = |p: &&NamedPort| {
@@ -208,7 +207,7 @@ impl ClassContent {
 /// Adds the addresses and prefixes that have the feature, or had it.
 fn concern(feature: &Feature, blocks: &Blocks, index: &Index, concerned: &mut Concerned) {
     match feature {
-        Feature::Pods(selector) => concerned.addresses.extend(selected(selector, index)),
+        Feature::Pods(selector) => concerned.select(selector),
         Feature::Block(block) => {
             let (first, last) = blocks::range(&block.cidr);
             concerned.addresses.extend(index.claimed(first, last));
@@ -218,27 +217,7 @@ fn concern(feature: &Feature, blocks: &Blocks, index: &Index, concerned: &mut Co
     }
 }
 
-fn selected<'a>(selector: &'a PodSelector, index: &'a Index) -> impl Iterator<Item = IpAddr> + 'a {
-    let (named, others) = match &selector.namespaces {
-        Namespaces::Named(name) => (Some(index.pods_in(name)), None),
-        Namespaces::Labelled(_) => (None, Some(index.pods())),
-    };
-    let pods = named.into_iter().flatten().chain(others.into_iter().flatten());
-    // They come by namespace, which is asked once.
-    let mut asked: Option<(&str, bool)> = None;
-    pods.filter(move |pod| {
-        let name = &*pod.name.namespace;
-        let fits = match asked {
-            Some((known, fits)) if known == name => fits,
-            _ => selectors::matches_in(selector, name, &index.namespace_labels(name)),
-        };
-        asked = Some((name, fits));
-        fits && pod.policed() && selector.pods.matches(&pod.labels)
-    })
-    .flat_map(|pod| pod.addresses.iter().copied())
-}
-
 fn with_port<'a>(name: &'a PortName, index: &'a Index) -> impl Iterator<Item = IpAddr> + 'a {
-    let has = |pod: &&crate::model::Pod| pod.policed() && pod.numbers_of(&name.0, name.1).next().is_some();
+    let has = |pod: &&Pod| pod.policed() && pod.numbers_of(&name.0, name.1).next().is_some();
     index.pods().filter(has).flat_map(|pod| pod.addresses.iter().copied())
 }

@@ -9,6 +9,7 @@ mod choice;
 mod classes;
 mod cluster;
 mod collision;
+mod concerned;
 mod desired;
 mod endpoints;
 mod feature;
@@ -35,6 +36,7 @@ use std::{
 pub use balanced::{Backends, Balanced, PortOfService, View, Way, WayKind};
 pub use collision::Collision;
 use collision::Collisions;
+use concerned::Concerned;
 pub use desired::{Desired, Table};
 use features::{ClassContent, Features};
 pub use health::HealthCheck;
@@ -80,13 +82,6 @@ pub struct Compiler {
     desired: Desired,
 }
 
-/// Addresses and prefixes whose class may have changed.
-#[derive(Debug, Default)]
-struct Concerned {
-    addresses: BTreeSet<IpAddr>,
-    prefixes: BTreeSet<IpNet>,
-}
-
 impl Default for Compiler {
     fn default() -> Self {
         Self::with_ids(Ids { mask: u64::MAX })
@@ -121,7 +116,7 @@ impl Compiler {
     /// Brings the rows up to date with the index.
     pub fn update(&mut self, index: &Index, dirty: Dirty) {
         let Dirty { pods, addresses, policies, services, service_nets, nodes } = dirty;
-        let mut concerned = Concerned { addresses, prefixes: BTreeSet::new() };
+        let mut concerned = Concerned::new(addresses);
         let claimed = pods.iter().filter_map(|name| index.pod(name)).filter(|pod| pod.policed());
         concerned.addresses.extend(claimed.flat_map(|pod| pod.addresses.iter().copied()));
 
@@ -131,6 +126,7 @@ impl Compiler {
             endpoints.extend(self.endpoints_in(&name.namespace));
         }
         let fresh_slots = self.compile_endpoints(&endpoints, index, &mut concerned);
+        concerned.find(index);
         self.classify(&concerned, index);
         self.compile_cluster(&concerned, nodes, index);
         for slot in fresh_slots {

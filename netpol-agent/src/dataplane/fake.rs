@@ -28,6 +28,8 @@ pub struct Fake {
     counts: BTreeMap<&'static str, usize>,
     /// Value of the epoch.
     epoch: u32,
+    /// Whether nothing that can alter a verdict came since the epoch advanced.
+    at_rest: bool,
     /// Rows per map.
     used: BTreeMap<&'static str, usize>,
     /// Operations until one fails; `None`: none does.
@@ -45,6 +47,7 @@ impl Fake {
             rings: [BTreeMap::new(), BTreeMap::new()],
             counts: BTreeMap::new(),
             epoch: 0,
+            at_rest: false,
             used: BTreeMap::new(),
             fail_after: None,
         }
@@ -168,6 +171,18 @@ impl Dataplane for Fake {
                 return Err(refused("update", "any", io::ErrorKind::Interrupted));
             }
         }
+        let alters = matches!(
+            op,
+            Op::PutPeer(..)
+                | Op::DeletePeer(_)
+                | Op::PutCidr(..)
+                | Op::DeleteCidr(_)
+                | Op::PutEndpoint(..)
+                | Op::DeleteEndpoint(_)
+                | Op::DeleteFrontend(_)
+        );
+        // Packets would go on by what they remember.
+        assert!(!(alters && self.at_rest), "{op:?}: no change has begun");
         let Capacity { ports, policy, cidrs, peers, endpoints, frontends, services, .. } = self.capacity;
         let Capacity { members, ranges, service_nets, cluster, .. } = self.capacity;
         let (rows, used) = (&mut self.rows, &mut self.used);
@@ -245,8 +260,13 @@ impl Dataplane for Fake {
                 rows.services.insert(*number, *row);
                 "put np_svc"
             }
+            Op::BeginChange => {
+                self.at_rest = false;
+                "begin"
+            }
             Op::AdvanceEpoch => {
                 self.epoch += 1;
+                self.at_rest = true;
                 "epoch"
             }
             Op::AwaitGrace => "grace",

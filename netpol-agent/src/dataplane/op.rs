@@ -72,6 +72,8 @@ pub enum Op {
     PutCluster(IpAddr, ClusterRow),
     /// Forgets such an address.
     DeleteCluster(IpAddr),
+    /// Verdicts are about to alter: until the epoch advances, every new connection asks the tables.
+    BeginChange,
     /// Has every established connection judged again at its next packet.
     AdvanceEpoch,
     /// Returns when no packet can still be reading what was replaced before. Follows deletions from the service tables,

@@ -234,11 +234,14 @@ impl Planner {
         // were any other.
         let opening = ops.iter().position(|op| matches!(op, Op::PutEndpoint(..))).unwrap_or(ops.len());
         ops.splice(opening..opening, services.ops);
+        if alters {
+            ops.insert(0, Op::BeginChange);
+        }
         if self.epoch_owed || alters {
             ops.push(Op::AdvanceEpoch);
         }
         if !policy.settle.is_empty() {
-            ops.push(Op::AwaitGrace);
+            ops.extend([Op::AwaitGrace, Op::BeginChange]);
             ops.extend(policy.settle);
             ops.push(Op::AdvanceEpoch);
         }
@@ -263,7 +266,10 @@ impl Planner {
     /// numbers may come back as somebody else's.
     pub fn plan_unsynced(&mut self, gone: impl IntoIterator<Item = u32>) -> Plan {
         let known = gone.into_iter().filter(|ifindex| self.endpoints.actual().contains_key(ifindex));
-        let ops: Vec<Op> = known.map(Op::DeleteEndpoint).collect();
+        let mut ops: Vec<Op> = known.map(Op::DeleteEndpoint).collect();
+        if !ops.is_empty() {
+            ops.insert(0, Op::BeginChange);
+        }
         Plan { in_force: ops.len(), ops, refusals: Vec::new() }
     }
 
@@ -314,6 +320,7 @@ impl Planner {
             | Op::PutCluster(..)
             | Op::DeleteCluster(_)
             | Op::AwaitGrace => self.services.applied(op),
+            Op::BeginChange => {}
             Op::AdvanceEpoch => self.epoch_owed = false,
         }
     }
@@ -334,7 +341,8 @@ impl Planner {
             | Op::DeleteServiceNet(_)
             | Op::PutCluster(..)
             | Op::DeleteCluster(_) => false,
-            Op::WriteBackends { .. } | Op::WriteRing { .. } | Op::AdvanceEpoch | Op::AwaitGrace => false,
+            Op::WriteBackends { .. } | Op::WriteRing { .. } => false,
+            Op::BeginChange | Op::AdvanceEpoch | Op::AwaitGrace => false,
         }
     }
 

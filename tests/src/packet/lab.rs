@@ -258,8 +258,9 @@ impl Lab {
         self.write(peers.into_keys().map(Op::DeletePeer))?;
         self.write(cidrs.into_keys().map(Op::DeleteCidr))?;
         self.write(policy.into_keys().map(Op::DeletePolicy))?;
-        self.write(ports.into_keys().map(Op::DeletePort).chain([Op::AdvanceEpoch]))?;
+        self.write(ports.into_keys().map(Op::DeletePort))?;
         self.maps.set_flags(u32::MAX, Switch::Off);
+        self.write([Op::AdvanceEpoch])?;
         self.maps.limit_connections(u32::MAX);
         self.maps.limit_outside(u32::MAX)?;
         self.maps.switches().forget_shortage();

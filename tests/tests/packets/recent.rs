@@ -28,13 +28,13 @@ fn isolated(slot_in: SlotId) -> EndpointRow {
 }
 
 #[test]
-fn a_judgement_holds_for_connections_like_its_own_until_the_epoch() {
+fn a_judgement_holds_for_connections_like_its_own_in_its_epoch() {
     in_both_families(|lab, w| {
         let (if_a, if_b) = (lab.pods[0], lab.pods[1]);
         let mut ports = 1..;
         let mut syn = || tcp(World::at(w.a, ports.next().unwrap_or(0)), World::at(w.b, 80), SYN, b"");
         let mut remembered = [false; 2];
-        // The clock may tick the judgement away in between, or the next packet be another CPU's: then it is made anew.
+        // Rows that come without a change that has begun: no agent writes them so. The next packet may be another CPU's, which judges anew.
         for _ in 0..50 {
             for (seen, before, after) in [(0, open(), isolated(SLOT)), (1, isolated(SLOT), open())] {
                 let expect = |row: EndpointRow| {
@@ -53,6 +53,24 @@ fn a_judgement_holds_for_connections_like_its_own_until_the_epoch() {
             }
         }
         anyhow::bail!("remembered while allowed, while denied: {remembered:?}")
+    });
+}
+
+#[test]
+fn nothing_is_remembered_while_a_change_is_under_way() {
+    in_both_families(|lab, w| {
+        let (if_a, if_b) = (lab.pods[0], lab.pods[1]);
+        let syn = |port| tcp(World::at(w.a, port), World::at(w.b, 80), SYN, b"");
+        let denied = || Drop(Policy, Ingress);
+        send_all(lab, vec![row("open", FromPod(if_a), syn(1), Opens(HandOver))])?;
+        lab.write([Op::BeginChange])?;
+        send_all(lab, vec![row("still", FromPod(if_a), syn(2), Opens(HandOver))])?;
+        lab.write([Op::PutEndpoint(if_b, isolated(SLOT))])?;
+        send_all(lab, vec![row("at once", FromPod(if_a), syn(3), denied())])?;
+        lab.write([Op::PutEndpoint(if_b, open())])?;
+        send_all(lab, vec![row("and back", FromPod(if_a), syn(4), Opens(HandOver))])?;
+        lab.write([Op::PutEndpoint(if_b, isolated(SLOT)), Op::AdvanceEpoch])?;
+        send_all(lab, vec![row("to the end", FromPod(if_a), syn(5), denied())])
     });
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use netpol_common::{
-    config::Config,
+    config::{Config, flags::AT_REST},
     endpoint::EndpointRow,
     names,
     net::{V4, V6},
@@ -267,9 +267,15 @@ impl Dataplane for Maps {
             Op::WriteBackends { base, backends } => self.backends.write(*base, backends),
             Op::WriteRing { v4, base, words } => self.backends.write_ring(*v4, *base, words),
             Op::PutService(row, service) => self.backends.point(*row, *service),
+            Op::BeginChange => {
+                self.set_flags(AT_REST, Switch::Off);
+                Ok(())
+            }
             Op::AdvanceEpoch => {
                 // Release: whoever judges under the new epoch sees every row that was written before.
                 self.config.words()[EPOCH].fetch_add(1, Ordering::Release);
+                // Behind it: nothing that was remembered in the epoch before is of this one.
+                self.set_flags(AT_REST, Switch::On);
                 Ok(())
             }
             Op::AwaitGrace => self.grace.wait(),

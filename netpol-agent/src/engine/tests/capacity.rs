@@ -138,7 +138,7 @@ fn work_is_in_proportion_while_a_policy_is_refused() {
     assert_eq!(bed.settle_with(|_, _| ()).len(), 1);
     let counts = bed.fake.take_counts();
     assert_eq!(counts.get("put np_peer4").or(counts.get("np_peer4")), Some(&1), "{counts:?}");
-    assert_eq!(counts.len(), 2, "and the epoch: {counts:?}");
+    assert_eq!(counts.len(), 3, "and a change that begins, and its epoch: {counts:?}");
 }
 
 #[test]

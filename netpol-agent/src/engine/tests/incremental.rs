@@ -33,13 +33,13 @@ fn one_peer_more_or_less_is_one_address() {
     let mut bed = cluster();
     bed.delete("Service", "shop", "web");
     bed.feed(&pod("shop/web-20", "node2", "{app: web}", &["10.0.1.20"], ""));
-    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("epoch", 1)]));
+    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("begin", 1), ("epoch", 1)]));
     bed.engine.delete(&crate::model::ObjectRef {
         kind: "Pod".into(),
         namespace: "shop".into(),
         name: "web-20".into(),
     });
-    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("epoch", 1)]));
+    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("begin", 1), ("epoch", 1)]));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_label_that_no_selector_names_is_nothing_and_one_that_does_is_one_address() 
     bed.feed(&pod("shop/web-3", "node2", "{app: web, color: blue}", &["10.0.1.3"], ""));
     assert_eq!(bed.settle(), counts(&[]));
     bed.feed(&pod("shop/web-3", "node2", "{app: other}", &["10.0.1.3"], ""));
-    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("epoch", 1)]));
+    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("begin", 1), ("epoch", 1)]));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn one_pod_more_of_a_kind_is_its_address_and_its_interface() {
     let mut bed = cluster();
     bed.feed(&pod("shop/db-2", "node1", "{app: db}", &["10.0.0.12"], ""));
     bed.engine.interface_up(super::interface(12, &["10.0.0.12"]));
-    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("np_ep", 1), ("epoch", 1)]));
+    assert_eq!(bed.settle(), counts(&[("np_peer4", 1), ("np_ep", 1), ("begin", 1), ("epoch", 1)]));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn one_backend_less_of_a_udp_port_is_one_member_less_and_has_clients_choose_agai
     assert_eq!(bed.fake.rows().members.len(), 20);
     let pod = pod("shop/web-3", "node2", "{app: web}", &["10.0.1.3"], "");
     bed.feed(&pod.replace("podIPs", "conditions: [{type: Ready, status: 'False'}], podIPs"));
-    let swap = [("write", 1), ("put np_svc", 1), ("np_member4", 1), ("epoch", 1), ("grace", 1)];
+    let swap = [("write", 1), ("put np_svc", 1), ("np_member4", 1), ("begin", 1), ("epoch", 1), ("grace", 1)];
     assert_eq!(bed.settle(), counts(&swap));
     bed.feed(&pod);
     assert_eq!(bed.settle(), counts(&[("write", 1), ("put np_svc", 1), ("np_member4", 1), ("grace", 1)]));

@@ -44,7 +44,7 @@ fn nothing_is_written_before_everything_is_known_but_interfaces_are_closed() {
     assert_eq!(bed.engine.plan().ops, []);
     bed.engine.interface_gone(10);
     bed.engine.interface_gone(11);
-    assert_eq!(bed.engine.plan().ops, [Op::DeleteEndpoint(10)]);
+    assert_eq!(bed.engine.plan().ops, [Op::BeginChange, Op::DeleteEndpoint(10)]);
     bed.settle();
     assert!(bed.fake.rows().endpoints.is_empty());
 }
