@@ -45,6 +45,8 @@ impl Case {
 const OPENINGS: u16 = 100;
 /// The client's port of the first of them.
 const FIRST_OPENING: u16 = 10_000;
+/// The server's port that is scanned first.
+const FIRST_SCANNED: u16 = 20_000;
 
 /// Nanoseconds per packet by `BPF_PROG_TEST_RUN`, in interleaved rounds.
 ///
@@ -65,6 +67,7 @@ pub fn packets(quick: bool) -> Result<Vec<Series>> {
             let once = (0..OPENINGS).map(|_| lab.time_empty(&probe, 1));
             empty_once.rounds.push(mean(once)?);
             for (case, series) in cases.iter().zip(&mut series) {
+                lab.untold()?;
                 lab.drain();
                 lab.maps.set_flags(config::flags::FLOW_EVENTS, case.followed);
                 let numbers = (0..case.packets).map(|n| round * case.packets + n);
@@ -102,6 +105,7 @@ pub fn hold(name: &str) -> Result<()> {
         };
         lab.maps.set_flags(config::flags::FLOW_EVENTS, case.followed);
         while Instant::now() < until {
+            lab.untold()?;
             lab.drain();
             for n in 0..case.packets {
                 lab.time(case.hook, &(case.packet)(n), case.repeat, case.verdict)?;
@@ -221,6 +225,18 @@ fn new_connections(lab: &mut Lab, w: World, repeat: u32) -> Result<Vec<Case>> {
             packets: 1,
             verdict: Verdict::Drop,
             repeat: denied,
+            followed: Switch::Off,
+        },
+        // Each asks what no other one has asked, and makes an event of its own.
+        Case {
+            name: "packet.scan_denied.v4",
+            hook,
+            packet: Box::new(move |n| {
+                tcp(World::at(w.a, 42_000), World::at(w.b, FIRST_SCANNED + n), SYN, b"")
+            }),
+            packets: OPENINGS,
+            verdict: Verdict::Drop,
+            repeat: 1,
             followed: Switch::Off,
         },
     ])
