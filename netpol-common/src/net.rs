@@ -32,6 +32,13 @@ impl Be16 {
     pub const fn raw(self) -> u16 {
         self.0
     }
+    /// It and `other`, or if `swap` has all bits and not none, `other` and it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn swapped_if(self, other: Self, swap: u32) -> (Self, Self) {
+        let differ = (self.0 ^ other.0) & swap as u16;
+        (Self(self.0 ^ differ), Self(other.0 ^ differ))
+    }
 }
 
 /// An IPv4 address, its four bytes as they lie in the packet.
@@ -58,8 +65,7 @@ impl V6 {
 impl PartialEq for V6 {
     #[inline(always)]
     fn eq(&self, other: &Self) -> bool {
-        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
-        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
+        self.differs_from(*other) == 0
     }
 }
 impl Eq for V6 {}
@@ -73,8 +79,13 @@ impl core::hash::Hash for V6 {
 pub trait Address: Copy + Eq + Pod {
     /// 4 or 6.
     const FAMILY: u8;
-    /// A total order, the same in kernel and agent. It has no other meaning.
-    fn before(self, other: Self) -> bool;
+    /// 1 if the end with this address and `port` comes before the other end, else 0. A total order, the same in kernel and agent,
+    /// without other meaning. In arithmetic: each branch of a comparison would be walked by the verifier with all that follows.
+    fn before(self, port: Be16, other: Self, other_port: Be16) -> u64;
+    /// It and `other`, or if `swap` has all bits and not none, `other` and it.
+    fn swapped_if(self, other: Self, swap: u32) -> (Self, Self);
+    /// 0 if they are the same.
+    fn differs_from(self, other: Self) -> u32;
     /// Four words; an IPv4 address lies in the first.
     fn to_words(self) -> [u32; 4];
     /// The inverse of [`Address::to_words`].
@@ -84,8 +95,18 @@ pub trait Address: Copy + Eq + Pod {
 impl Address for V4 {
     const FAMILY: u8 = 4;
     #[inline(always)]
-    fn before(self, other: Self) -> bool {
-        self.0 < other.0
+    fn before(self, port: Be16, other: Self, other_port: Be16) -> u64 {
+        let number = |addr: Self, port: Be16| u64::from(addr.0) << 32 | u64::from(port.0) << 16;
+        borrow(number(self, port), number(other, other_port), 0)
+    }
+    #[inline(always)]
+    fn swapped_if(self, other: Self, swap: u32) -> (Self, Self) {
+        let differ = (self.0 ^ other.0) & swap;
+        (Self(self.0 ^ differ), Self(other.0 ^ differ))
+    }
+    #[inline(always)]
+    fn differs_from(self, other: Self) -> u32 {
+        self.0 ^ other.0
     }
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
@@ -101,19 +122,22 @@ impl Address for V4 {
 impl Address for V6 {
     const FAMILY: u8 = 6;
     #[inline(always)]
-    fn before(self, other: Self) -> bool {
+    fn before(self, port: Be16, other: Self, other_port: Be16) -> u64 {
         let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
-        // The low words first: pods of a cluster share the high ones.
-        if d != h {
-            return d < h;
-        }
-        if c != g {
-            return c < g;
-        }
-        if b != f {
-            return b < f;
-        }
-        a < e
+        let tie = borrow(u64::from(port.0) << 48, u64::from(other_port.0) << 48, 0);
+        let two = |low, high| u64::from(low) | u64::from(high) << 32;
+        borrow(two(c, d), two(g, h), borrow(two(a, b), two(e, f), tie))
+    }
+    #[inline(always)]
+    fn swapped_if(self, other: Self, swap: u32) -> (Self, Self) {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        let [i, j, k, l] = [(a ^ e) & swap, (b ^ f) & swap, (c ^ g) & swap, (d ^ h) & swap];
+        (Self([a ^ i, b ^ j, c ^ k, d ^ l]), Self([e ^ i, f ^ j, g ^ k, h ^ l]))
+    }
+    #[inline(always)]
+    fn differs_from(self, other: Self) -> u32 {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h)
     }
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
@@ -123,6 +147,12 @@ impl Address for V6 {
     fn from_words(words: [u32; 4]) -> Self {
         Self(words)
     }
+}
+
+/// What the digit above lends to `a - b - lent`.
+#[inline(always)]
+const fn borrow(a: u64, b: u64, lent: u64) -> u64 {
+    (!a & b | (!a | b) & a.wrapping_sub(b).wrapping_sub(lent)) >> 63
 }
 
 impl From<core::net::Ipv4Addr> for V4 {

@@ -7,7 +7,7 @@ use netpol_common::{
     net::{Address, proto},
 };
 
-use crate::{atomic, case::Case, ctx::Skb, family::Family, parse::Packet, peer, progs::Hook};
+use crate::{atomic, case::Case, ctx::Skb, family::Family, parse::Packet, peer, progs::Hook, verifier};
 
 /// An entry and the way this packet goes along it.
 ///
@@ -17,11 +17,23 @@ use crate::{atomic, case::Case, ctx::Skb, family::Family, parse::Packet, peer, p
 pub struct Hit {
     pub entry: *mut CtEntry,
     pub flags: u32,
-    /// The packet goes from responder to initiator.
-    pub reply: bool,
+    /// 1 if the packet goes from responder to initiator, else 0. A number: what is chosen by it takes no branch.
+    pub reply: u32,
 }
 
 impl Hit {
+    /// Whether the packet goes from responder to initiator.
+    #[inline(always)]
+    pub fn is_reply(&self) -> bool {
+        self.reply != 0
+    }
+
+    /// All bits if the packet goes from responder to initiator, else none.
+    #[inline(always)]
+    pub fn swap(&self) -> u32 {
+        verifier::opaque(self.reply.wrapping_neg())
+    }
+
     /// Whether a new connection may take its place, opened from either end.
     #[inline(always)]
     pub fn over(&self) -> bool {
@@ -32,7 +44,7 @@ impl Hit {
     /// has its entry beside this one.
     #[inline(always)]
     pub fn is_shared(&self) -> bool {
-        !self.reply && self.flags & flags::BACK != 0
+        !self.is_reply() && self.flags & flags::BACK != 0
     }
 
     /// What was decided last.
@@ -54,34 +66,36 @@ impl Hit {
     pub fn interfaces(&self) -> (u32, u32) {
         // SAFETY: a non-null pointer into a hash map.
         let (orig, reply) = unsafe { ((*self.entry).if_orig, (*self.entry).if_reply) };
-        if self.reply { (reply, orig) } else { (orig, reply) }
+        let differ = (orig ^ reply) & self.swap();
+        (orig ^ differ, reply ^ differ)
     }
 }
 
 /// The entry of a tuple, whoever it belongs to.
 #[inline(always)]
 pub fn find<F: Family>(tuple: &Tuple<F::Addr>) -> Option<Hit> {
-    hit::<F>(F::ct_key(tuple), tuple)
+    find_at::<F>(tuple, 0)
 }
 
 /// The entry of a case's packet: under its tuple, or beside that if it was found to belong there.
 #[inline(always)]
 pub fn find_for<F: Family>(case: &Case<F::Addr>) -> Option<Hit> {
-    if case.beside == 0 { find::<F>(&case.packet.tuple) } else { find_beside::<F>(&case.packet.tuple) }
+    find_at::<F>(&case.packet.tuple, case.beside)
 }
 
 /// The entry beside a back entry of the same tuple: of a connection to the backend itself.
 #[inline(always)]
 pub fn find_beside<F: Family>(tuple: &Tuple<F::Addr>) -> Option<Hit> {
-    hit::<F>(F::beside(F::ct_key(tuple)), tuple)
+    find_at::<F>(tuple, 1)
 }
 
+/// The entry of a tuple if `beside` is 0, that beside it if it is 1.
 #[inline(always)]
-fn hit<F: Family>(key: F::CtKey, tuple: &Tuple<F::Addr>) -> Option<Hit> {
-    let entry = F::ct().get_ptr_mut(key)?;
+pub fn find_at<F: Family>(tuple: &Tuple<F::Addr>, beside: u32) -> Option<Hit> {
+    let entry = F::ct().get_ptr_mut(F::ct_key(tuple, beside))?;
     // SAFETY: a non-null pointer into a hash map.
     let flags = unsafe { (*entry).flags };
-    Some(Hit { entry, flags, reply: tuple.from_high() != (flags & flags::FROM_HIGH != 0) })
+    Some(Hit { entry, flags, reply: (tuple.order() ^ flags) & flags::FROM_HIGH })
 }
 
 /// Whether the packet comes from (goes to) the interface that the entry names for that end. A foreign packet with the
@@ -94,7 +108,7 @@ pub fn owns(hit: &Hit, skb: &Skb, hook: Hook) -> bool {
         Hook::ToPod => {
             receiver == skb.ifindex()
                 && match sender {
-                    0 => hit.flags & flags::NODE == 0 || hit.reply || skb.ingress_ifindex() == 0,
+                    0 => hit.flags & flags::NODE == 0 || hit.is_reply() || skb.ingress_ifindex() == 0,
                     pod => peer::came_from(skb.ingress_ifindex(), pod),
                 }
         }
@@ -108,7 +122,7 @@ pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) -> u32 {
     // SAFETY: a non-null pointer into a hash map; counters are added to atomically, the other fields are single words of
     // which any of two concurrent writes is right: a flag lost that way only lets the entry live for its longer timeout.
     unsafe {
-        let (packets, bytes) = if hit.reply {
+        let (packets, bytes) = if hit.is_reply() {
             (&raw mut (*entry).packets[1], &raw mut (*entry).bytes[1])
         } else {
             (&raw mut (*entry).packets[0], &raw mut (*entry).bytes[0])
@@ -120,8 +134,8 @@ pub fn touch<A: Address>(hit: &Hit, len: u32, packet: &Packet<A>) -> u32 {
             (*entry).last_seen = now;
         }
         let state = match packet.tuple.proto {
-            proto::TCP => tcp::advance(hit.flags, hit.reply, packet.tcp_flags),
-            _ if hit.reply => hit.flags | flags::REPLIED,
+            proto::TCP => tcp::advance(hit.flags, hit.is_reply(), packet.tcp_flags),
+            _ if hit.is_reply() => hit.flags | flags::REPLIED,
             _ => hit.flags,
         };
         if state != hit.flags {
@@ -150,12 +164,12 @@ pub fn keep(hit: &Hit) {
 /// Service said nothing of the entries; another one may come from a client that begins anew.
 #[inline(always)]
 pub fn asks_to_open<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
-    packet.opens() && (hit.reply || flags::closed(hit.flags) || hit.flags & flags::FRONT != 0)
+    packet.opens() && (hit.is_reply() || flags::closed(hit.flags) || hit.flags & flags::FRONT != 0)
 }
 
 /// Whether a packet asks for a connection under the addresses and ports of one that is there: that is over, or it is asked
 /// for from the wrong end.
 #[inline(always)]
 pub fn reopens<A: Address>(packet: &Packet<A>, hit: &Hit) -> bool {
-    packet.opens() && (hit.reply || flags::closed(hit.flags))
+    packet.opens() && (hit.is_reply() || flags::closed(hit.flags))
 }

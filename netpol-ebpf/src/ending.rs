@@ -85,11 +85,11 @@ fn remove<F: Family>() -> Option<()> {
     if hit.flags & (flags::FRONT | flags::BACK) != 0 {
         // A new connection may have taken the place of the other one: then this one is the agent's.
         partner::of::<F>(tuple, &hit)?;
-        gone += i64::from(F::ct().remove(F::ct_key(&partner::tuple_of::<F>(&hit, tuple.proto))).is_ok());
+        gone += i64::from(F::ct().remove(F::ct_key(&partner::tuple_of::<F>(&hit, tuple.proto), 0)).is_ok());
     }
     // SAFETY: a non-null pointer into a hash map; never written after the entry is inserted.
     let left = quota::of(unsafe { (*hit.entry).if_orig });
-    gone += i64::from(F::ct().remove(F::ct_key(tuple)).is_ok());
+    gone += i64::from(F::ct().remove(F::ct_key(tuple, 0)).is_ok());
     quota::charge(left, -gone);
     Some(())
 }

@@ -82,8 +82,6 @@ const fn entries(outcome: u32) -> i64 {
 /// Fills the case's entry; whose quota it counts against.
 #[inline(never)]
 fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u32 {
-    let reversed = plain & REVERSED != 0;
-    let from_high = from_high(case.packet.tuple.from_high() != reversed);
     // SAFETY: helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
     let (packets, bytes) = counted(case);
@@ -96,7 +94,7 @@ fn write_entry<F: Family>(case: &mut Case<F::Addr>, epoch: u32, plain: u32) -> u
         last_seen: now,
         if_orig: case.ends.initiator,
         if_reply: case.ends.responder,
-        flags: plain & !REVERSED | from_high,
+        flags: plain & !REVERSED | (case.packet.tuple.order() ^ (plain >> REVERSED.trailing_zeros())),
         svc: 0,
         nat_addr: [0; 4],
         nat_port: Be16::from_raw(0),
@@ -121,7 +119,7 @@ fn counted<A>(case: &Case<A>) -> ([u64; 2], [u64; 2]) {
 fn enter_one<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_ref() };
-    insert::<F>(F::ct_key(&case.packet.tuple), entry)
+    insert::<F>(F::ct_key(&case.packet.tuple, 0), entry)
 }
 
 /// In the place of a Service's port: the connection has one entry, and nothing about it is translated.
@@ -183,12 +181,12 @@ fn enter_back<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     // SAFETY: written by `write_entry` for this packet.
     let entry = unsafe { case.entry.assume_init_mut() };
     (entry.packets, entry.bytes) = ([0; 2], [0; 2]);
-    entry.flags = entry.flags & !flags::FROM_HIGH | flags::BACK | from_high(back.from_high());
+    entry.flags = entry.flags & !flags::FROM_HIGH | flags::BACK | back.order();
     entry.nat_addr = case.packet.tuple.dst.to_words();
     entry.nat_port = case.packet.tuple.dport;
     entry.nat_saddr = case.packet.tuple.src.to_words();
     entry.nat_sport = case.packet.tuple.sport;
-    let (table, key) = (F::ct(), F::ct_key(&back));
+    let (table, key) = (F::ct(), F::ct_key(&back, 0));
     match table.insert(key, &*entry, u64::from(BPF_NOEXIST)) {
         Ok(()) => TRACKED | ONE_MORE,
         Err(EXISTS) if !replaceable::<F>(&key, entry) => COLLISION,
@@ -207,20 +205,18 @@ fn enter_front<F: Family>(case: &mut Case<F::Addr>) -> u32 {
     let entry = unsafe { case.entry.assume_init_mut() };
     (entry.packets, entry.bytes) = counted;
     let plain = entry.flags & !(flags::FROM_HIGH | flags::BACK);
-    entry.flags = plain | flags::FRONT | from_high(case.packet.tuple.from_high());
+    entry.flags = plain | flags::FRONT | case.packet.tuple.order();
     entry.nat_addr = case.nat_dst.to_words();
     entry.nat_port = case.nat_dport;
     entry.nat_saddr = case.nat_src.to_words();
     entry.nat_sport = case.nat_sport;
-    let key = F::ct_key(&case.packet.tuple);
-    let key = if case.beside == 0 { key } else { F::beside(key) };
-    insert::<F>(key, entry)
+    insert::<F>(F::ct_key(&case.packet.tuple, case.beside), entry)
 }
 
 /// Nobody else made the back entry meanwhile: it is this client's own connection, and a retry makes it again.
 #[inline(never)]
 fn leave_back<F: Family>(case: &Case<F::Addr>) -> u32 {
-    if F::ct().remove(F::ct_key(&back(case))).is_ok() { ONE_LESS } else { 0 }
+    if F::ct().remove(F::ct_key(&back(case), 0)).is_ok() { ONE_LESS } else { 0 }
 }
 
 /// Enters one entry, over whatever was there.
@@ -260,7 +256,3 @@ fn replaceable<F: Family>(key: &F::CtKey, new: &CtEntry) -> bool {
         && owner == new.if_orig
 }
 
-#[inline(always)]
-const fn from_high(is: bool) -> u32 {
-    if is { flags::FROM_HIGH } else { 0 }
-}

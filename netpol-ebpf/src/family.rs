@@ -36,9 +36,8 @@ pub trait Family: 'static {
 
     fn parse(skb: &mut Skb, hook: Hook) -> Result<Packet<Self::Addr>, DropReason>;
     fn inner(skb: &Skb, l3: u32) -> Option<Inner<Self::Addr>>;
-    fn ct_key(tuple: &Tuple<Self::Addr>) -> Self::CtKey;
-    /// The key beside it, see `netpol_common::conntrack::BESIDE`.
-    fn beside(key: Self::CtKey) -> Self::CtKey;
+    /// Of the entry under the tuple; `beside` is 1 for that beside it (see `netpol_common::conntrack::BESIDE`), else 0.
+    fn ct_key(tuple: &Tuple<Self::Addr>, beside: u32) -> Self::CtKey;
     fn ct() -> &'static HashMap<Self::CtKey, CtEntry>;
     /// Who an address is; an address that nothing names is matched by rules without peers only.
     fn peer(addr: Self::Addr) -> PeerRow;
@@ -100,12 +99,8 @@ impl Family for Ipv4 {
         parse::inner_v4(skb, l3)
     }
     #[inline(always)]
-    fn ct_key(tuple: &Tuple<V4>) -> CtKey4 {
-        CtKey4::of(tuple)
-    }
-    #[inline(always)]
-    fn beside(key: CtKey4) -> CtKey4 {
-        key.beside()
+    fn ct_key(tuple: &Tuple<V4>, beside: u32) -> CtKey4 {
+        CtKey4::of(tuple).beside_if(beside)
     }
     #[inline(always)]
     fn ct() -> &'static HashMap<CtKey4, CtEntry> {
@@ -202,12 +197,8 @@ impl Family for Ipv6 {
         parse::inner_v6(skb, l3)
     }
     #[inline(always)]
-    fn ct_key(tuple: &Tuple<V6>) -> CtKey6 {
-        CtKey6::of(tuple)
-    }
-    #[inline(always)]
-    fn beside(key: CtKey6) -> CtKey6 {
-        key.beside()
+    fn ct_key(tuple: &Tuple<V6>, beside: u32) -> CtKey6 {
+        CtKey6::of(tuple).beside_if(beside)
     }
     #[inline(always)]
     fn ct() -> &'static HashMap<CtKey6, CtEntry> {

@@ -48,7 +48,7 @@ pub fn established<F: Family>(
     hit: &Hit,
 ) -> Result<Way, DropReason> {
     let hand_over = hands_over(hook, config, hit);
-    if hook == Hook::FromPod && hit.reply && hit.flags & flags::OUTSIDE != 0 {
+    if hook == Hook::FromPod && hit.is_reply() && hit.flags & flags::OUTSIDE != 0 {
         return Ok(Way::Outside);
     }
     if hit.flags & (flags::FRONT | flags::BACK) != 0
@@ -136,7 +136,7 @@ fn pass_on<F: Family>(
 #[inline(always)]
 fn translated_end(hook: Hook, hit: &Hit, hand_over: bool) -> Result<Option<End>, DropReason> {
     let front = hit.flags & flags::FRONT != 0;
-    match (hook, hit.reply, front) {
+    match (hook, hit.is_reply(), front) {
         (Hook::FromPod, false, true) => Ok(Some(End::Destination)),
         (Hook::ToPod, true, false) => Ok(Some(End::Source)),
         (Hook::FromPod, true, false) => Ok(hand_over.then_some(End::Source)),

@@ -81,7 +81,7 @@ pub fn related<F: Family>(
 /// another one look to it as they look here.
 #[inline(always)]
 pub fn answer_to_client<F: Family>(quoted: &Tuple<F::Addr>, hit: Hit) -> Hit {
-    if hit.reply && hit.flags & flags::BACK != 0 {
+    if hit.is_reply() && hit.flags & flags::BACK != 0 {
         conntrack::find_beside::<F>(quoted).unwrap_or(hit)
     } else {
         hit
@@ -91,7 +91,7 @@ pub fn answer_to_client<F: Family>(quoted: &Tuple<F::Addr>, hit: Hit) -> Hit {
 /// Which end of the quoted packet this hook translates, in step with `forward::established`.
 #[inline(always)]
 fn translated_end(hit: &Hit, hook: Hook, hand_over: bool) -> Option<End> {
-    match (hook, hit.reply, hit.flags & (flags::FRONT | flags::BACK)) {
+    match (hook, hit.is_reply(), hit.flags & (flags::FRONT | flags::BACK)) {
         // The client reports on an answer that it saw from the service's address.
         (Hook::FromPod, true, flags::FRONT) => Some(End::Source),
         // The backend, or a router behind it, reports on what the client sent.

@@ -45,7 +45,7 @@ pub fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, Dro
     // Read before any table: a decision is never attributed to a newer epoch than the rows it came from.
     let epoch = settings::read().epoch;
     let tuple = case.packet.tuple;
-    let mut opened: Tuple<F::Addr> = if hit.reply { tuple.reversed() } else { tuple };
+    let mut opened: Tuple<F::Addr> = if hit.is_reply() { tuple.reversed() } else { tuple };
     // SAFETY: a non-null pointer into a hash map; each field is a single word.
     let (initiator, responder, nat_addr, nat_port) = unsafe {
         ((*hit.entry).if_orig, (*hit.entry).if_reply, (*hit.entry).nat_addr, (*hit.entry).nat_port)
@@ -58,7 +58,7 @@ pub fn again<F: Family>(hit: &Hit, case: &mut Case<F::Addr>) -> Result<bool, Dro
     if hit.flags & (flags::FRONT | flags::NODE_NAT) != 0 {
         opened.dst = F::Addr::from_words(nat_addr);
         opened.dport = nat_port;
-        if !hit.reply {
+        if !hit.is_reply() {
             (case.nat_dst, case.nat_dport) = (opened.dst, opened.dport);
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     family::Family,
     forward,
     parse::Packet,
+    verifier,
 };
 
 /// How a connection ends.
@@ -22,7 +23,7 @@ const ENDS: u32 = flags::FIN_ORIG | flags::FIN_REPLY | flags::RST;
 #[inline(always)]
 pub fn follow<F: Family>(skb: &Skb, packet: &Packet<F::Addr>, hit: &Hit, state: u32) {
     if ends(hit, state) {
-        tell::<F>(packet, hit.entry, state, u32::from(hit.reply), skb.raw());
+        tell::<F>(packet, hit.entry, state, hit.reply, skb.raw());
     }
 }
 
@@ -43,7 +44,7 @@ fn tell<F: Family>(
 ) {
     let mut met_next = entry;
     if state & (flags::FRONT | flags::BACK) != 0 {
-        let hit = &Hit { entry, flags: state, reply: reply != 0 };
+        let hit = &Hit { entry, flags: state, reply };
         let Some(partner) = of::<F>(&packet.tuple, hit) else { return };
         conntrack::store_state(partner.entry, partner.flags | state & ENDS);
         met_next = partner.entry;
@@ -57,25 +58,14 @@ fn tell<F: Family>(
 /// connection's.
 #[inline(always)]
 pub fn of<F: Family>(tuple: &Tuple<F::Addr>, hit: &Hit) -> Option<Hit> {
-    let partner = if hit.flags & (flags::BACK | flags::BESIDE) == flags::BACK | flags::BESIDE {
-        conntrack::find_beside::<F>(&tuple_of::<F>(hit, tuple.proto))
-    } else {
-        conntrack::find::<F>(&tuple_of::<F>(hit, tuple.proto))
-    }?;
+    let beside = u32::from(hit.flags & (flags::BACK | flags::BESIDE) == flags::BACK | flags::BESIDE);
+    let partner = conntrack::find_at::<F>(&tuple_of::<F>(hit, tuple.proto), beside)?;
     let (src, sport) = forward::partner_source::<F>(&partner);
-    let is_source = if hit.reply {
-        src == tuple.dst && sport == tuple.dport
-    } else {
-        src == tuple.src && sport == tuple.sport
-    };
     let (dst, dport) = forward::partner_destination::<F>(&partner);
-    let is_destination = if hit.reply {
-        dst == tuple.src && dport == tuple.sport
-    } else {
-        dst == tuple.dst && dport == tuple.dport
-    };
+    let theirs = Tuple::<F::Addr> { src, dst, sport, dport, proto: tuple.proto };
     let sides = flags::FRONT | flags::BACK;
-    (is_source && is_destination && (partner.flags ^ hit.flags) & sides == sides).then_some(partner)
+    let differ = theirs.differs_from(&tuple.swapped_if(hit.swap())) | (!(partner.flags ^ hit.flags) & sides);
+    (verifier::opaque(differ) == 0).then_some(partner)
 }
 
 /// What the other entry is under.

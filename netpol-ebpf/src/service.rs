@@ -207,7 +207,7 @@ pub fn is_whole<F: Family>(addr: &F::Addr) -> bool {
 #[inline(always)]
 pub fn asks_anew<F: Family>(packet: &Packet<F::Addr>, hit: &Hit) -> bool {
     let datagram = packet.tuple.proto == proto::UDP;
-    if hit.reply || hit.flags & flags::NODE_NAT != 0 || !(datagram || packet.opens()) {
+    if hit.is_reply() || hit.flags & flags::NODE_NAT != 0 || !(datagram || packet.opens()) {
         return false;
     }
     match hit.flags & (flags::FRONT | flags::BACK) {

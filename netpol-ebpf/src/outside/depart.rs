@@ -50,7 +50,7 @@ fn answers<F: Routed>(raw: *mut __sk_buff) -> i32 {
         return if opened.is_some() { ICMP_ERROR } else { DROP };
     }
     let Some(hit) = conntrack::find::<F>(&packet.tuple) else { return NEXT };
-    if !hit.reply || !is_backends(&hit) {
+    if !hit.is_reply() || !is_backends(&hit) {
         return NEXT;
     }
     sent(nat::rewrite::<F>(skb, &packet, &answer_of::<F>(&packet.tuple, &hit)))
@@ -63,7 +63,7 @@ fn reports<F: Routed>(raw: *mut __sk_buff) -> i32 {
     let Some(inner) = F::inner(skb, packet.l4 + 8) else { return NEXT };
     let Some(hit) = conntrack::find::<F>(&inner.tuple) else { return NEXT };
     // An error goes against the packet that it quotes.
-    if hit.reply || !is_backends(&hit) {
+    if hit.is_reply() || !is_backends(&hit) {
         return NEXT;
     }
     let (other, origin) = (forward::partner_destination::<F>(&hit), forward::partner_source::<F>(&hit));

@@ -266,7 +266,7 @@ fn way(hit: &Hit) -> Result<Ends, DropReason> {
         return Ok(if answers { Ends::One(End::Source) } else { Ends::Known });
     }
     let snat = hit.flags & flags::SNAT != 0;
-    match (hit.flags & flags::FRONT != 0, hit.reply, snat) {
+    match (hit.flags & flags::FRONT != 0, hit.is_reply(), snat) {
         // Nothing answers by this node what goes on as it is.
         (true, false, false) if hit.flags & flags::DSR != 0 => Ok(Ends::None),
         (true, false, false) => Ok(Ends::One(End::Destination)),
@@ -290,7 +290,7 @@ fn both_ends<F: Routed>(raw: *mut __sk_buff) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     let Some(hit) = conntrack::find_for::<F>(case) else { return DROP };
     let (receiver_here, leave_by) = (hit.interfaces().1 != 0, uplink(&hit));
-    case.leave_by = if hit.reply { leave_by } else { 0 };
+    case.leave_by = if hit.is_reply() { leave_by } else { 0 };
     let skb = &mut Skb::from_raw(raw);
     match answer::both_ends::<F>(skb, &case.packet, &hit) {
         Ok(()) if receiver_here => hand_on(skb, &hit, settings::read().flags),

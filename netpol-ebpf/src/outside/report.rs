@@ -42,7 +42,7 @@ fn translated<F: Tunnelled>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<i
     }
     let snat = hit.flags & flags::SNAT != 0;
     // The error goes against the quoted packet.
-    let end = match (hit.flags & flags::FRONT != 0, hit.reply) {
+    let end = match (hit.flags & flags::FRONT != 0, hit.is_reply()) {
         // The client, or a router before it, reports on an answer that it saw from the service's address.
         (true, true) => End::Source,
         // The backend, or a router behind it, reports on what the client sent.
@@ -63,7 +63,7 @@ fn translated<F: Tunnelled>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<i
     let (backend, _) = hit.interfaces();
     if end == End::Source && (backend != 0 || !snat) {
         // `hand_on` asks who receives what goes the connection's own way.
-        return Ok(hand_on(skb, &conntrack::Hit { reply: false, ..hit }, settings::read().flags));
+        return Ok(hand_on(skb, &conntrack::Hit { reply: 0, ..hit }, settings::read().flags));
     }
     case.leave_by = if end == End::Source { 0 } else { uplink(&hit) };
     Ok(LEAVE)

@@ -57,7 +57,8 @@ pub extern "C" fn np_quote(raw: *mut __sk_buff, len: u64) -> u64 {
     let skb = &Skb::from_raw(raw);
     let (mut sum, mut at) = (0, 0);
     while at < LONGEST && u64::from(at) < len {
-        sum += u64::from(skb.load::<u32>(OUTER_L3 + at).unwrap_or(0));
+        let Ok(word) = skb.load::<u32>(OUTER_L3 + at) else { break };
+        sum += u64::from(word);
         at += 4;
     }
     sum

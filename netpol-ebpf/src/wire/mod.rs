@@ -62,7 +62,7 @@ fn through<F: Wired + Routed>(frame: &mut Frame) -> Option<u32> {
     }
     let hit = conntrack::find::<F>(&packet.tuple)?;
     // A client's packet finds the front entry, a backend's the back one. What a pod of this node sends does not come this way.
-    let wrong_way = (hit.flags & flags::FRONT != 0) == hit.reply;
+    let wrong_way = (hit.flags & flags::FRONT != 0) == hit.is_reply();
     let (sender, receiver) = hit.interfaces();
     // What goes on as it is gets a header of its own, which is TC's work.
     let outside = hit.flags & (flags::OUTSIDE | flags::DSR) == flags::OUTSIDE;
@@ -71,7 +71,7 @@ fn through<F: Wired + Routed>(frame: &mut Frame) -> Option<u32> {
     }
     // Both entries learn of the end, for which there is no room on the stack here.
     let segment = packet.tuple.proto == proto::TCP;
-    if segment && partner::ends(&hit, tcp::advance(hit.flags, hit.reply, packet.tcp_flags)) {
+    if segment && partner::ends(&hit, tcp::advance(hit.flags, hit.is_reply(), packet.tcp_flags)) {
         return None;
     }
     let config = settings::read();
@@ -89,8 +89,8 @@ fn through<F: Wired + Routed>(frame: &mut Frame) -> Option<u32> {
 #[inline(always)]
 fn send_on<F: Wired + Routed>(frame: &mut Frame, packet: &Packet<F::Addr>, hit: &Hit) -> Option<u32> {
     let (other, origin) = (forward::partner_destination::<F>(hit), forward::partner_source::<F>(hit));
-    let (src, dst) = if hit.reply { (other, origin) } else { (origin, other) };
-    let way = way::find::<F>(frame, src.0, dst.0, if hit.reply { uplink(hit) } else { 0 })?;
+    let (src, dst) = if hit.is_reply() { (other, origin) } else { (origin, other) };
+    let way = way::find::<F>(frame, src.0, dst.0, if hit.is_reply() { uplink(hit) } else { 0 })?;
     let hops: u8 = frame.linear(F::HOPS)?;
     // The node's routing says that its time is over.
     if hops <= 1 || !way::leads_on(frame, &way)? {

@@ -155,14 +155,14 @@ pub(super) fn established(lab: &mut Lab, name: &'static str, w: World, repeat: u
 pub(super) fn service(lab: &mut Lab, name: &'static str, w: World, repeat: u32) -> Result<Case> {
     let (a, there, back) = (World::at(w.a, 41_000), World::at(w.service, 80), World::at(w.b, 8080));
     for (from, to) in [(there, back), (back, there)] {
-        let (key, from_high, words) = match (a.ip(), from.ip(), to.ip()) {
+        let (key, order, words) = match (a.ip(), from.ip(), to.ip()) {
             (IpAddr::V4(src), IpAddr::V4(dst), IpAddr::V4(nat)) => {
                 let tuple = tuple::<V4>(src.into(), dst.into(), a.port(), from.port());
-                (ConnectionKey::V4(CtKey4::of(&tuple)), tuple.from_high(), V4::from(nat).to_words())
+                (ConnectionKey::V4(CtKey4::of(&tuple)), tuple.order(), V4::from(nat).to_words())
             }
             (IpAddr::V6(src), IpAddr::V6(dst), IpAddr::V6(nat)) => {
                 let tuple = tuple::<V6>(src.into(), dst.into(), a.port(), from.port());
-                (ConnectionKey::V6(CtKey6::of(&tuple)), tuple.from_high(), V6::from(nat).to_words())
+                (ConnectionKey::V6(CtKey6::of(&tuple)), tuple.order(), V6::from(nat).to_words())
             }
             _ => bail!("a world of two families"),
         };
@@ -170,7 +170,7 @@ pub(super) fn service(lab: &mut Lab, name: &'static str, w: World, repeat: u32) 
             judged: Judged::allowed(lab.maps.epoch()),
             if_orig: lab.pods[0],
             if_reply: lab.pods[1],
-            flags: flags::FRONT | if from_high { flags::FROM_HIGH } else { 0 },
+            flags: flags::FRONT | order,
             nat_addr: words,
             nat_port: Be16::from_host(to.port()),
             ..CtEntry::default()

@@ -132,7 +132,7 @@ fn enter(
         dport: Be16::from_host(to.port()),
         proto: proto::TCP,
     };
-    let order = if tuple.from_high() { flags::FROM_HIGH } else { 0 };
+    let order = tuple.order();
     let entry = CtEntry {
         judged: Judged::allowed(lab.maps.epoch()),
         if_reply: receiver,

@@ -40,7 +40,7 @@ fn entry(kind: u32, (src, dst): (End, End), (nat_src, nat_dst): (End, End)) -> (
         proto: proto::UDP,
     };
     let entry = CtEntry {
-        flags: flags::REPLIED | flags::SNAT | kind | if tuple.from_high() { flags::FROM_HIGH } else { 0 },
+        flags: flags::REPLIED | flags::SNAT | kind | tuple.order(),
         nat_addr: V4::from(nat_dst.0).to_words(),
         nat_port: Be16::from_host(nat_dst.1),
         nat_saddr: V4::from(nat_src.0).to_words(),

@@ -141,7 +141,7 @@ fn old(number: u32, kind: u32, now: u32, age: u32) -> (ConnectionKey, CtEntry) {
     let [service, backend] = [Ipv4Addr::new(10, 97, 0, 1), Ipv4Addr::new(10, 97, 0, 2)];
     let (to, other) = if kind == flags::BACK { (backend, service) } else { (service, backend) };
     let tuple = tuple(client, 1 + (number & 0xfff) as u16, to);
-    let direction = if tuple.from_high() { flags::FROM_HIGH } else { 0 };
+    let direction = tuple.order();
     let entry = CtEntry {
         flags: flags::REPLIED | kind | direction,
         last_seen: now.wrapping_sub(age),

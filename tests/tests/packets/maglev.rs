@@ -36,18 +36,30 @@ pub(crate) fn fill(
     Ok(backends)
 }
 
-/// Whom a node would choose that has the backends in another order.
-pub(crate) fn chosen(backends: &[Backend], client: IpAddr, connection: Option<(u16, u8)>) -> Backend {
-    let mut backends = backends.to_vec();
-    backends.reverse();
-    let connection = connection.map(|(port, proto)| (Be16::from_host(port), proto));
-    let hash = match client {
-        IpAddr::V4(addr) => ring::hash(V4::from(addr), connection),
-        IpAddr::V6(addr) => ring::hash(V6::from(addr), connection),
-    };
-    let place = ring::place(backends.len() as u32, ring::slot(hash));
-    let word = table(&backends)[place.word as usize];
-    backends[(word >> place.shift) as usize & place.mask as usize]
+/// A node that has the backends in another order.
+pub(crate) struct OtherNode {
+    backends: Vec<Backend>,
+    /// One for all that is asked: it takes far longer to make than a packet does.
+    table: Vec<u64>,
+}
+
+impl OtherNode {
+    pub(crate) fn with(backends: &[Backend]) -> Self {
+        let backends: Vec<_> = backends.iter().rev().copied().collect();
+        Self { table: table(&backends), backends }
+    }
+
+    /// Whom it would choose.
+    pub(crate) fn chooses(&self, client: IpAddr, connection: Option<(u16, u8)>) -> Backend {
+        let connection = connection.map(|(port, proto)| (Be16::from_host(port), proto));
+        let hash = match client {
+            IpAddr::V4(addr) => ring::hash(V4::from(addr), connection),
+            IpAddr::V6(addr) => ring::hash(V6::from(addr), connection),
+        };
+        let place = ring::place(self.backends.len() as u32, ring::slot(hash));
+        let word = self.table[place.word as usize];
+        self.backends[(word >> place.shift) as usize & place.mask as usize]
+    }
 }
 
 /// Where a packet without options or extension headers goes.
@@ -68,6 +80,7 @@ fn a_connection_goes_where_the_table_says_however_wide_its_slots_are() {
         for (round, others) in (0..).zip([1, 3, 15, 200, 300]) {
             let (number, base) = (10 + round, 1000);
             let backends = fill(lab, number, base, (w.b, 1), (w.remote, others))?;
+            let other_node = OtherNode::with(&backends);
             let port = 100 + u16::try_from(round)?;
             let row = FrontendRow { svc: number, near: number, far: number, ..FrontendRow::default() };
             lab.write(
@@ -81,7 +94,7 @@ fn a_connection_goes_where_the_table_says_however_wide_its_slots_are() {
                     [(proto::TCP, tcp(from, vip, SYN, b"")), (proto::UDP, udp(from, vip, b"?"))]
                 {
                     let seen = lab.send(FromPod(lab.pods[0]), &packet)?;
-                    let expected = chosen(&backends, w.a, Some((source, proto)));
+                    let expected = other_node.chooses(w.a, Some((source, proto)));
                     let found = destination(&seen.packet);
                     ensure!(
                         found == expected,
@@ -109,13 +122,14 @@ fn with_affinity_the_clients_address_alone_decides_until_its_backend_is_known() 
             let packet = tcp(World::at(w.a, source), SocketAddr::new(w.service, 100), SYN, b"");
             Ok(destination(&lab.send(FromPod(lab.pods[0]), &packet)?.packet))
         };
-        let kept = chosen(&backends, w.a, None);
+        let kept = OtherNode::with(&backends).chooses(w.a, None);
         for source in 20_000..20_010 {
             ensure!(ask(lab, source)? == kept, "from port {source}");
         }
         // Others come; the client stays although the table may have another one for it.
         let more = fill(lab, number, base, (w.b, 1), (w.remote, 200))?;
-        ensure!(chosen(&more, w.a, None) != kept, "the world's client would not move: another one is needed");
+        let moved = OtherNode::with(&more).chooses(w.a, None);
+        ensure!(moved != kept, "the world's client would not move: another one is needed");
         ensure!(ask(lab, 21_000)? == kept, "a client that is remembered stays");
         Ok(())
     });

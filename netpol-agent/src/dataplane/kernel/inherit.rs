@@ -125,7 +125,7 @@ fn row(way: Way, protocol: u8, entry: CtEntry) -> Option<(ConnectionKey, CtEntry
 }
 
 fn directed<A: Address>(tuple: &Tuple<A>, entry: CtEntry) -> CtEntry {
-    let direction = if tuple.from_high() { flags::FROM_HIGH } else { 0 };
+    let direction = tuple.order();
     CtEntry { flags: entry.flags | direction, ..entry }
 }
 

@@ -39,7 +39,7 @@ fn tell_client<F: Tunnelled>(skb: &mut Skb, case: &mut Case<F::Addr>) -> Result<
     let l3 = l4 + 8 + F::LEN;
     let Some(tuple) = F::plain_tuple(skb, l3) else { return Ok(NEXT) };
     let Some(hit) = conntrack::find::<F>(&tuple) else { return Ok(NEXT) };
-    let sent_on = hit.flags & flags::DSR != 0 && !hit.reply;
+    let sent_on = hit.flags & flags::DSR != 0 && !hit.is_reply();
     if !sent_on || forward::partner_destination::<F>(&hit).0 != case.nat_dst {
         return Ok(NEXT);
     }

@@ -14,7 +14,7 @@ use netpol_tests::packet::{
 
 use super::{FAR, NODE_PORT, SVC, in_a_node, judged::own_address_is_judged, sent};
 use crate::{
-    maglev::{chosen, fill},
+    maglev::{OtherNode, fill},
     table::{
         Expect::{Drop, OpensTranslated, Translated},
         row, send_all,
@@ -29,13 +29,12 @@ fn a_segment_finds_the_backend_that_every_node_has_for_it() {
         o.settle(lab, &[w.b], 1, flags::MAGLEV)?;
         let backends = fill(lab, FAR, 2000, (w.b, 3), (o.elsewhere, 3))?;
         let (up, vip) = (lab.uplink, World::at(o.node, NODE_PORT));
+        let other_node = OtherNode::with(&backends);
         let goes = |here: bool| {
-            let mut ports = 4000..5000;
-            let port = ports
-                .find(|port| (chosen(&backends, o.client, Some((*port, proto::TCP))).addr == w.b) == here);
-            let c = World::at(o.client, port.expect("a client of each"));
-            let chosen = chosen(&backends, o.client, Some((c.port(), proto::TCP)));
-            (c, World::at(chosen.addr, chosen.port))
+            let to = |port| other_node.chooses(o.client, Some((port, proto::TCP)));
+            let port = (4000..5000).find(|port| (to(*port).addr == w.b) == here).expect("a client of each");
+            let backend = to(port);
+            (World::at(o.client, port), World::at(backend.addr, backend.port))
         };
         let (c, b) = goes(true);
         send_all(

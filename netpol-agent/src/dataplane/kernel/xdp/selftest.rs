@@ -87,7 +87,7 @@ fn connection(epoch: u32) -> (CtKey4, CtEntry) {
         dport: Be16::from_host(SERVICE.port()),
         proto: proto::UDP,
     };
-    let order = if tuple.from_high() { flags::FROM_HIGH } else { 0 };
+    let order = tuple.order();
     let entry = CtEntry {
         judged: Judged::allowed(epoch),
         flags: flags::OUTSIDE | flags::FRONT | flags::SNAT | order,
