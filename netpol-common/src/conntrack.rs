@@ -367,16 +367,15 @@ mod tests {
 
     #[test]
     fn both_directions_have_one_key_and_the_flag_tells_them_apart() {
-        let v4: Vec<V4> = WORDS.map(V4).into();
-        holds(&v4, |addr| addr.0, CtKey4::of, CtKey4::tuple);
-        let v6 = WORDS.iter().flat_map(|word| {
-            (0..4).map(|at| {
+        holds(&WORDS.map(V4), |addr| addr.0, CtKey4::of, CtKey4::tuple);
+        let differing_in_one = |at: usize| {
+            WORDS.map(|word| {
                 let mut words = [7; 4];
-                words[at] = *word;
+                words[at] = word;
                 V6(words)
             })
-        });
-        let v6: Vec<V6> = v6.collect();
-        holds(&v6, |V6([a, b, c, d])| [d, c, b, a], CtKey6::of, CtKey6::tuple);
+        };
+        let v6 = [0, 1, 2, 3].map(differing_in_one);
+        holds(v6.as_flattened(), |V6([a, b, c, d])| [d, c, b, a], CtKey6::of, CtKey6::tuple);
     }
 }
