@@ -268,17 +268,19 @@ impl<A: Address> Tuple<A> {
     #[must_use]
     #[inline(always)]
     pub fn swapped_if(&self, swap: u32) -> Self {
-        let (src, dst) = self.src.swapped_if(self.dst, swap);
-        let (sport, dport) = self.sport.swapped_if(self.dport, swap);
-        Self { src, dst, sport, dport, proto: self.proto }
+        Self {
+            src: self.src.or_if(self.dst, swap),
+            dst: self.dst.or_if(self.src, swap),
+            sport: self.sport.or_if(self.dport, swap),
+            dport: self.dport.or_if(self.sport, swap),
+            proto: self.proto,
+        }
     }
     /// 0 if both have the same ends.
     #[must_use]
     #[inline(always)]
     pub fn differs_from(&self, other: &Self) -> u32 {
-        self.src.differs_from(other.src)
-            | self.dst.differs_from(other.dst)
-            | self.ports() ^ other.ports()
+        self.src.differs_from(other.src) | self.dst.differs_from(other.dst) | self.ports() ^ other.ports()
     }
     /// [`flags::FROM_HIGH`] if the source is the higher end of the key, else 0.
     #[must_use]

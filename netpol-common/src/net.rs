@@ -32,12 +32,11 @@ impl Be16 {
     pub const fn raw(self) -> u16 {
         self.0
     }
-    /// It and `other`, or if `swap` has all bits and not none, `other` and it.
+    /// This one, or `other` if `mask` has all bits and not none.
     #[must_use]
     #[inline(always)]
-    pub const fn swapped_if(self, other: Self, swap: u32) -> (Self, Self) {
-        let differ = (self.0 ^ other.0) & swap as u16;
-        (Self(self.0 ^ differ), Self(other.0 ^ differ))
+    pub const fn or_if(self, other: Self, mask: u32) -> Self {
+        Self(self.0 ^ ((self.0 ^ other.0) & mask as u16))
     }
 }
 
@@ -82,8 +81,8 @@ pub trait Address: Copy + Eq + Pod {
     /// 1 if the end with this address and `port` comes before the other end, else 0. A total order, the same in kernel and agent,
     /// without other meaning. In arithmetic: each branch of a comparison would be walked by the verifier with all that follows.
     fn before(self, port: Be16, other: Self, other_port: Be16) -> u64;
-    /// It and `other`, or if `swap` has all bits and not none, `other` and it.
-    fn swapped_if(self, other: Self, swap: u32) -> (Self, Self);
+    /// This one, or `other` if `mask` has all bits and not none.
+    fn or_if(self, other: Self, mask: u32) -> Self;
     /// 0 if they are the same.
     fn differs_from(self, other: Self) -> u32;
     /// Four words; an IPv4 address lies in the first.
@@ -100,9 +99,8 @@ impl Address for V4 {
         borrow(number(self, port), number(other, other_port), 0)
     }
     #[inline(always)]
-    fn swapped_if(self, other: Self, swap: u32) -> (Self, Self) {
-        let differ = (self.0 ^ other.0) & swap;
-        (Self(self.0 ^ differ), Self(other.0 ^ differ))
+    fn or_if(self, other: Self, mask: u32) -> Self {
+        Self(self.0 ^ ((self.0 ^ other.0) & mask))
     }
     #[inline(always)]
     fn differs_from(self, other: Self) -> u32 {
@@ -129,10 +127,9 @@ impl Address for V6 {
         borrow(two(c, d), two(g, h), borrow(two(a, b), two(e, f), tie))
     }
     #[inline(always)]
-    fn swapped_if(self, other: Self, swap: u32) -> (Self, Self) {
+    fn or_if(self, other: Self, mask: u32) -> Self {
         let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
-        let [i, j, k, l] = [(a ^ e) & swap, (b ^ f) & swap, (c ^ g) & swap, (d ^ h) & swap];
-        (Self([a ^ i, b ^ j, c ^ k, d ^ l]), Self([e ^ i, f ^ j, g ^ k, h ^ l]))
+        Self([a ^ ((a ^ e) & mask), b ^ ((b ^ f) & mask), c ^ ((c ^ g) & mask), d ^ ((d ^ h) & mask)])
     }
     #[inline(always)]
     fn differs_from(self, other: Self) -> u32 {

@@ -44,7 +44,7 @@ impl Hit {
     /// has its entry beside this one.
     #[inline(always)]
     pub fn is_shared(&self) -> bool {
-        !self.is_reply() && self.flags & flags::BACK != 0
+        self.flags & flags::BACK & !self.swap() != 0
     }
 
     /// What was decided last.

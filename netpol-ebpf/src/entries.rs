@@ -47,14 +47,35 @@ pub fn create<F: Family>(
     plain: u32,
     svc: Option<u32>,
 ) -> Result<Entered, DropReason> {
+    create_from_elsewhere::<F>(case, epoch, plain, svc, |_| false)
+}
+
+/// As [`create`]. If answers would be taken for another connection's, `elsewhere` gives the case another source, from which the
+/// connection is tried again, or says that there is none.
+#[inline(always)]
+pub fn create_from_elsewhere<F: Family>(
+    case: &mut Case<F::Addr>,
+    epoch: u32,
+    plain: u32,
+    svc: Option<u32>,
+    mut elsewhere: impl FnMut(&mut Case<F::Addr>) -> bool,
+) -> Result<Entered, DropReason> {
     let left = quota::of(write_entry::<F>(case, epoch, plain));
     if quota::used_up(left) {
         settings::note_short(short::QUOTA);
         metrics::extra(Extra::OverQuota);
         return if svc.is_none() { Ok(Entered::Untracked) } else { Err(DropReason::TableFull) };
     }
-    case.lend();
-    let outcome = F::enter_apart(svc.unwrap_or(NO_SERVICE));
+    // Nothing else happens in it: the verifier walks each round of it.
+    let outcome = loop {
+        case.lend();
+        let outcome = F::enter_apart(svc.unwrap_or(NO_SERVICE));
+        if outcome & OUTCOME != COLLISION || !elsewhere(case) {
+            break outcome;
+        }
+        // SAFETY: written by `write_entry` for this packet.
+        unsafe { case.entry.assume_init_mut() }.flags |= flags::SNAT;
+    };
     quota::charge(left, entries(outcome));
     match outcome & OUTCOME {
         TRACKED => Ok(Entered::Tracked),
@@ -255,4 +276,3 @@ fn replaceable<F: Family>(key: &F::CtKey, new: &CtEntry) -> bool {
         && sport == new.nat_sport
         && owner == new.if_orig
 }
-

@@ -8,14 +8,7 @@ use netpol_common::{
 };
 
 use crate::{
-    case::Case,
-    conntrack::Hit,
-    ctx::Skb,
-    family::Family,
-    nat::{self, End},
-    parse::Packet,
-    pipeline::ACROSS,
-    progs::Hook,
+    case::Case, conntrack::Hit, ctx::Skb, family::Family, nat, parse::Packet, pipeline::ACROSS, progs::Hook,
 };
 
 /// `TC_ACT_UNSPEC`, which is also `TCX_NEXT`: go on with whatever else is attached, then as usual.
@@ -51,14 +44,11 @@ pub fn established<F: Family>(
     if hook == Hook::FromPod && hit.is_reply() && hit.flags & flags::OUTSIDE != 0 {
         return Ok(Way::Outside);
     }
-    if hit.flags & (flags::FRONT | flags::BACK) != 0
-        && let Some(end) = translated_end(hook, hit, hand_over)?
-    {
+    if hit.flags & (flags::FRONT | flags::BACK) != 0 && translates(hook, hit, hand_over)? {
         if hit.flags & flags::SNAT != 0 {
             return Ok(Way::BothEnds);
         }
-        let to = nat::with(&packet.tuple, end, partner_destination::<F>(hit));
-        nat::rewrite::<F>(skb, packet, &to)?;
+        nat::rewrite_end::<F>(skb, packet, hit.swap(), || partner_destination::<F>(hit))?;
     }
     Ok(Way::Action(pass_on::<F>(skb, hook, config, packet, hit, hand_over)))
 }
@@ -73,10 +63,10 @@ pub fn both_ends<F: Family>(
     hit: &Hit,
 ) -> Result<i32, DropReason> {
     let hand_over = hands_over(hook, config, hit);
-    let Some(end) = translated_end(hook, hit, hand_over)? else { return Err(DropReason::Invalid) };
-    let to = nat::with(&packet.tuple, end, partner_destination::<F>(hit));
-    let to = nat::with(&to, end.other(), partner_source::<F>(hit));
-    nat::rewrite::<F>(skb, packet, &to)?;
+    if !translates(hook, hit, hand_over)? {
+        return Err(DropReason::Invalid);
+    }
+    nat::rewrite::<F>(skb, packet, &translated::<F>(packet.tuple.proto, hit))?;
     Ok(pass_on::<F>(skb, hook, config, packet, hit, hand_over))
 }
 
@@ -131,22 +121,28 @@ fn pass_on<F: Family>(
     }
 }
 
-/// Which end of a translated connection's packet becomes what the other entry says of the destination, if this hook
-/// translates.
+/// Whether this hook translates a packet of a translated connection: of what the client sends the destination becomes what the other
+/// entry says of that, of what it is answered the source.
 #[inline(always)]
-fn translated_end(hook: Hook, hit: &Hit, hand_over: bool) -> Result<Option<End>, DropReason> {
+fn translates(hook: Hook, hit: &Hit, hand_over: bool) -> Result<bool, DropReason> {
     let front = hit.flags & flags::FRONT != 0;
     match (hook, hit.is_reply(), front) {
-        (Hook::FromPod, false, true) => Ok(Some(End::Destination)),
-        (Hook::ToPod, true, false) => Ok(Some(End::Source)),
-        (Hook::FromPod, true, false) => Ok(hand_over.then_some(End::Source)),
-        (Hook::ToPod, false, false) => Ok(None),
+        (Hook::FromPod, false, true) | (Hook::ToPod, true, false) => Ok(true),
+        (Hook::FromPod, true, false) => Ok(hand_over),
+        (Hook::ToPod, false, false) => Ok(false),
         // Nobody but this program sends from a service's address; what a client sends to the backend itself has an entry
         // beside this one.
         (_, true, true) | (Hook::ToPod, false, true) | (Hook::FromPod, false, false) => {
             Err(DropReason::Invalid)
         }
     }
+}
+
+/// What a packet looks like of which both ends are translated.
+#[inline(always)]
+pub fn translated<F: Family>(proto: u8, hit: &Hit) -> Tuple<F::Addr> {
+    let ((src, sport), (dst, dport)) = (partner_source::<F>(hit), partner_destination::<F>(hit));
+    Tuple { src, dst, sport, dport, proto }.swapped_if(hit.swap())
 }
 
 /// Where the connection goes by its other entry.

@@ -67,6 +67,41 @@ pub fn rewrite<F: Family>(
         csum::difference(from.src.to_words(), to.src.to_words()),
         csum::difference(from.dst.to_words(), to.dst.to_words()),
     );
+    write::<F>(skb, packet, to, difference)
+}
+
+/// As [`rewrite`], for one end: the packet goes to another destination, or if `swap` has all bits and not none, comes from another
+/// source.
+#[inline(always)]
+pub fn rewrite_end<F: Family>(
+    skb: &mut Skb,
+    packet: &Packet<F::Addr>,
+    swap: u32,
+    new: impl Fn() -> (F::Addr, Be16),
+) -> Result<(), DropReason> {
+    let Tuple { src, dst, sport, dport, proto } = packet.tuple;
+    let old = dst.or_if(src, swap);
+    let difference = verifier::read_anew(csum::difference(old.to_words(), new().0.to_words()));
+    let (addr, port) = new();
+    let to = Tuple {
+        src: src.or_if(addr, swap),
+        dst: dst.or_if(addr, !swap),
+        sport: sport.or_if(port, swap),
+        dport: dport.or_if(port, !swap),
+        proto,
+    };
+    write::<F>(skb, packet, &to, difference)
+}
+
+/// `difference` is what the sum of the addresses grows by.
+#[inline(always)]
+fn write<F: Family>(
+    skb: &mut Skb,
+    packet: &Packet<F::Addr>,
+    to: &Tuple<F::Addr>,
+    difference: u32,
+) -> Result<(), DropReason> {
+    let from = &packet.tuple;
     let check = csum::follow(packet.l3_check, difference);
     if packet.has_l4 && verifier::unlinked(packet.l4) == F::USUAL_L4 {
         F::store_tuple(skb, check, to, true)?;

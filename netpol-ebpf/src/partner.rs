@@ -64,8 +64,9 @@ pub fn of<F: Family>(tuple: &Tuple<F::Addr>, hit: &Hit) -> Option<Hit> {
     let (dst, dport) = forward::partner_destination::<F>(&partner);
     let theirs = Tuple::<F::Addr> { src, dst, sport, dport, proto: tuple.proto };
     let sides = flags::FRONT | flags::BACK;
-    let differ = theirs.differs_from(&tuple.swapped_if(hit.swap())) | (!(partner.flags ^ hit.flags) & sides);
-    (verifier::opaque(differ) == 0).then_some(partner)
+    let swap = hit.swap();
+    let ends = theirs.differs_from(&tuple.reversed()) & swap | theirs.differs_from(tuple) & !swap;
+    (verifier::opaque(ends | !(partner.flags ^ hit.flags) & sides) == 0).then_some(partner)
 }
 
 /// What the other entry is under.

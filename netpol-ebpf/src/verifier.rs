@@ -19,3 +19,11 @@ pub fn opaque(mut number: u32) -> u32 {
     unsafe { asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack)) };
     number
 }
+
+/// As [`opaque`]; and what lies in memory is read anew behind it, instead of being kept on the stack.
+#[inline(always)]
+pub fn read_anew(mut number: u32) -> u32 {
+    // SAFETY: a register's move to itself, as in `opaque`.
+    unsafe { asm!("{0} = {0}", inout(reg) number, options(nostack)) };
+    number
+}

@@ -85,22 +85,23 @@ pub fn admit<F: Apart + Tunnelled>(skb: &Skb, case: &mut Case<F::Addr>) -> Resul
 
 /// Makes the entries of the case's connection, from another source port if that is taken. What comes next.
 #[inline(always)]
-pub fn enter<F: Routed>(raw: *mut __sk_buff, epoch: u32, mut plain: u32, svc: u32) -> i32 {
+pub fn enter<F: Routed>(raw: *mut __sk_buff, epoch: u32, plain: u32, svc: u32) -> i32 {
     let Some(case) = Case::<F::Addr>::resume() else { return DROP };
     let skb = &Skb::from_raw(raw);
-    let mut tries = 0;
-    while tries < SOURCE_TRIES {
-        match entries::create::<F>(case, epoch, plain, Some(svc)) {
-            Ok(Entered::Tracked) => return OPENED,
-            // Another connection's answers go by this tuple: from another port they can be told apart.
-            Err(DropReason::Collision) if case.packet.tuple.proto != proto::SCTP => {
-                plain |= flags::SNAT;
-                case.nat_sport = source::port(skb);
-                tries += 1;
-            }
-            Err(reason) => return FAILED | reason as i32,
-            Ok(_) => return FAILED | DropReason::TableFull as i32,
+    let mut tries = 1;
+    // Another connection's answers go by its tuple: from another port they can be told apart.
+    let from_another_port = |case: &mut Case<F::Addr>| {
+        let another = case.packet.tuple.proto != proto::SCTP && tries < SOURCE_TRIES;
+        if another {
+            case.nat_sport = source::port(skb);
+            tries += 1;
         }
+        another
+    };
+    match entries::create_from_elsewhere::<F>(case, epoch, plain, Some(svc), from_another_port) {
+        Ok(Entered::Tracked) => OPENED,
+        Err(DropReason::Collision) if tries == SOURCE_TRIES => FAILED | DropReason::NoPort as i32,
+        Err(reason) => FAILED | reason as i32,
+        Ok(_) => FAILED | DropReason::TableFull as i32,
     }
-    FAILED | DropReason::NoPort as i32
 }

@@ -139,10 +139,7 @@ pub fn answer_of<F: Family>(tuple: &Tuple<F::Addr>, hit: &Hit) -> Tuple<F::Addr>
 /// Translates both ends of what came in by an uplink.
 #[inline(always)]
 pub fn both_ends<F: Routed>(skb: &mut Skb, packet: &Packet<F::Addr>, hit: &Hit) -> Result<(), DropReason> {
-    let (other, origin) = (forward::partner_destination::<F>(hit), forward::partner_source::<F>(hit));
-    let (src, dst) = if hit.is_reply() { (other, origin) } else { (origin, other) };
-    let to = nat::with(&packet.tuple, End::Source, src);
-    nat::rewrite::<F>(skb, packet, &nat::with(&to, End::Destination, dst))
+    nat::rewrite::<F>(skb, packet, &forward::translated::<F>(packet.tuple.proto, hit))
 }
 
 /// Sends out a packet that is translated already, by its case's `leave_by`. One that is too big for its way becomes the ICMP error

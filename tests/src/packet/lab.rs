@@ -320,7 +320,7 @@ impl Lab {
         let context = RunContext { mark: self.mark, ..context };
         let outcome = self.object.test_run(program, packet, context).map_err(|error| {
             let takes = |context| self.object.test_run(names::EMPTY, packet, context).is_ok();
-            let error = anyhow::Error::from(error);
+            let error = Error::from(error);
             let no_frames = program == names::FROM_WIRE && context.ifindex != 0;
             let takes_frames = || {
                 let without = RunContext { ifindex: 0, ..context };
