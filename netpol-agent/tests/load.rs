@@ -8,7 +8,7 @@ use netpol_agent::dataplane::kernel::{LoadError, LoadOptions, Object, Sizes};
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`, a million since 5.2), so that no kernel is close to refusing; 6.1 walks half as
 /// many again as 6.18. The stack needs no number of ours: 5.10, which rounds each frame up the most, refuses what does not fit. Kernels
 /// before 5.16 do not tell.
-const BUDGET: u32 = 400_000;
+const BUDGET: u32 = 300_000;
 
 #[test]
 fn every_program_is_verified() {

@@ -72,6 +72,9 @@ pub fn rewrite<F: Family>(
 
 /// As [`rewrite`], for one end: the packet goes to another destination, or if `swap` has all bits and not none, comes from another
 /// source.
+///
+/// `new` is asked twice ([`verifier::read_anew`]). If its entry was removed and is used for another connection in between, the sum is
+/// that of no packet and the receiver drops it.
 #[inline(always)]
 pub fn rewrite_end<F: Family>(
     skb: &mut Skb,
