@@ -197,6 +197,12 @@ pub mod flags {
     pub const fn closed(flags: u32) -> bool {
         flags & RST != 0 || flags & (FIN_ORIG | FIN_REPLY) == FIN_ORIG | FIN_REPLY
     }
+    /// Whether the key of the connection's other entry is one with [`super::BESIDE`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn partner_is_beside(flags: u32) -> bool {
+        flags & (BACK | BESIDE) == BACK | BESIDE
+    }
 }
 
 /// A packet's five-tuple, source and destination as on the wire. Up to the ports it lies in memory as it does in a packet without
@@ -229,13 +235,6 @@ impl CtEntry {
         } else {
             OUTSIDE
         }
-    }
-
-    /// Whether the key of the connection's other entry is one with [`BESIDE`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn partner_is_beside(&self) -> bool {
-        self.flags & (flags::BACK | flags::BESIDE) == flags::BACK | flags::BESIDE
     }
 
     /// The opening tuple of the other entry of a translated connection, given that of this one.

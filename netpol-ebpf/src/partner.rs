@@ -58,7 +58,7 @@ fn tell<F: Family>(
 /// connection's.
 #[inline(always)]
 pub fn of<F: Family>(tuple: &Tuple<F::Addr>, hit: &Hit) -> Option<Hit> {
-    let beside = u32::from(hit.flags & (flags::BACK | flags::BESIDE) == flags::BACK | flags::BESIDE);
+    let beside = u32::from(flags::partner_is_beside(hit.flags));
     let partner = conntrack::find_at::<F>(&tuple_of::<F>(hit, tuple.proto), beside)?;
     let (src, sport) = forward::partner_source::<F>(&partner);
     let (dst, dport) = forward::partner_destination::<F>(&partner);

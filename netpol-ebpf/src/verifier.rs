@@ -1,4 +1,4 @@
-//! What changes nothing but what the verifier knows.
+//! What changes nothing but what the verifier or the compiler knows.
 
 use core::arch::asm;
 

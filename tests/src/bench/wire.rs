@@ -132,11 +132,10 @@ fn enter(
         dport: Be16::from_host(to.port()),
         proto: proto::TCP,
     };
-    let order = tuple.order();
     let entry = CtEntry {
         judged: Judged::allowed(lab.maps.epoch()),
         if_reply: receiver,
-        flags: flags::OUTSIDE | flags::FRONT | plain | order,
+        flags: flags::OUTSIDE | flags::FRONT | plain | tuple.order(),
         nat_addr: v4(target)?.to_words(),
         nat_port: Be16::from_host(target.port()),
         nat_saddr: v4(source)?.to_words(),

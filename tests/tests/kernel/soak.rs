@@ -141,9 +141,8 @@ fn old(number: u32, kind: u32, now: u32, age: u32) -> (ConnectionKey, CtEntry) {
     let [service, backend] = [Ipv4Addr::new(10, 97, 0, 1), Ipv4Addr::new(10, 97, 0, 2)];
     let (to, other) = if kind == flags::BACK { (backend, service) } else { (service, backend) };
     let tuple = tuple(client, 1 + (number & 0xfff) as u16, to);
-    let direction = tuple.order();
     let entry = CtEntry {
-        flags: flags::REPLIED | kind | direction,
+        flags: flags::REPLIED | kind | tuple.order(),
         last_seen: now.wrapping_sub(age),
         nat_addr: if kind == 0 { [0; 4] } else { V4::from(other).to_words() },
         nat_port: Be16::from_host(if kind == 0 { 0 } else { PORT }),

@@ -125,8 +125,7 @@ fn row(way: Way, protocol: u8, entry: CtEntry) -> Option<(ConnectionKey, CtEntry
 }
 
 fn directed<A: Address>(tuple: &Tuple<A>, entry: CtEntry) -> CtEntry {
-    let direction = tuple.order();
-    CtEntry { flags: entry.flags | direction, ..entry }
+    CtEntry { flags: entry.flags | tuple.order(), ..entry }
 }
 
 fn words(addr: IpAddr) -> [u32; 4] {

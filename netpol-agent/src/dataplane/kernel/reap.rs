@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use bytemuck::Pod;
 use netpol_common::{
-    conntrack::{CtEntry, CtKey4, CtKey6},
+    conntrack::{CtEntry, CtKey4, CtKey6, flags},
     names,
     reap::{HEADER, Reap4, Reap6},
 };
@@ -46,7 +46,7 @@ macro_rules! key {
             fn other(&self, entry: &CtEntry) -> Self {
                 let tuple = self.tuple(entry.flags);
                 let key = Self::of(&entry.partner(&tuple));
-                if entry.partner_is_beside() { key.beside() } else { key }
+                key.beside_if(flags::partner_is_beside(entry.flags).into())
             }
             fn beside(&self) -> Self {
                 (*self).beside()

@@ -87,10 +87,9 @@ fn connection(epoch: u32) -> (CtKey4, CtEntry) {
         dport: Be16::from_host(SERVICE.port()),
         proto: proto::UDP,
     };
-    let order = tuple.order();
     let entry = CtEntry {
         judged: Judged::allowed(epoch),
-        flags: flags::OUTSIDE | flags::FRONT | flags::SNAT | order,
+        flags: flags::OUTSIDE | flags::FRONT | flags::SNAT | tuple.order(),
         nat_addr: V4::from(*BACKEND.ip()).to_words(),
         nat_port: Be16::from_host(BACKEND.port()),
         nat_saddr: V4::from(*SOURCE.ip()).to_words(),
